@@ -1,0 +1,158 @@
+"""Every embedded server really starts, answers in its own protocol, and leaves nothing behind."""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import urllib.request
+from pathlib import Path
+
+import pytest
+from flotilla_stack.http import fetch
+from flotilla_stack.servers import S3, Nats, Postgres, RunningServer, Server, ServerFailedError, Valkey
+from flotilla_stack.servers.ports import choose_port
+from flotilla_stack.servers.s3 import UNSIGNED
+from flotilla_stack.servers.valkey import encode
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_postgres_answers_a_query_and_keeps_its_data(tmp_path: Path, durable: bool) -> None:
+    with RunningServer(Postgres(tmp_path / "pg", password="secret", durable=durable)) as postgres:
+        postgres.create_database("flotilla")
+        postgres.sql("CREATE TABLE ships (name text)", database="flotilla")
+    with RunningServer(Postgres(tmp_path / "pg", password="secret", durable=durable)) as postgres:
+        created_again = postgres.create_database("flotilla")
+        rows = postgres.sql("SELECT count(*), current_setting('fsync') FROM ships", database="flotilla")
+
+    assert not created_again
+    assert rows == f"0\t{'on' if durable else 'off'}"
+
+
+def test_postgres_refuses_a_wrong_password(tmp_path: Path) -> None:
+    with RunningServer(Postgres(tmp_path / "pg", password="secret", durable=False)) as postgres:
+        postgres.password = "wrong"
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            postgres.sql("SELECT 1")
+
+    assert "password authentication failed" in refused.value.stderr
+
+
+def test_postgres_starts_again_after_kill_9(tmp_path: Path) -> None:
+    running = RunningServer(Postgres(tmp_path / "pg", password="secret", durable=True))
+    running.start()
+    os.kill(running.pid, signal.SIGKILL)
+    running.stop()
+    with RunningServer(Postgres(tmp_path / "pg", password="secret", durable=True)) as postgres:
+        answer = postgres.sql("SELECT 1")
+
+    assert answer == "1"
+
+
+def test_nats_has_jetstream_large_payloads_and_only_the_given_users(tmp_path: Path) -> None:
+    users = 'authorization { users = [ {user: "ada", password: "pw"} ] }\n'
+    with RunningServer(Nats(tmp_path / "nats", authorization=users)) as nats:
+        facts = fetch(f"{nats.monitoring_url}/varz")
+        with socket.create_connection(("127.0.0.1", nats.port), timeout=5) as connection:
+            connection.makefile("rb").readline()
+            connection.sendall(b'CONNECT {"user":"ada","pass":"no","verbose":false}\r\nPING\r\n')
+            refusal = connection.makefile("rb").readline()
+
+    assert b'"max_payload": 8388608' in facts
+    assert b"jetstream" in facts
+    assert b"Authorization Violation" in refusal
+
+
+def test_valkey_asks_for_the_password_and_never_evicts(tmp_path: Path) -> None:
+    with RunningServer(Valkey(tmp_path / "valkey", password="secret")) as valkey:
+        with socket.create_connection(("127.0.0.1", valkey.port), timeout=5) as connection:
+            lines = connection.makefile("rb")
+            connection.sendall(encode("PING"))
+            before = lines.readline()
+            connection.sendall(encode("AUTH", "secret") + encode("CONFIG", "GET", "maxmemory-policy"))
+            after = [lines.readline() for _ in range(6)]
+        with_wrong_password = Valkey(tmp_path / "valkey", password="wrong")
+        with_wrong_password.port = valkey.port
+        ready_with_wrong_password = with_wrong_password.is_ready()
+
+    assert before.startswith(b"-NOAUTH")
+    assert b"noeviction\r\n" in after
+    assert not ready_with_wrong_password
+
+
+def test_s3_keeps_an_object(tmp_path: Path) -> None:
+    with RunningServer(S3(tmp_path / "s3")) as s3:
+        s3.create_bucket("logs")
+        s3.create_bucket("logs")
+        put = urllib.request.Request(
+            f"{s3.endpoint}/logs/a", data=b"line", method="PUT", headers=UNSIGNED | {"Content-Type": "text/plain"}
+        )
+        urllib.request.urlopen(put, timeout=5).close()
+        body = fetch(f"{s3.endpoint}/logs/a", headers=UNSIGNED)
+
+    assert body == b"line"
+
+
+def test_a_taken_port_is_replaced_by_a_free_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        chosen = choose_port(port)
+
+    assert chosen != port
+
+
+class Broken(Server):
+    name = "broken"
+
+    def prepare(self) -> None:
+        self.make_directory()
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-c", "raise SystemExit('no luck today')"]
+
+    def is_ready(self) -> bool:
+        return False
+
+
+def test_a_server_that_ends_at_once_fails_with_its_log(tmp_path: Path) -> None:
+    with pytest.raises(ServerFailedError, match="no luck today"):
+        RunningServer(Broken(tmp_path / "broken")).start()
+
+
+PARENT = """
+import os, signal, sys, time
+from pathlib import Path
+from flotilla_stack.servers import *
+servers = [
+    RunningServer(Postgres(Path("pg"), password="s", durable=False)), RunningServer(Nats(Path("nats"))),
+    RunningServer(Valkey(Path("valkey"), password="s", durable=False)), RunningServer(S3(Path("s3"))),
+]
+for server in servers:
+    server.start()
+print(*(server.pid for server in servers), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the parent-death signal exists on Linux only")
+def test_no_server_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
+    parent = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(PARENT)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    pids = [int(word) for word in parent.stdout.split()]
+    descriptors = [os.pidfd_open(pid) for pid in pids if is_alive(pid)]
+    for descriptor in descriptors:
+        select.select([descriptor], [], [], 10)
+        os.close(descriptor)
+
+    assert len(pids) == 4, parent.stderr
+    assert not [pid for pid in pids if is_alive(pid)]
