@@ -19,6 +19,7 @@ from flotilla_stack.servers.base import Identity, Server, launched, write_privat
 OWNER = "flotilla_owner"
 PROTOCOL_3 = 196608
 COMMAND_SECONDS = 120
+OUTSIDE = Path("/var/tmp")  # noqa: S108 - ours by owner and mode; a private home cannot be reached by `nobody`
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -39,7 +40,7 @@ class Postgres(Server):
     """One cluster with the superuser `flotilla_owner`, reachable by TCP with a password (SCRAM) only.
 
     `durable=False` turns fsync off: for tests. Postgres refuses to run as root, so as root it runs in a user namespace
-    where we look like `nobody`; where that is refused, really as `nobody` with the data under the temporary directory.
+    where we look like `nobody`; where that is refused, really as `nobody` with the data under /var/tmp.
     """
 
     name: ClassVar[str] = "postgres"
@@ -148,12 +149,13 @@ class Postgres(Server):
         if self.identity != "nobody":
             return self.directory
         digest = hashlib.sha256(str(self.directory).encode()).hexdigest()[:16]
-        outside = Path(tempfile.gettempdir()) / f"flotilla-postgres-{digest}"
+        outside = OUTSIDE / f"flotilla-postgres-{digest}"
         outside.mkdir(mode=0o700, exist_ok=True)
-        if outside.stat().st_uid not in {0, launch.NOBODY}:
+        if outside.lstat().st_uid not in {0, launch.NOBODY}:
             raise RuntimeError(f"{outside} belongs to another user: remove it, or start as an ordinary user")
         os.chown(outside, launch.NOBODY, launch.NOBODY)
-        write_private(self.directory.parent / f"{self.directory.name}-is-elsewhere", f"{outside}\n")
+        self.make_directory()
+        write_private(self.directory / "data-is-elsewhere", f"{outside}\n")
         return outside
 
 
