@@ -1,0 +1,1 @@
+"""NATS: typed publish, request, answer, consume, follow; custody publishing; provisioning and permissions."""

@@ -1,0 +1,83 @@
+"""Answer requests: one queue group per service, one transaction per request, errors turned into their kinds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import structlog
+from nats.aio.msg import Msg
+from opentelemetry import trace
+from pydantic import ValidationError
+
+from flotilla_common.bus import outage
+from flotilla_common.bus.connection import Bus
+from flotilla_common.contracts.base import Answer, Request
+from flotilla_common.errors import FleetError, Invalid, Unavailable, kind_of
+from flotilla_common.telemetry import context_from
+
+log = structlog.get_logger()
+tracer = trace.get_tracer(__name__)
+
+R = TypeVar("R", bound=Request[Any])
+D = TypeVar("D")
+
+
+@dataclass(frozen=True)
+class Responder(Generic[R, D]):
+    """A request class and the handler that answers it; `concurrency` bounds how many run at once."""
+
+    request: type[R]
+    handle: Callable[[R, D], Awaitable[Answer]]
+    concurrency: int = 16
+
+
+async def respond(bus: Bus, responder: Responder[R, D], deps: D, *, ready: asyncio.Event | None = None) -> None:
+    """Answer for ever (cancel to stop). `ready` is set once requests reach this process."""
+    subscription = await bus.client.subscribe(responder.request.subject, queue=bus.name)
+    await bus.client.flush()
+    if ready is not None:
+        ready.set()
+    slots = asyncio.Semaphore(responder.concurrency)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            async for message in subscription.messages:
+                await slots.acquire()
+                task = tasks.create_task(_answer(responder, message, deps))
+                task.add_done_callback(lambda _: slots.release())
+    finally:
+        if bus.client.is_connected:
+            await subscription.unsubscribe()
+
+
+async def _answer(responder: Responder[R, D], message: Msg, deps: D) -> None:
+    with tracer.start_as_current_span(responder.request.subject, context=context_from(message.headers)):
+        body = await _body(responder, message, deps)
+    try:
+        await message.respond(body)
+    except outage.kinds() as error:
+        log.warning("answer could not be sent", subject=message.subject, error=repr(error))
+
+
+async def _body(responder: Responder[R, D], message: Msg, deps: D) -> bytes:
+    try:
+        request = responder.request.model_validate_json(message.data)
+        answer = await responder.handle(request, deps)
+    except FleetError as error:
+        return _refusal(error)
+    except ValidationError as error:
+        return _refusal(Invalid(f"{error.error_count()} members are missing or wrong"))
+    except outage.kinds() as error:
+        log.warning("a part is down", subject=message.subject, error=repr(error))
+        return _refusal(Unavailable(f"{type(error).__name__} in {responder.request.subject}"))
+    except Exception as error:  # the last resort of requests, as in HTTP: the caller must get an answer
+        log.exception("request failed", subject=message.subject)
+        return _refusal(Unavailable(f"internal error: {type(error).__name__}"))
+    return b'{"ok":' + answer.model_dump_json().encode() + b"}"
+
+
+def _refusal(error: FleetError) -> bytes:
+    return msgspec.json.encode({"error": {"kind": kind_of(error), "code": error.code, "message": str(error)}})

@@ -1,0 +1,152 @@
+"""One connection to NATS per process, with a private inbox prefix and typed calls."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, TypeVar
+
+import msgspec
+import nats
+import structlog
+from nats.aio.client import Client
+from nats.js.client import JetStreamContext
+from pydantic import ValidationError
+
+from flotilla_common.bus import outage
+from flotilla_common.contracts.base import Answer, Event, Request
+from flotilla_common.errors import Unavailable, error_from
+from flotilla_common.settings import CommonSettings
+from flotilla_common.telemetry import trace_headers
+
+log = structlog.get_logger()
+
+A = TypeVar("A", bound=Answer)
+
+PUBLISH_TIMEOUT_SECONDS = 5.0
+HEARTBEAT_SECONDS = 5.0
+INBOX_PREFIX = "_INBOX"
+
+
+class Bus:
+    """The process's connection: events, requests, and when the bus was last heard."""
+
+    def __init__(self, client: Client, name: str) -> None:
+        self.client = client
+        self.name = name
+        self.js: JetStreamContext = client.jetstream(timeout=PUBLISH_TIMEOUT_SECONDS)
+        self.last_heard = time.monotonic()
+
+    async def publish(self, event: Event) -> None:
+        """Publish to the event's stream and wait for the ack; `event_id` makes a repeat harmless."""
+        headers = {"Nats-Msg-Id": str(event.event_id), **trace_headers()}
+        try:
+            await self.js.publish(
+                event.subject, event.model_dump_json().encode(), timeout=PUBLISH_TIMEOUT_SECONDS, headers=headers
+            )
+        except outage.kinds() as error:
+            raise Unavailable(f"bus: {error!r}") from error
+
+    async def send(self, event: Event) -> None:
+        """Send over core NATS: fire and forget, for events whose loss does no harm."""
+        await self.client.publish(event.subject, event.model_dump_json().encode(), headers=trace_headers() or None)
+
+    async def request(self, request: Request[A]) -> A:
+        """Ask the owner and return its answer.
+
+        Raises:
+            Unavailable: nobody answered in the request's time.
+            FleetError: what the owner raised, as its own class where this process knows it, else as its kind.
+        """
+        try:
+            reply = await self.client.request(
+                request.subject,
+                request.model_dump_json().encode(),
+                timeout=request.timeout_seconds,
+                headers=trace_headers() or None,
+            )
+        except outage.kinds() as error:
+            raise Unavailable(f"{request.subject}: {type(error).__name__}") from error
+        return _read(request, reply.data)
+
+    @property
+    def silence_seconds(self) -> float:
+        """How long the bus has not been heard."""
+        return time.monotonic() - self.last_heard
+
+    async def heartbeat(self) -> None:
+        """Keep `last_heard` true: a round trip every HEARTBEAT_SECONDS. Runs for ever, as a task of its own."""
+        while True:
+            try:
+                await self.client.flush(timeout=int(HEARTBEAT_SECONDS))
+                self.last_heard = time.monotonic()
+            except outage.kinds() as error:
+                log.warning("bus is silent", error=repr(error), seconds=round(self.silence_seconds, 1))
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    async def check(self) -> str | None:
+        """Readiness: is there a connection?."""
+        return None if self.client.is_connected else "not connected to NATS"
+
+    async def close(self) -> None:
+        """Send what is buffered and close."""
+        if self.client.is_connected:
+            await self.client.drain()
+        else:
+            await self.client.close()
+
+
+def _read(request: Request[A], data: bytes) -> A:
+    try:
+        envelope: dict[str, Any] = msgspec.json.decode(data)
+        if "error" in envelope:
+            error = envelope["error"]
+            raise error_from(error["kind"], error["code"], error["message"])
+        return request.answer.model_validate(envelope["ok"])  # type: ignore[return-value]
+    except (msgspec.DecodeError, KeyError, TypeError, ValidationError) as error:
+        raise Unavailable(f"{request.subject}: the answer makes no sense") from error
+
+
+async def connect(settings: CommonSettings, *, name: str | None = None) -> Bus:
+    """Connect and keep reconnecting for ever.
+
+    Raises:
+        Unavailable: the first connection could not be made within 10 s.
+    """
+    user = settings.nats_user
+    try:
+        client = await asyncio.wait_for(
+            nats.connect(
+                servers=[url.strip() for url in settings.nats_url.split(",")],
+                user=user,
+                password=settings.nats_password.get_secret_value(),
+                name=name or user,
+                inbox_prefix=f"{INBOX_PREFIX}.{user}".encode(),
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.25,
+                ping_interval=10,
+                max_outstanding_pings=2,
+                pending_size=64 * 1024 * 1024,
+                error_cb=_on_error,
+                disconnected_cb=_on_disconnected,
+                reconnected_cb=_on_reconnected,
+                allow_reconnect=True,
+                connect_timeout=2,
+            ),
+            timeout=10,
+        )
+    except outage.kinds() as error:
+        raise Unavailable(f"cannot connect to NATS at {settings.nats_url} as {user}: {error!r}") from error
+    return Bus(client, user)
+
+
+async def _on_error(error: Exception) -> None:
+    log.warning("bus error", error=repr(error))
+
+
+async def _on_disconnected() -> None:
+    log.warning("bus disconnected")
+
+
+async def _on_reconnected() -> None:
+    log.info("bus reconnected")

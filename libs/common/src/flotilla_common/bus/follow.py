@@ -1,0 +1,116 @@
+"""Follow a stream or bucket from memory: every process gets every message, in order, through any outage.
+
+Built on an ephemeral pull consumer that is made again from the last sequence seen whenever it is lost. A stream that
+was made anew, or whose first message is beyond the last one seen, is reported by `on_gap` before following goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from flotilla_common.bus import outage
+from flotilla_common.bus.connection import Bus
+
+log = structlog.get_logger()
+
+BATCH = 256
+FETCH_TIMEOUT_SECONDS = 5.0
+RETRY_SECONDS = 0.25
+INACTIVE_SECONDS = 60.0
+
+OnMessage = Callable[[Msg], Awaitable[None]]
+OnGap = Callable[[], Awaitable[None]]
+
+
+class Follower:
+    """Follows `subjects` of a stream. `caught_up` is set once everything stored at the start has been handled.
+
+    `start`: "all" = every message, "last" = the newest of each subject first (buckets), "new" = only what comes.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        stream: str,
+        subjects: list[str],
+        on_message: OnMessage,
+        *,
+        start: str = "last",
+        on_gap: OnGap | None = None,
+    ) -> None:
+        self._bus = bus
+        self._stream = stream
+        self._subjects = subjects
+        self._on_message = on_message
+        self._on_gap = on_gap
+        self._policy = {"all": DeliverPolicy.ALL, "last": DeliverPolicy.LAST_PER_SUBJECT, "new": DeliverPolicy.NEW}[start]
+        self._created: datetime | None = None
+        self._last_sequence = 0
+        self.caught_up = asyncio.Event()
+
+    async def run(self) -> None:
+        """Follow for ever (cancel to stop)."""
+        while True:
+            try:
+                pull = await self._bind()
+                while True:
+                    await self._take(pull)
+            except (*outage.kinds(), nats.js.errors.Error, nats.errors.Error) as error:
+                log.warning("follower waits for the bus", stream=self._stream, error=repr(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _take(self, pull: Any) -> None:
+        try:
+            messages = await pull.fetch(BATCH, timeout=FETCH_TIMEOUT_SECONDS)
+        except nats.errors.TimeoutError:
+            await self._bus.js.consumer_info(self._stream, self._name)  # raises when the consumer is gone
+            return
+        for message in messages:
+            await self._on_message(message)
+            self._last_sequence = message.metadata.sequence.stream
+            if message.metadata.num_pending == 0:
+                self.caught_up.set()
+
+    async def _bind(self) -> Any:
+        info = await self._bus.js.stream_info(self._stream)
+        if self._created is not None and await self._has_gap(info):
+            self._last_sequence = 0
+            if self._on_gap is not None:
+                await self._on_gap()
+        self._created = _created(info)
+        config = ConsumerConfig(
+            ack_policy=AckPolicy.NONE,
+            filter_subjects=self._subjects,
+            inactive_threshold=INACTIVE_SECONDS,
+            mem_storage=True,
+            num_replicas=1,
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE if self._last_sequence else self._policy,
+            opt_start_seq=self._last_sequence + 1 if self._last_sequence else None,
+        )
+        consumer = await self._bus.js.add_consumer(self._stream, config)
+        self._name = consumer.name
+        if not consumer.num_pending:
+            self.caught_up.set()
+        if self._policy is DeliverPolicy.NEW and not self._last_sequence:
+            self._last_sequence = info.state.last_seq
+        return await self._bus.js.pull_subscribe_bind(consumer=consumer.name, stream=self._stream)
+
+    async def _has_gap(self, info: Any) -> bool:
+        made_anew = _created(info) != self._created or info.state.last_seq < self._last_sequence
+        # A bucket keeps only the newest of each subject, so a high first sequence there is no gap.
+        lost = self._policy is not DeliverPolicy.LAST_PER_SUBJECT and info.state.first_seq > self._last_sequence + 1
+        return made_anew or lost
+
+
+def _created(info: Any) -> datetime | None:
+    created: datetime | None = getattr(info, "created", None)
+    return created

@@ -1,0 +1,134 @@
+"""Who may say and hear what on the bus: one NATS user per service, allow-lists only, a private inbox each.
+
+The lists are data, rendered into the servers' configuration by `flotilla_common.provision nats-config`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from flotilla_common.contracts.streams import bucket_stream
+
+
+@dataclass(frozen=True)
+class BusUser:
+    """What one service does on the bus. Everything else is refused by the server."""
+
+    name: str
+    publishes: tuple[str, ...] = ()
+    asks: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    hears: tuple[str, ...] = ()  # core subjects
+    reads: tuple[str, ...] = ()  # streams, by consumers
+    looks_at: tuple[str, ...] = ()  # streams, state only
+    purges: tuple[str, ...] = ()
+    reads_buckets: tuple[str, ...] = ()
+    writes_buckets: tuple[str, ...] = ()
+
+    def publish_subjects(self) -> list[str]:
+        """Return the subjects this user may publish to."""
+        subjects = [*self.publishes, *self.asks]
+        for stream in (*self.reads, *map(bucket_stream, (*self.reads_buckets, *self.writes_buckets))):
+            subjects += _reader(stream)
+        subjects += [f"dead.{stream}" for stream in self.reads]
+        subjects += [f"$JS.API.STREAM.INFO.{stream}" for stream in self.looks_at]
+        subjects += [f"$JS.API.STREAM.PURGE.{stream}" for stream in self.purges]
+        subjects += [f"$KV.{bucket}.>" for bucket in self.writes_buckets]
+        return sorted(set(subjects))
+
+    def subscribe_subjects(self) -> list[str]:
+        """Return the subjects this user may subscribe to."""
+        return sorted({f"_INBOX.{self.name}.>", *self.answers, *self.hears})
+
+
+def _reader(stream: str) -> list[str]:
+    api = "$JS.API"
+    return [
+        f"{api}.STREAM.INFO.{stream}",
+        f"{api}.STREAM.MSG.GET.{stream}",
+        f"{api}.DIRECT.GET.{stream}",
+        f"{api}.DIRECT.GET.{stream}.>",
+        f"{api}.CONSUMER.CREATE.{stream}",
+        f"{api}.CONSUMER.CREATE.{stream}.>",
+        f"{api}.CONSUMER.DURABLE.CREATE.{stream}.>",
+        f"{api}.CONSUMER.INFO.{stream}.>",
+        f"{api}.CONSUMER.MSG.NEXT.{stream}.>",
+        f"{api}.CONSUMER.DELETE.{stream}.>",
+        f"$JS.ACK.{stream}.>",
+        f"$JS.FC.{stream}.>",
+    ]
+
+
+USERS: tuple[BusUser, ...] = (
+    BusUser(
+        "agent_gateway",
+        publishes=("logs.>", "answers.>", "results.>", "hosts.seen.v1", "hosts.due_advanced.v1"),
+        asks=("inventory.enroll_host.v1", "inventory.resolve_node_keys.v1", "config_merger.render_plan.v1"),
+        hears=("hosts.due_advanced.v1",),
+        reads=("HOSTS",),
+        looks_at=("LOGS", "ANSWERS", "RESULTS"),
+        reads_buckets=("PLANS", "DETAILS", "CAMPAIGNS"),
+    ),
+    BusUser(
+        "inventory",
+        publishes=("hosts.enrolled.v1", "hosts.changed.v1", "hosts.deleted.v1", "hosts.scope_changed.v1"),
+        answers=("inventory.>",),
+        hears=("hosts.seen.v1",),
+        reads=("DEFINITIONS", "RESULTS"),
+        looks_at=("HOSTS",),
+        writes_buckets=("DETAILS",),
+    ),
+    BusUser(
+        "admin_api",
+        publishes=("definitions.>", "campaigns.viewed.v1"),
+        asks=(
+            "inventory.transfer_hosts.v1",
+            "inventory.delete_hosts.v1",
+            "inventory.refetch_host.v1",
+            "inventory.change_label_members.v1",
+            "live_query.start_campaign.v1",
+            "live_query.stop_campaign.v1",
+            "analytics.report_now.v1",
+        ),
+        reads=("HOSTS",),
+        looks_at=("DEFINITIONS",),
+    ),
+    BusUser(
+        "config_merger",
+        answers=("config_merger.>",),
+        reads=("DEFINITIONS",),
+        writes_buckets=("PLANS",),
+    ),
+    BusUser(
+        "live_query",
+        answers=("live_query.>",),
+        hears=("campaigns.viewed.v1",),
+        reads=("ANSWERS", "HOSTS"),
+        writes_buckets=("CAMPAIGNS",),
+    ),
+    BusUser("log_shipper", answers=("log_shipper.>",), reads=("LOGS",), purges=("LOGS",)),
+    BusUser("analytics", answers=("analytics.>",)),
+)
+PROVISION_USER = "provision"
+
+
+def authorization(passwords: dict[str, str]) -> str:
+    """Return the `authorization` block of a NATS server's configuration for all users.
+
+    `passwords` has one for every service and for `provision`, which alone may make streams and buckets.
+    """
+    entries = [_entry(user.name, passwords[user.name], user.publish_subjects(), user.subscribe_subjects()) for user in USERS]
+    entries.append(
+        _entry(PROVISION_USER, passwords[PROVISION_USER], ["$JS.API.>"], [f"_INBOX.{PROVISION_USER}.>"])
+    )
+    return "authorization {\n  users = [\n" + "\n".join(entries) + "\n  ]\n}\n"
+
+
+def _entry(name: str, password: str, publish: list[str], subscribe: list[str]) -> str:
+    return (
+        f"    {{ user: {name}, password: {json.dumps(password)}, permissions: {{\n"
+        f"      publish: {{ allow: {json.dumps(publish)} }}\n"
+        f"      subscribe: {{ allow: {json.dumps(subscribe)} }}\n"
+        f"      allow_responses: true }} }}"
+    )

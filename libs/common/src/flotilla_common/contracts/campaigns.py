@@ -1,0 +1,148 @@
+"""Bucket CAMPAIGNS, stream ANSWERS and the requests about live queries. live-query decides; gateways carry.
+
+Bucket keys: `<id>.command` -> signed command (exact bytes); `<id>.done` -> serialized roaring bitmap of settled hosts.
+A campaign ends when its command is deleted from the bucket.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar, Literal
+
+import msgspec
+
+from flotilla_common.contracts.base import Answer, Event, Request
+
+BUCKET = "CAMPAIGNS"
+ANSWERS_STREAM = "ANSWERS"
+QUERY_PREFIX = "fleet_distributed_query_"
+SIGNATURE_BYTES = 64
+COMMAND_MAGIC = b"FQC1"
+OFFER_AGAIN_SECONDS = 60.0
+
+CampaignKind = Literal["viewer", "durable", "synchronous"]
+"""viewer: ends 60 s after its last viewer left; durable: lives to its deadline; synchronous: ends with its wait."""
+
+
+def command_key(campaign_id: int) -> str:
+    """Return the bucket key of a campaign's signed command."""
+    return f"{campaign_id}.command"
+
+
+def done_key(campaign_id: int) -> str:
+    """Return the bucket key of a campaign's settled hosts."""
+    return f"{campaign_id}.done"
+
+
+def answers_subject(shard: int) -> str:
+    """Return the subject of one shard's answers."""
+    return f"answers.campaign.v1.{shard}"
+
+
+class CampaignCommand(msgspec.Struct, frozen=True):
+    """What the gateways are told to ask. On the wire: COMMAND_MAGIC, 64 bytes of Ed25519 signature over the rest, JSON.
+
+    `targets` is a serialized roaring bitmap of host ids; `allowed_teams` (0 = no team) is checked against the host's
+    current team at each offer, None allows all.
+    """
+
+    campaign_id: int
+    sql: str
+    started_at: float  # Unix time
+    deadline: float  # Unix time
+    trace: str  # 32 hexadecimal digits: W3C trace id
+    targets: bytes
+    allowed_teams: list[int] | None = None
+
+
+class CampaignAnswer(msgspec.Struct, frozen=True):
+    """One host's answer to one campaign. `rows` are the host's bytes: a JSON array of objects with string values.
+
+    `offered` is False when this gateway knows of no such campaign for this host: it is settled all the same only if
+    the ledger says that the host was targeted.
+    """
+
+    campaign_id: int
+    attempt: int
+    status: int
+    message: str
+    rows: msgspec.Raw
+    stats: msgspec.Raw
+
+
+class AnswerBatch(msgspec.Struct, frozen=True):
+    """Body of one `answers.campaign.v1` message: what one `distributed/write` brought."""
+
+    v: int
+    host_id: int
+    team_id: int  # 0 = no team
+    received_ms: int
+    answers: list[CampaignAnswer]
+
+
+class CampaignViewedV1(Event):
+    """Somebody is watching a campaign; core NATS, sent by admin-api every 10 s per watched campaign."""
+
+    subject: ClassVar[str] = "campaigns.viewed.v1"
+
+    campaign_id: int
+
+
+class TargetCounts(Answer):
+    """Hosts of a selection, by state (admin API part 15: `Metrics`)."""
+
+    total: int
+    online: int
+    offline: int
+    missing_in_action: int
+    new: int
+
+
+class CampaignStartedV1(Answer):
+    """A campaign that gateways are being told of."""
+
+    campaign_id: int
+    created_at: datetime
+    counts: TargetCounts
+
+
+class StartCampaignV1(Request[CampaignStartedV1]):
+    """Start a live query. The caller has authorized every id and passes the teams that the person may query.
+
+    A host is targeted when it is in `host_ids`, or matches the selected labels and teams (admin API part 14), within
+    `allowed_team_ids` (0 = no team; None = all). `deadline` belongs to durable campaigns, `wait_seconds` to
+    synchronous ones.
+
+    Raises (at the caller): Invalid when nothing is targeted or a deadline is out of bounds.
+    """
+
+    subject: ClassVar[str] = "live_query.start_campaign.v1"
+    answer: ClassVar[type[Answer]] = CampaignStartedV1
+
+    sql: str
+    query_id: int | None
+    user_id: int
+    kind: CampaignKind = "viewer"
+    host_ids: tuple[int, ...] = ()
+    label_ids: tuple[int, ...] = ()
+    team_ids: tuple[int, ...] = ()
+    allowed_team_ids: tuple[int, ...] | None = None
+    deadline: datetime | None = None
+    wait_seconds: float | None = None
+    trace_id: str = ""
+
+
+class CampaignStoppedV1(Answer):
+    """Whether this request ended it, or it had ended before."""
+
+    stopped: bool
+
+
+class StopCampaignV1(Request[CampaignStoppedV1]):
+    """End a campaign: hosts that have not answered are cancelled in its ledger."""
+
+    subject: ClassVar[str] = "live_query.stop_campaign.v1"
+    answer: ClassVar[type[Answer]] = CampaignStoppedV1
+
+    campaign_id: int
+    reason: str = "stopped"

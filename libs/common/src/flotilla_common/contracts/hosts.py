@@ -1,0 +1,176 @@
+"""Stream HOSTS and the requests about hosts. Published and answered by inventory alone."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from pydantic import SecretStr, field_serializer
+
+from flotilla_common.contracts.base import Answer, Event, Message, Request
+from flotilla_common.errors import Denied
+
+
+class HostRecord(Message):
+    """All that a gateway keeps of a host. Who holds a record with a higher `revision` ignores this one.
+
+    `node_key_hash` is 32 hexadecimal digits (`contracts.node_keys`), None when no key is valid.
+    `scope_labels` are the host's labels among those that scope a query, ascending; they are part of its class.
+    """
+
+    host_id: int
+    revision: int
+    node_key_hash: str | None
+    team_id: int | None = None
+    platform: str = ""
+    scope_labels: tuple[int, ...] = ()
+
+
+class HostEnrolledV1(Event):
+    """A host traded an enroll secret for a node key, for the first time or again."""
+
+    subject: ClassVar[str] = "hosts.enrolled.v1"
+
+    host: HostRecord
+    first_time: bool = False
+    retired_key_hashes: tuple[str, ...] = ()
+
+
+class HostChangedV1(Event):
+    """A host's team, platform or scope labels changed."""
+
+    subject: ClassVar[str] = "hosts.changed.v1"
+
+    host: HostRecord
+
+
+class HostDeletedV1(Event):
+    """A host is gone: its key is invalid from now on."""
+
+    subject: ClassVar[str] = "hosts.deleted.v1"
+
+    host: HostRecord
+
+
+class ScopeChangedV1(Event):
+    """The set of labels that scope queries changed: records older than `revision` count as misses."""
+
+    subject: ClassVar[str] = "hosts.scope_changed.v1"
+
+    revision: int
+    scope_labels: tuple[int, ...]
+
+
+class HostsSeenV1(Event):
+    """Hosts that polled lately; core NATS, every 10 s. Losing one costs a late "seen".
+
+    `bitmap` is a serialized roaring bitmap of host ids in base64.
+    """
+
+    subject: ClassVar[str] = "hosts.seen.v1"
+
+    bitmap: str
+    seen_at: datetime
+
+
+class BadEnrollSecret(Denied):
+    """The enroll secret is unknown or retired."""
+
+    code = "bad_enroll_secret"
+
+
+class EnrolledV1(Answer):
+    """The new node key, shown this once, and the record that goes with it."""
+
+    node_key: SecretStr
+    host: HostRecord
+
+    @field_serializer("node_key", when_used="json")
+    def _reveal(self, value: SecretStr) -> str:
+        return value.get_secret_value()
+
+
+class EnrollHostV1(Request[EnrolledV1]):
+    """Enroll a host. `host_details` is table -> column -> value, all strings, any part of it may be missing.
+
+    Raises (at the caller): BadEnrollSecret.
+    """
+
+    subject: ClassVar[str] = "inventory.enroll_host.v1"
+    answer: ClassVar[type[Answer]] = EnrolledV1
+    timeout_seconds: ClassVar[float] = 12.0
+
+    enroll_secret: SecretStr
+    host_identifier: str
+    platform_type: str = ""
+    host_details: dict[str, dict[str, str]] = {}
+    remote_address: str = ""
+
+    @field_serializer("enroll_secret", when_used="json")
+    def _reveal(self, value: SecretStr) -> str:
+        return value.get_secret_value()
+
+
+class NodeKeysResolvedV1(Answer):
+    """Records of the keys that exist; every other key that was asked for is positively unknown now."""
+
+    hosts: tuple[HostRecord, ...]
+    revision: int  # the newest revision that the answer has seen
+
+
+class ResolveNodeKeysV1(Request[NodeKeysResolvedV1]):
+    """Look up many node keys in one request (1,000 at most)."""
+
+    subject: ClassVar[str] = "inventory.resolve_node_keys.v1"
+    answer: ClassVar[type[Answer]] = NodeKeysResolvedV1
+
+    key_hashes: tuple[str, ...]
+
+
+class HostsAffectedV1(Answer):
+    """How many hosts a request really changed."""
+
+    count: int
+
+
+class TransferHostsV1(Request[HostsAffectedV1]):
+    """Move hosts to a team, or to no team (None). The caller has authorized every id."""
+
+    subject: ClassVar[str] = "inventory.transfer_hosts.v1"
+    answer: ClassVar[type[Answer]] = HostsAffectedV1
+    timeout_seconds: ClassVar[float] = 10.0
+
+    host_ids: tuple[int, ...]
+    team_id: int | None
+
+
+class DeleteHostsV1(Request[HostsAffectedV1]):
+    """Delete hosts for good. The caller has authorized every id."""
+
+    subject: ClassVar[str] = "inventory.delete_hosts.v1"
+    answer: ClassVar[type[Answer]] = HostsAffectedV1
+    timeout_seconds: ClassVar[float] = 10.0
+
+    host_ids: tuple[int, ...]
+
+
+class RefetchHostV1(Request[HostsAffectedV1]):
+    """Ask for a host's details again at its next poll."""
+
+    subject: ClassVar[str] = "inventory.refetch_host.v1"
+    answer: ClassVar[type[Answer]] = HostsAffectedV1
+
+    host_id: int
+
+
+class ChangeLabelMembersV1(Request[HostsAffectedV1]):
+    """Change who is in a manual label: `replace` (when not None) sets the whole membership, then `add` and `remove`."""
+
+    subject: ClassVar[str] = "inventory.change_label_members.v1"
+    answer: ClassVar[type[Answer]] = HostsAffectedV1
+    timeout_seconds: ClassVar[float] = 10.0
+
+    label_id: int
+    replace: tuple[int, ...] | None = None
+    add: tuple[int, ...] = ()
+    remove: tuple[int, ...] = ()

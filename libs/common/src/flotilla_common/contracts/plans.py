@@ -1,0 +1,55 @@
+"""Bucket PLANS: what each class of hosts gets. Written by config-merger alone.
+
+Keys: `head.<class key>` -> PlanHead as JSON; `config.<sha256>` -> the osquery config's exact bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from typing import ClassVar
+
+from flotilla_common.contracts.base import Answer, Request
+
+BUCKET = "PLANS"
+
+
+def class_key(team_id: int | None, platform: str, scope_labels: tuple[int, ...]) -> str:
+    """Return the key of a class of hosts: 32 hexadecimal digits of a hash, since a platform is whatever a host says."""
+    canonical = json.dumps([team_id, platform, sorted(scope_labels)], separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def head_key(key: str) -> str:
+    """Return the bucket key of a class's head."""
+    return f"head.{key}"
+
+
+def config_key(sha256: str) -> str:
+    """Return the bucket key of config bytes."""
+    return f"config.{sha256}"
+
+
+class PlanHead(Answer):
+    """The newest plan of a class. A holder of a higher `revision` ignores this one."""
+
+    class_key: str
+    team_id: int | None
+    platform: str
+    scope_labels: tuple[int, ...]
+    revision: int
+    config_sha256: str
+    etag: str
+    compiled_at: datetime
+
+
+class RenderPlanV1(Request[PlanHead]):
+    """Compile the plan of a class that no host had before."""
+
+    subject: ClassVar[str] = "config_merger.render_plan.v1"
+    answer: ClassVar[type[Answer]] = PlanHead
+
+    team_id: int | None
+    platform: str
+    scope_labels: tuple[int, ...] = ()

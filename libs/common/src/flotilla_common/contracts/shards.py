@@ -1,0 +1,10 @@
+"""Sixteen shards by host id: never a subject, consumer or stream per host."""
+
+from __future__ import annotations
+
+SHARDS = 16
+
+
+def shard_of(host_id: int) -> int:
+    """Return the shard (0 to 15) of a host. Multiplied first, so that consecutive ids spread."""
+    return (host_id * 0x9E3779B1 & 0xFFFFFFFF) >> 28

@@ -1,0 +1,31 @@
+"""Schema config_merger: the classes of hosts and the newest plan of each. Written by config-merger alone."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlmodel import Field, SQLModel
+
+from flotilla_common.db.models.columns import bigint, binary, json_document, text, timestamp
+
+SCHEMA = "config_merger"
+
+
+class Plan(SQLModel, table=True):
+    """The plan of one class (team, platform, scope labels). `provenance` says which layer each leaf came from."""
+
+    __tablename__ = "plans"
+    __table_args__ = {"schema": SCHEMA}
+
+    class_key: str = Field(sa_column=Column(Text, primary_key=True))
+    team_id: int | None = bigint(nullable=True, index=True)
+    platform: str = text()
+    scope_labels: list[int] = Field(sa_column=Column(ARRAY(BigInteger), nullable=False, server_default="{}"))
+    revision: int = bigint(default=0)
+    config_sha256: str = text()
+    config: bytes = binary()
+    provenance: dict[str, Any] = json_document()
+    compiled_at: datetime = timestamp(now=True)

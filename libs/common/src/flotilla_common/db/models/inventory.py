@@ -1,0 +1,116 @@
+"""Schema inventory: hosts. Written by inventory alone; read by admin-api, live-query and analytics."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Column, Index, Sequence, func, text as sql
+from sqlmodel import Field, SQLModel
+
+from flotilla_common.db.models.columns import OutboxRow, bigint, binary, identity, text, timestamp
+
+SCHEMA = "inventory"
+
+host_revision = Sequence("host_revision", schema=SCHEMA, metadata=SQLModel.metadata)
+"""Revisions of host records: one sequence for all hosts, so that any two can be compared."""
+
+
+class Host(SQLModel, table=True):
+    """An enrolled host. Facts are whatever the host said, trimmed; they are hostile text for ever."""
+
+    __tablename__ = "hosts"
+    __table_args__ = (
+        Index("hosts_identifier", func.lower(sql("host_identifier")), unique=True),
+        Index("hosts_hostname", func.lower(sql("hostname"))),
+        Index("hosts_uuid", func.lower(sql("uuid"))),
+        Index("hosts_serial", func.lower(sql("hardware_serial"))),
+        {"schema": SCHEMA},
+    )
+
+    id: int | None = identity()
+    revision: int = bigint()
+    host_identifier: str = text()
+    node_key_hash: bytes | None = binary(unique=True, nullable=True)
+    team_id: int | None = bigint(nullable=True, index=True)
+    platform: str = text()
+    platform_like: str = text()
+    hostname: str = text()
+    computer_name: str = text()
+    uuid: str = text()
+    instance_id: str = text()
+    hardware_serial: str = text()
+    hardware_vendor: str = text()
+    hardware_model: str = text()
+    hardware_version: str = text()
+    osquery_version: str = text()
+    os_version: str = text()
+    os_name: str = text()
+    os_major: str = text()
+    build: str = text()
+    code_name: str = text()
+    cpu_type: str = text()
+    cpu_subtype: str = text()
+    cpu_brand: str = text()
+    cpu_physical_cores: int = bigint(default=0)
+    cpu_logical_cores: int = bigint(default=0)
+    memory_bytes: int = bigint(default=0)
+    public_ip: str = text()
+    primary_ip: str = text()
+    primary_mac: str = text()
+    distributed_interval_seconds: int = bigint(default=10)
+    config_refresh_seconds: int = bigint(default=60)
+    logger_tls_period_seconds: int = bigint(default=10)
+    refetch_requested: bool = Field(default=True, sa_column_kwargs={"server_default": sql("true")})
+    last_enrolled_at: datetime = timestamp()
+    detail_updated_at: datetime | None = timestamp(nullable=True)
+    label_updated_at: datetime | None = timestamp(nullable=True)
+    policy_updated_at: datetime | None = timestamp(nullable=True)
+    created_at: datetime = timestamp(now=True)
+    updated_at: datetime = timestamp(now=True)
+
+
+class HostSeen(SQLModel, table=True):
+    """When each host was last seen. Narrow and apart, since it changes all the time."""
+
+    __tablename__ = "host_seen"
+    __table_args__ = {"schema": SCHEMA}
+
+    host_id: int = bigint(primary_key=True)
+    seen_at: datetime = timestamp(index=True)
+
+
+class LabelMembership(SQLModel, table=True):
+    """Which hosts are in which label (definitions of labels live in schema admin_api)."""
+
+    __tablename__ = "label_membership"
+    __table_args__ = (Index("label_membership_host", "host_id"), {"schema": SCHEMA})
+
+    label_id: int = bigint(primary_key=True)
+    host_id: int = bigint(primary_key=True)
+    created_at: datetime = timestamp(now=True)
+
+
+class ScopeLabel(SQLModel, table=True):
+    """A label that scopes at least one query, so that it is part of its hosts' class."""
+
+    __tablename__ = "scope_labels"
+    __table_args__ = {"schema": SCHEMA}
+
+    label_id: int = bigint(primary_key=True)
+
+
+class ScopeState(SQLModel, table=True):
+    """One row: since which host revision the present set of scope labels is in force."""
+
+    __tablename__ = "scope_state"
+    __table_args__ = {"schema": SCHEMA}
+
+    id: int = Field(default=1, sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    revision: int = bigint(default=0)
+
+
+class Outbox(OutboxRow, table=True):
+    """Events about hosts that have not left yet."""
+
+    __tablename__ = "outbox"
+    __table_args__ = {"schema": SCHEMA}

@@ -1,0 +1,101 @@
+"""/healthz (the process lives), /readyz (it can do its work now) and /metrics, on a port of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import uvicorn
+from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+
+Check = Callable[[], Awaitable[str | None]]
+"""Returns None when fine, else why not. Must answer within CHECK_TIMEOUT_SECONDS."""
+
+CHECK_TIMEOUT_SECONDS = 2.0
+
+
+@dataclass
+class Health:
+    """Named checks. Liveness checks fail /healthz too (the process should be restarted), the others only /readyz."""
+
+    ready_checks: dict[str, Check] = field(default_factory=dict)
+    live_checks: dict[str, Check] = field(default_factory=dict)
+
+    async def failures(self, checks: dict[str, Check]) -> dict[str, str]:
+        """Run checks side by side; name -> reason for those that fail."""
+        reasons = await asyncio.gather(*(_reason(check) for check in checks.values()))
+        return {name: reason for name, reason in zip(checks, reasons, strict=True) if reason is not None}
+
+
+async def _reason(check: Check) -> str | None:
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+            return await check()
+    except TimeoutError:
+        return f"no answer within {CHECK_TIMEOUT_SECONDS:g} s"
+    except Exception as error:  # noqa: BLE001 - a check that fails in any way is a failed check
+        return f"{type(error).__name__}: {error}"
+
+
+def health_app(health: Health, registry: CollectorRegistry = REGISTRY) -> FastAPI:
+    """Return the application that serves the three paths."""
+    app = FastAPI(openapi_url=None)
+
+    async def answer(checks: dict[str, Check]) -> JSONResponse:
+        failures = await health.failures(checks)
+        return JSONResponse({"ok": not failures, "failures": failures}, 503 if failures else 200)
+
+    @app.get("/healthz")
+    async def healthz() -> JSONResponse:
+        """Is the process worth keeping?."""
+        return await answer(health.live_checks)
+
+    @app.get("/readyz")
+    async def readyz() -> JSONResponse:
+        """Can it do its work now?."""
+        return await answer({**health.live_checks, **health.ready_checks})
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Prometheus text."""
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+class QuietServer(uvicorn.Server):
+    """uvicorn without its own signal handling: the process has one place for that (`service.run`)."""
+
+    def install_signal_handlers(self) -> None:
+        """Leave signals alone."""
+
+    def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN201 - uvicorn's is untyped for callers
+        """Leave signals alone."""
+        from contextlib import nullcontext  # noqa: PLC0415
+
+        return nullcontext()
+
+
+async def serve(app: object, host: str, port: int, **options: object) -> None:
+    """Serve an ASGI application until cancelled; then finish open requests within 3 s."""
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=3,
+        **options,  # type: ignore[arg-type]
+    )
+    server = QuietServer(config)
+    task = asyncio.create_task(server.serve())
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        server.should_exit = True
+        await task
+        raise

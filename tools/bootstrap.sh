@@ -1,0 +1,46 @@
+#!/bin/sh
+# Create the virtual environment and install the lock file and the members of the workspace into it.
+# Uses uv when it is on PATH; else installs uv at a pinned version; else falls back to plain pip.
+# Arguments: the members' folders. Environment: PYTHON, VENV, UV_VERSION, BOOTSTRAP (auto or pip).
+set -eu
+
+say() { printf '%s\n' "$*" >&2; }
+
+"$PYTHON" - <<'CHECK' || { say "Flotilla needs Python 3.11 or newer; set PYTHON=/path/to/python3.11 (or newer)."; exit 1; }
+import sys
+sys.exit(0 if sys.version_info >= (3, 11) else 1)
+CHECK
+
+members=""
+for member in "$@"; do members="$members -e $member"; done
+
+with_uv() {
+    say "Installing with uv into $VENV ..."
+    [ -x "$VENV/bin/python" ] || "$1" venv --quiet --python "$PYTHON" "$VENV"
+    VIRTUAL_ENV="$VENV" "$1" pip sync --quiet --require-hashes requirements.lock || return 1
+    # shellcheck disable=SC2086
+    VIRTUAL_ENV="$VENV" "$1" pip install --quiet --no-deps --no-build-isolation $members
+}
+
+with_pip() {
+    say "Installing with pip into $VENV (this can take some minutes) ..."
+    [ -x "$VENV/bin/pip" ] || { rm -rf "$VENV"; "$PYTHON" -m venv "$VENV"; }
+    "$VENV/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+    # shellcheck disable=SC2086
+    "$VENV/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation $members
+}
+
+if [ "$BOOTSTRAP" = pip ]; then
+    with_pip
+elif command -v uv >/dev/null 2>&1; then
+    with_uv uv || with_pip
+else
+    tool="$VENV/.uv"
+    [ -x "$tool/bin/uv" ] || [ -x "$VENV/bin/pip" ] || { rm -rf "$VENV"; "$PYTHON" -m venv "$VENV"; }
+    if [ -x "$tool/bin/uv" ] || "$VENV/bin/pip" install --quiet --disable-pip-version-check --target "$tool" "uv==$UV_VERSION"; then
+        with_uv "$tool/bin/uv" || with_pip
+    else
+        with_pip
+    fi
+fi
+say "Installed."
