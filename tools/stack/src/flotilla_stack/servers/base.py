@@ -67,12 +67,3 @@ def launched(
     script = [sys.executable, "-I", "-S", str(Path(launch.__file__).absolute())]
     ties = ["--parent", str(os.getpid()), "--signal", str(int(signal_number)), "--identity", identity]
     return [*script, *ties, "--", *command]
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, in one step."""
-    draft = path.with_name(path.name + ".new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    draft.replace(path)

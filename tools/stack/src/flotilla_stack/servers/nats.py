@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import ClassVar
 
+from flotilla_stack.files import write_private
 from flotilla_stack.http import fetch
-from flotilla_stack.servers.base import Server, write_private
+from flotilla_stack.servers.base import Server
 from flotilla_stack.servers.ports import choose_port
 from flotilla_stack.servers.programs import find_program
 

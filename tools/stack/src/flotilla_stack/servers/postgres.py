@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from flotilla_stack import launch
+from flotilla_stack.files import write_private
 from flotilla_stack.http import PROBE_SECONDS
-from flotilla_stack.servers.base import Identity, Server, launched, write_private
+from flotilla_stack.servers.base import Identity, Server, launched
 
 OWNER = "flotilla_owner"
 PROTOCOL_3 = 196608

@@ -6,8 +6,9 @@ import socket
 from pathlib import Path
 from typing import ClassVar
 
+from flotilla_stack.files import write_private
 from flotilla_stack.http import PROBE_SECONDS
-from flotilla_stack.servers.base import Server, write_private
+from flotilla_stack.servers.base import Server
 
 DATABASES = 64
 
