@@ -26,6 +26,7 @@ class _FileVariants(PydanticBaseSettingsSource):
     """Reads `FLOTILLA_<NAME>_FILE` for every declared setting."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        del field
         variable = f"{PREFIX}{field_name.upper()}_FILE"
         path = os.environ.get(variable)
         if path is None:
@@ -86,6 +87,7 @@ def load(settings_class: type[S]) -> S:
 
     Raises:
         SettingsError: something is missing or wrong; one line per setting.
+
     """
     try:
         return settings_class()

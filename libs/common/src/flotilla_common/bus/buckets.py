@@ -71,10 +71,11 @@ async def open_bucket(bus: Bus, name: str) -> Bucket:
 
     Raises:
         Unavailable: the bus does not answer, or the bucket does not exist.
+
     """
     try:
         return Bucket(await bus.js.key_value(name), name)
-    except (nats.js.errors.Error, *outage.kinds()) as error:
+    except outage.kinds(nats.js.errors.Error) as error:
         raise Unavailable(f"bucket {name}: {error!r}") from error
 
 

@@ -57,6 +57,7 @@ class Bus:
         Raises:
             Unavailable: nobody answered in the request's time.
             FleetError: what the owner raised, as its own class where this process knows it, else as its kind.
+
         """
         try:
             reply = await self.client.request(
@@ -112,6 +113,7 @@ async def connect(settings: CommonSettings, *, name: str | None = None) -> Bus:
 
     Raises:
         Unavailable: the first connection could not be made within 10 s.
+
     """
     user = settings.nats_user
     try:

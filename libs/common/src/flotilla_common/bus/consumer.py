@@ -78,13 +78,12 @@ def stream_of(subject: str) -> StreamSpec:
     raise LookupError(message)
 
 
-async def consume(
-    bus: Bus, subscription: Subscription[T, D], deps: D, *, ready: asyncio.Event | None = None
-) -> None:
+async def consume(bus: Bus, subscription: Subscription[T, D], deps: D, *, ready: asyncio.Event | None = None) -> None:
     """Consume for ever (cancel to stop), through any outage of NATS. `ready` is set once the consumer exists.
 
     Raises:
         TooManyBurials: BURIALS_IN_A_ROW messages in a row could not be handled.
+
     """
     burials = 0
     while True:
@@ -99,7 +98,7 @@ async def consume(
                     burials = burials + buried if buried == len(messages) else 0
                 if burials >= BURIALS_IN_A_ROW:
                     raise TooManyBurials(subscription.durable)
-        except (*outage.kinds(), nats.js.errors.Error, nats.errors.Error) as error:
+        except outage.kinds(nats.js.errors.Error, nats.errors.Error) as error:
             log.warning("consumer waits for the bus", durable=subscription.durable, error=repr(error))
             await asyncio.sleep(OUTAGE_DELAY_SECONDS / 4)
 
@@ -175,7 +174,7 @@ async def bury(bus: Bus, stream: str, message: Msg, error: BaseException) -> Non
     }
     try:
         await bus.js.publish(f"dead.{stream}", message.data, headers=headers)
-    except (*outage.kinds(), nats.js.errors.Error) as full:
+    except outage.kinds(nats.js.errors.Error) as full:
         log.warning("stream DEAD does not take the message, it waits", stream=stream, error=repr(full))
         await message.nak(delay=OUTAGE_DELAY_SECONDS)
         return

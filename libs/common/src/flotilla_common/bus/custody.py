@@ -61,6 +61,7 @@ class CustodyPublisher:
 
         Raises:
             Unavailable: no ack after all attempts, or the stream refused (full): it is not in custody, as far as known.
+
         """
         all_headers = {"Nats-Msg-Id": secrets.token_hex(12), **(headers or {})}
         async with self._slots:
@@ -85,7 +86,7 @@ class CustodyPublisher:
                 return await future
         except TimeoutError:
             return None
-        except (*outage.kinds(), nats.errors.Error) as error:
+        except outage.kinds(nats.errors.Error) as error:
             raise Unavailable(f"{subject}: {error!r}") from error
         finally:
             self._waiting.pop(reply, None)

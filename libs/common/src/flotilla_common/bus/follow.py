@@ -52,7 +52,9 @@ class Follower:
         self._subjects = subjects
         self._on_message = on_message
         self._on_gap = on_gap
-        self._policy = {"all": DeliverPolicy.ALL, "last": DeliverPolicy.LAST_PER_SUBJECT, "new": DeliverPolicy.NEW}[start]
+        self._policy = {"all": DeliverPolicy.ALL, "last": DeliverPolicy.LAST_PER_SUBJECT, "new": DeliverPolicy.NEW}[
+            start
+        ]
         self._created: datetime | None = None
         self._last_sequence = 0
         self.caught_up = asyncio.Event()
@@ -64,7 +66,7 @@ class Follower:
                 pull = await self._bind()
                 while True:
                     await self._take(pull)
-            except (*outage.kinds(), nats.js.errors.Error, nats.errors.Error) as error:
+            except outage.kinds(nats.js.errors.Error, nats.errors.Error) as error:
                 log.warning("follower waits for the bus", stream=self._stream, error=repr(error))
                 await asyncio.sleep(RETRY_SECONDS)
 

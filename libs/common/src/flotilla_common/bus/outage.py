@@ -28,6 +28,6 @@ def register(*kinds: type[BaseException]) -> None:
     _kinds.extend(kind for kind in kinds if kind not in _kinds)
 
 
-def kinds() -> tuple[type[BaseException], ...]:
-    """Return all kinds, for an `except` clause."""
-    return tuple(_kinds)
+def kinds(*others: type[BaseException]) -> tuple[type[BaseException], ...]:
+    """Return all kinds, and the caller's own, for an `except` clause."""
+    return (*_kinds, *others)

@@ -118,10 +118,10 @@ def authorization(passwords: dict[str, str]) -> str:
 
     `passwords` has one for every service and for `provision`, which alone may make streams and buckets.
     """
-    entries = [_entry(user.name, passwords[user.name], user.publish_subjects(), user.subscribe_subjects()) for user in USERS]
-    entries.append(
-        _entry(PROVISION_USER, passwords[PROVISION_USER], ["$JS.API.>"], [f"_INBOX.{PROVISION_USER}.>"])
-    )
+    entries = [
+        _entry(user.name, passwords[user.name], user.publish_subjects(), user.subscribe_subjects()) for user in USERS
+    ]
+    entries.append(_entry(PROVISION_USER, passwords[PROVISION_USER], ["$JS.API.>"], [f"_INBOX.{PROVISION_USER}.>"]))
     return "authorization {\n  users = [\n" + "\n".join(entries) + "\n  ]\n}\n"
 
 

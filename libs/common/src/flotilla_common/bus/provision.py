@@ -67,6 +67,7 @@ async def verify(bus: Bus, *names: str) -> None:
 
     Raises:
         Unavailable: a stream is missing, kept in memory, unbounded, or discards what it must not.
+
     """
     wanted = {spec.name: spec for spec in STREAMS}
     for name in names:

@@ -29,10 +29,10 @@ BUILTIN_LABELS: tuple[BuiltinLabel, ...] = (
         "All CentOS hosts",
         "select 1 from os_version where platform = 'centos' or name like '%centos%';",
     ),
-    BuiltinLabel(5, "MS Windows", "All Windows hosts", "select 1 from os_version where platform = 'windows';", "windows"),
     BuiltinLabel(
-        6, "Red Hat Linux", "All Red Hat hosts", "select 1 from os_version where name like '%red hat%';"
+        5, "MS Windows", "All Windows hosts", "select 1 from os_version where platform = 'windows';", "windows"
     ),
+    BuiltinLabel(6, "Red Hat Linux", "All Red Hat hosts", "select 1 from os_version where name like '%red hat%';"),
     BuiltinLabel(7, "All Linux", "All Linux hosts", "select 1 from osquery_info where build_platform like '%linux%';"),
     BuiltinLabel(8, "chrome", "All Chrome hosts", "select 1 from os_version where platform = 'chrome';", "chrome"),
     BuiltinLabel(

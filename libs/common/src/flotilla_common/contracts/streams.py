@@ -35,12 +35,16 @@ class BucketSpec:
 
 STREAMS: tuple[StreamSpec, ...] = (
     StreamSpec(
-        "HOSTS", ("hosts.enrolled.v1", "hosts.changed.v1", "hosts.deleted.v1", "hosts.scope_changed.v1"),
-        "limits", "old", 256 * MIB, 4 * GIB, 7 * DAY_SECONDS, "inventory",
+        "HOSTS",
+        ("hosts.enrolled.v1", "hosts.changed.v1", "hosts.deleted.v1", "hosts.scope_changed.v1"),
+        "limits",
+        "old",
+        256 * MIB,
+        4 * GIB,
+        7 * DAY_SECONDS,
+        "inventory",
     ),
-    StreamSpec(
-        "DEFINITIONS", ("definitions.>",), "limits", "old", 256 * MIB, GIB, 7 * DAY_SECONDS, "admin_api"
-    ),
+    StreamSpec("DEFINITIONS", ("definitions.>",), "limits", "old", 256 * MIB, GIB, 7 * DAY_SECONDS, "admin_api"),
     StreamSpec("ANSWERS", ("answers.>",), "workqueue", "new", GIB, 10 * GIB, 0, "agent_gateway"),
     StreamSpec("RESULTS", ("results.>",), "workqueue", "new", GIB, 10 * GIB, 0, "agent_gateway"),
     StreamSpec("LOGS", ("logs.>",), "limits", "new", 2 * GIB, 50 * GIB, 0, "agent_gateway"),

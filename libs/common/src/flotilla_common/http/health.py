@@ -72,7 +72,7 @@ class QuietServer(uvicorn.Server):
     def install_signal_handlers(self) -> None:
         """Leave signals alone."""
 
-    def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN201 - uvicorn's is untyped for callers
+    def capture_signals(self):  # type: ignore[no-untyped-def]
         """Leave signals alone."""
         from contextlib import nullcontext  # noqa: PLC0415
 

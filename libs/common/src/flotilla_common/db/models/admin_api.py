@@ -1,11 +1,15 @@
-"""Schema admin_api: what people define. Written by admin-api alone; read by inventory, config-merger, live-query, analytics."""
+"""Schema admin_api: what people define.
+
+Written by admin-api alone; read by inventory, config-merger, live-query and analytics.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, Text, func, text as sql
+from sqlalchemy import BigInteger, Column, Index, Text, func
+from sqlalchemy import text as sql
 from sqlmodel import Field, SQLModel
 
 from flotilla_common.db.models.columns import (

@@ -16,10 +16,16 @@ def identity() -> Any:
     return Field(default=None, sa_column=Column(BigInteger, primary_key=True, autoincrement=True))
 
 
-def bigint(*, primary_key: bool = False, index: bool = False, nullable: bool = False, default: int | None = None) -> Any:
+def bigint(
+    *, primary_key: bool = False, index: bool = False, nullable: bool = False, default: int | None = None
+) -> Any:
     """Return a bigint column."""
     column: Column[int] = Column(
-        BigInteger, primary_key=primary_key, index=index, nullable=nullable and not primary_key, autoincrement=False,
+        BigInteger,
+        primary_key=primary_key,
+        index=index,
+        nullable=nullable and not primary_key,
+        autoincrement=False,
         server_default=None if default is None else str(default),
     )
     return Field(default=None if nullable else (default if default is not None else ...), sa_column=column)
@@ -64,5 +70,8 @@ class OutboxRow(SQLModel):
     subject: str
     body: bytes
     created_at: datetime | None = Field(
-        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()}, nullable=False  # type: ignore[call-overload]
+        default=None,
+        sa_type=DateTime(timezone=True),
+        sa_column_kwargs={"server_default": func.now()},
+        nullable=False,
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, Index, Sequence, func, text as sql
+from sqlalchemy import BigInteger, Column, Index, Sequence, func
+from sqlalchemy import text as sql
 from sqlmodel import Field, SQLModel
 
 from flotilla_common.db.models.columns import OutboxRow, bigint, binary, identity, text, timestamp

@@ -1,4 +1,7 @@
-"""Schema log_shipper: destinations, their cursors, batches and ledger. Written by log-shipper alone; read by admin-api."""
+"""Schema log_shipper: destinations, their cursors, batches and ledger.
+
+Written by log-shipper alone; read by admin-api.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ class Batch(SQLModel, table=True):
 
 
 class LedgerHour(SQLModel, table=True):
-    """Lines per destination, log type and hour (UTC) of receipt. received = filtered + delivered + dead_lettered + pending."""
+    """Lines per destination, log type and hour (UTC) of receipt.
+
+    received = filtered + delivered + dead_lettered + pending.
+    """
 
     __tablename__ = "ledger"
     __table_args__ = {"schema": SCHEMA}

@@ -1,0 +1,224 @@
+"""The pytest plugin: starts servers once per run, hands each test clean ones.
+
+Servers start when the first test that needs them asks, in the controller's process when tests run in parallel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import secrets
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nats
+import nats.errors
+import nats.js.errors
+import pytest
+import redis
+from flotilla_stack.servers import RunningServer
+from pydantic import SecretStr
+
+from flotilla_common.bus.connection import Bus, connect
+from flotilla_common.bus.permissions import PROVISION_USER
+from flotilla_common.bus.provision import make
+from flotilla_common.settings import CommonSettings
+from flotilla_common.testing.database import Database, clean, clone
+from flotilla_common.testing.servers import ServerRun, SharedServers, WorkerNats, start_nats
+
+VARIABLE = "FLOTILLA_TEST_SHARED_SERVERS"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In the controller of a parallel run: start the servers before the workers, who inherit the environment."""
+    parallel = getattr(config.option, "numprocesses", None) or getattr(config.option, "dist", "no") != "no"
+    if parallel and not hasattr(config, "workerinput"):
+        run = ServerRun()
+        os.environ[VARIABLE] = run.start().to_json()
+        config.add_cleanup(lambda: os.environ.__delitem__(VARIABLE))
+        config.add_cleanup(run.stop)
+
+
+@pytest.fixture(scope="session")
+def shared_servers() -> Iterator[SharedServers]:
+    """Where Postgres, Valkey and S3 of this run are."""
+    if VARIABLE in os.environ:
+        yield SharedServers.from_json(os.environ[VARIABLE])
+        return
+    run = ServerRun()
+    shared = run.start()
+    try:
+        yield shared
+    finally:
+        run.stop()
+
+
+@pytest.fixture(scope="session")
+def worker_number(request: pytest.FixtureRequest) -> int:
+    """0, 1, ... in a parallel run; 0 alone."""
+    worker: str = getattr(request.config, "workerinput", {}).get("workerid", "gw0")
+    return int(worker.removeprefix("gw"))
+
+
+@pytest.fixture(scope="session")
+def worker_database(shared_servers: SharedServers, worker_number: int) -> str:
+    """The name of this worker's database."""
+    name = f"flotilla_test_{worker_number}"
+    clone(shared_servers, name)
+    return name
+
+
+@pytest.fixture
+def database(shared_servers: SharedServers, worker_database: str) -> Database:
+    """A clean, migrated database."""
+    clean(shared_servers, worker_database)
+    return Database(shared_servers, worker_database)
+
+
+@dataclass(frozen=True)
+class NatsOfWorker:
+    """This worker's NATS and, when it is a child process, its handle (to stop and start it in fault tests)."""
+
+    where: WorkerNats
+    running: RunningServer[Any] | None
+
+
+@pytest.fixture(scope="session")
+def worker_nats() -> Iterator[NatsOfWorker]:
+    """This worker's NATS server."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flotilla-nats-")))
+        where, running = start_nats(stack, directory)
+        yield NatsOfWorker(where, running)
+
+
+@pytest.fixture
+async def nats_server(worker_nats: NatsOfWorker) -> NatsOfWorker:
+    """NATS with freshly made streams and buckets, all empty."""
+    where = worker_nats.where
+    client = await nats.connect(
+        where.url,
+        user=PROVISION_USER,
+        password=where.passwords[PROVISION_USER],
+        inbox_prefix=f"_INBOX.{PROVISION_USER}".encode(),
+    )
+    try:
+        js = client.jetstream()
+        for info in await js.streams_info():
+            await js.delete_stream(str(info.config.name))
+        await make(js, "dev")
+    finally:
+        await client.close()
+    return worker_nats
+
+
+SettingsFor = Callable[[str], CommonSettings]
+
+
+@pytest.fixture
+def bus_settings_for(nats_server: NatsOfWorker) -> SettingsFor:
+    """Return the settings with which a service connects to the bus as its own user."""
+
+    def settings(service: str) -> CommonSettings:
+        where = nats_server.where
+        return CommonSettings(
+            nats_url=where.url, nats_user=service, nats_password=SecretStr(where.passwords[service]), health_port=0
+        )
+
+    return settings
+
+
+@pytest.fixture
+async def bus_for(bus_settings_for: SettingsFor) -> AsyncIterator[Callable[[str], Awaitable[Bus]]]:
+    """Connect to the bus as a service's own, restricted user; closed after the test."""
+    opened: list[Bus] = []
+
+    async def open_bus(service: str) -> Bus:
+        bus = await connect(bus_settings_for(service))
+        opened.append(bus)
+        return bus
+
+    yield open_bus
+    await asyncio.gather(*(bus.client.close() for bus in opened))
+
+
+@pytest.fixture
+def redis_url(shared_servers: SharedServers, worker_number: int) -> str:
+    """Return the URL of this worker's own Redis database, emptied."""
+    shared = shared_servers
+    url = f"redis://:{shared.valkey_password}@{shared.valkey_host}:{shared.valkey_port}/{worker_number}"
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
+
+
+@dataclass(frozen=True)
+class S3Place:
+    """A fresh bucket."""
+
+    endpoint: str
+    bucket: str
+    key: str
+    secret: str
+    region: str = "us-east-1"
+
+
+@pytest.fixture
+def s3(shared_servers: SharedServers) -> S3Place:
+    """Return a fresh bucket at moto's S3. It accepts any secret: nothing about authentication is tested there."""
+    import httpx2  # noqa: PLC0415 - only these tests need it
+
+    shared = shared_servers
+    place = S3Place(shared.s3_endpoint, f"test-{secrets.token_hex(6)}", shared.s3_key, shared.s3_secret)
+    httpx2.put(f"{place.endpoint}/{place.bucket}").raise_for_status()
+    return place
+
+
+@pytest.fixture(scope="session")
+def secrets_key() -> bytes:
+    """Return the key of enroll secrets at rest."""
+    return secrets.token_bytes(32)
+
+
+@pytest.fixture
+def secrets_key_file(secrets_key: bytes, tmp_path: Path) -> Path:
+    """Return the same key as the file that services read."""
+    path = tmp_path / "secrets.key"
+    path.write_text(base64.b64encode(secrets_key).decode(), encoding="ascii")
+    return path
+
+
+@pytest.fixture
+def service_environment(
+    database: Database, nats_server: NatsOfWorker, redis_url: str, s3: S3Place, secrets_key_file: Path, tmp_path: Path
+) -> Callable[[str], dict[str, str]]:
+    """Return the FLOTILLA_* variables with which a service's process runs against the test's servers.
+
+    Ports are left to the caller, except FLOTILLA_HEALTH_PORT, which is 0 (any free one).
+    """
+
+    def environment(service: str) -> dict[str, str]:
+        where = nats_server.where
+        common = {
+            "FLOTILLA_NATS_URL": where.url,
+            "FLOTILLA_NATS_USER": service,
+            "FLOTILLA_NATS_PASSWORD": where.passwords[service],
+            "FLOTILLA_HEALTH_PORT": "0",
+            "FLOTILLA_SECRETS_KEY_FILE": str(secrets_key_file),
+            "FLOTILLA_LOG_DIRECTORY": str(tmp_path / "logs"),
+            "FLOTILLA_S3_ENDPOINT": s3.endpoint,
+            "FLOTILLA_S3_BUCKET": s3.bucket,
+            "FLOTILLA_S3_REGION": s3.region,
+            "FLOTILLA_S3_ACCESS_KEY": s3.key,
+            "FLOTILLA_S3_SECRET_KEY": s3.secret,
+        }
+        if service == "agent_gateway":
+            return common
+        return common | {"FLOTILLA_DATABASE_URL": database.url(service), "FLOTILLA_REDIS_URL": redis_url}
+
+    return environment
