@@ -1,0 +1,143 @@
+"""For tests of the simulator: a fake fleet server that answers what it is told and writes down what it was asked."""
+
+import asyncio
+import contextlib
+import gzip
+import json
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+
+@dataclass
+class Asked:
+    """One request as it came."""
+
+    endpoint: str
+    path: str
+    headers: list[tuple[str, str]]
+    raw: bytes
+    connection: int
+    time: float
+
+    @property
+    def text(self) -> str:
+        """The body, unpacked."""
+        packed = dict(self.headers).get("Content-Encoding") == "gzip"
+        return (gzip.decompress(self.raw) if packed else self.raw).decode()
+
+    @property
+    def body(self) -> Any:
+        """The body, parsed."""
+        return json.loads(self.text)
+
+
+@dataclass
+class Reply:
+    """What the fake answers."""
+
+    body: str | bytes = "{}"
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    closes: bool = False
+    """Close without an answer."""
+    breaks_off: bool = False
+    """Close in the middle of the body."""
+    delay_seconds: float = 0.0
+
+
+Answer = Reply | str | dict[str, Any]
+
+
+class FakeServer:
+    """Scripted answers per endpoint; the last one of a list is repeated."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.asked: list[Asked] = []
+        self.open_connections: set[int] = set()
+        self.connections = 0
+        self.answers: dict[str, list[Answer]] = {}
+        self.keys = 0
+        self._tls = tls
+        self._changed = asyncio.Condition()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def of(self, endpoint: str) -> list[Asked]:
+        """All requests to an endpoint so far."""
+        return [asked for asked in self.asked if asked.endpoint == endpoint]
+
+    def logs(self, kind: str = "result") -> list[Asked]:
+        """All log posts of a kind so far."""
+        return [asked for asked in self.of("log") if asked.body["log_type"] == kind]
+
+    async def until(self, claim: Callable[[], object], seconds: float = 10) -> None:
+        """Wait until the claim holds."""
+        async with asyncio.timeout(seconds), self._changed:
+            await self._changed.wait_for(claim)
+
+    def _next(self, endpoint: str) -> Reply:
+        queue = self.answers.get(endpoint, [])
+        if not queue:
+            if endpoint == "enroll":
+                self.keys += 1
+                return Reply(json.dumps({"node_key": f"KEY-{self.keys}"}))
+            return Reply()
+        answer = queue.pop(0) if len(queue) > 1 else queue[0]
+        if isinstance(answer, Reply):
+            return answer
+        return Reply(json.dumps(answer) if isinstance(answer, dict) else answer)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+        self.connections += 1
+        number = self.connections
+        self.open_connections.add(number)
+        try:
+            with contextlib.suppress(EOFError, ConnectionError, asyncio.CancelledError):
+                while await self._one(reader, writer, number):
+                    continue
+        finally:
+            self.open_connections.discard(number)
+            self._tasks.discard(task)
+            writer.transport.abort()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        path = head[0].split(" ")[1]
+        pairs = [line.split(": ", 1) for line in head[1:] if line]
+        headers = [(name, value) for name, value in pairs]
+        raw = await reader.readexactly(int(dict(headers)["Content-Length"]))
+        endpoint = path.removeprefix("/api/v1/osquery/")
+        reply = self._next(endpoint)
+        asked = Asked(endpoint, path, headers, raw, number, asyncio.get_running_loop().time())
+        async with self._changed:
+            self.asked.append(asked)
+            self._changed.notify_all()
+        return await self._reply(writer, reply)
+
+    async def _reply(self, writer: asyncio.StreamWriter, reply: Reply) -> bool:
+        await asyncio.sleep(reply.delay_seconds)
+        if reply.closes:
+            return False
+        body = reply.body.encode() if isinstance(reply.body, str) else reply.body
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **reply.headers}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        cut = body[: len(body) // 2] if reply.breaks_off else body
+        writer.write(f"HTTP/1.1 {reply.status} X\r\n{lines}\r\n".encode() + cut)
+        await writer.drain()
+        return not reply.breaks_off and headers.get("Connection") != "close"
