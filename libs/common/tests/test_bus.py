@@ -5,8 +5,6 @@ from typing import ClassVar
 
 import nats.errors
 import pytest
-from nats.aio.msg import Msg
-
 from flotilla_common.bus.answering import Responder, respond
 from flotilla_common.bus.buckets import key_of, open_bucket
 from flotilla_common.bus.consumer import Subscription, consume, event_subscription
@@ -17,6 +15,7 @@ from flotilla_common.contracts.definitions import TeamChangedV1
 from flotilla_common.contracts.hosts import BadEnrollSecret, EnrolledV1, EnrollHostV1, HostChangedV1, HostRecord
 from flotilla_common.errors import Poison, Unavailable
 from flotilla_common.testing import eventually
+from nats.aio.msg import Msg
 
 RECORD = HostRecord(host_id=7, revision=3, node_key_hash="ab" * 16, team_id=None, platform="ubuntu")
 ENROLL = EnrollHostV1(enroll_secret="s3cret", host_identifier="A-1")
@@ -187,7 +186,12 @@ async def test_one_bad_message_of_a_batch_harms_no_other(bus_for):
         handled.extend(items)
 
     subscription: Subscription[bytes, None] = Subscription(
-        "DEFINITIONS", "definitions.batch_test.v1", "config-merger-batch", lambda message: message.data, handle, batch=16
+        "DEFINITIONS",
+        "definitions.batch_test.v1",
+        "config-merger-batch",
+        lambda message: message.data,
+        handle,
+        batch=16,
     )
     for body in (b"1", b"bad", b"2"):
         await admin.js.publish("definitions.batch_test.v1", body)

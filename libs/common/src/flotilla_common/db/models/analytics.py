@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Column
 from sqlmodel import Field, SQLModel
 
-from flotilla_common.db.models.columns import identity, json_document, text, timestamp
+from flotilla_common.db.models.columns import bigint, identity, json_document, text, timestamp
 
 SCHEMA = "analytics"
 
@@ -26,15 +26,23 @@ class Installation(SQLModel, table=True):
 
 
 class SentReport(SQLModel, table=True):
-    """A usage report that was built, and what became of it: `outcome` is pending, accepted or the failure."""
+    """A usage report that was built, and what became of it.
+
+    `outcome`: `not_sent` (no collector is set), `pending`, `accepted`, `refused` or `superseded` (a newer one was built
+    before the collector could be reached). `error` is why the last attempt failed.
+    """
 
     __tablename__ = "sent_reports"
     __table_args__ = {"schema": SCHEMA}
 
     id: int | None = identity()
+    report_id: UUID = Field(unique=True)
     body: dict[str, Any] = json_document()
     outcome: str = text("pending")
+    error: str = text()
+    attempts: int = bigint(default=0)
     created_at: datetime = timestamp(now=True, index=True)
+    next_attempt_at: datetime = timestamp(now=True)
     sent_at: datetime | None = timestamp(nullable=True)
 
 

@@ -1,18 +1,27 @@
-"""Schema log_shipper: destinations, their cursors, batches and ledger.
-
-Written by log-shipper alone; read by admin-api.
-"""
+"""Schema log_shipper: destinations, their cursors, batches and ledger. Written by log-shipper alone; read by admin-api."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Column, DateTime, Index, Text
+from sqlalchemy import BigInteger, Column, DateTime, Index, Text
 from sqlmodel import Field, SQLModel
 
-from flotilla_common.db.models.columns import bigint, identity, text, timestamp
+from flotilla_common.db.models.columns import bigint, identity, json_document, text, timestamp
 
 SCHEMA = "log_shipper"
+
+
+class Intake(SQLModel, table=True):
+    """One row: up to which stream sequence received lines have been added to the ledger."""
+
+    __tablename__ = "intake"
+    __table_args__ = {"schema": SCHEMA}
+
+    id: int = Field(default=1, sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    cursor_sequence: int = bigint(default=0)
+    updated_at: datetime = timestamp(now=True)
 
 
 class Destination(SQLModel, table=True):
@@ -22,15 +31,16 @@ class Destination(SQLModel, table=True):
     __table_args__ = {"schema": SCHEMA}
 
     name: str = Field(sa_column=Column(Text, primary_key=True))
-    kind: str = text()
     cursor_sequence: int = bigint(default=0)
-    file_offset: int = bigint(default=0)
     created_at: datetime = timestamp(now=True)
     updated_at: datetime = timestamp(now=True)
 
 
 class Batch(SQLModel, table=True):
-    """An exact range of the stream that was cut for a destination. A retry delivers exactly this range again."""
+    """An exact range of the stream that was cut for a destination. A retry delivers exactly this range again.
+
+    `target` is what the destination said before the first try about where the batch goes (file offsets, object name).
+    """
 
     __tablename__ = "batches"
     __table_args__ = (Index("batches_destination", "destination", "first_sequence", unique=True), {"schema": SCHEMA})
@@ -40,16 +50,16 @@ class Batch(SQLModel, table=True):
     first_sequence: int = bigint()
     last_sequence: int = bigint()
     lines: int = bigint(default=0)
-    file_offset: int = bigint(default=0)
-    object_name: str = text()
+    target: dict[str, Any] = json_document()
     created_at: datetime = timestamp(now=True)
     delivered_at: datetime | None = timestamp(nullable=True)
 
 
 class LedgerHour(SQLModel, table=True):
-    """Lines per destination, log type and hour (UTC) of receipt.
+    """Lines per destination, log type and hour (UTC) of custody.
 
-    received = filtered + delivered + dead_lettered + pending.
+    received = filtered + delivered + dead_lettered + pending. `received` is counted from message headers up to the
+    intake's cursor, the others from bodies up to the destination's cursor.
     """
 
     __tablename__ = "ledger"
@@ -58,6 +68,7 @@ class LedgerHour(SQLModel, table=True):
     destination: str = Field(sa_column=Column(Text, primary_key=True))
     log_type: str = Field(sa_column=Column(Text, primary_key=True))
     hour: datetime = Field(sa_column=Column(DateTime(timezone=True), primary_key=True))
+    received: int = bigint(default=0)
     filtered: int = bigint(default=0)
     delivered: int = bigint(default=0)
     dead_lettered: int = bigint(default=0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0005_log_shipper"
 down_revision = "0004_live_query"
@@ -25,8 +26,9 @@ def upgrade() -> None:
         sa.Column("first_sequence", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("last_sequence", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("lines", sa.BigInteger(), server_default="0", autoincrement=False, nullable=False),
-        sa.Column("file_offset", sa.BigInteger(), server_default="0", autoincrement=False, nullable=False),
-        sa.Column("object_name", sa.Text(), server_default="", nullable=False),
+        sa.Column(
+            "target", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), server_default="{}", nullable=False
+        ),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("delivered_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id"),
@@ -38,12 +40,18 @@ def upgrade() -> None:
     op.create_table(
         "destinations",
         sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("kind", sa.Text(), server_default="", nullable=False),
         sa.Column("cursor_sequence", sa.BigInteger(), server_default="0", autoincrement=False, nullable=False),
-        sa.Column("file_offset", sa.BigInteger(), server_default="0", autoincrement=False, nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("name"),
+        schema="log_shipper",
+    )
+    op.create_table(
+        "intake",
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("cursor_sequence", sa.BigInteger(), server_default="0", autoincrement=False, nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
         schema="log_shipper",
     )
     op.create_table(
@@ -51,6 +59,7 @@ def upgrade() -> None:
         sa.Column("destination", sa.Text(), nullable=False),
         sa.Column("log_type", sa.Text(), nullable=False),
         sa.Column("hour", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("received", sa.BigInteger(), server_default="0", autoincrement=False, nullable=False),
         sa.Column("filtered", sa.BigInteger(), server_default="0", autoincrement=False, nullable=False),
         sa.Column("delivered", sa.BigInteger(), server_default="0", autoincrement=False, nullable=False),
         sa.Column("dead_lettered", sa.BigInteger(), server_default="0", autoincrement=False, nullable=False),

@@ -57,13 +57,18 @@ def upgrade() -> None:
     op.create_table(
         "sent_reports",
         sa.Column("id", sa.BigInteger(), autoincrement=True, nullable=False),
+        sa.Column("report_id", sa.Uuid(), nullable=False),
         sa.Column(
             "body", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), server_default="{}", nullable=False
         ),
         sa.Column("outcome", sa.Text(), server_default="pending", nullable=False),
+        sa.Column("error", sa.Text(), server_default="", nullable=False),
+        sa.Column("attempts", sa.BigInteger(), server_default="0", autoincrement=False, nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("next_attempt_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("report_id"),
         schema="analytics",
     )
     op.create_index(

@@ -1,0 +1,34 @@
+"""The books of the logs. Answered by log-shipper alone."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from flotilla_common.contracts.base import Answer, Message, Request
+
+
+class LedgerEntry(Message):
+    """Lines of one log type at one destination: received = filtered + delivered + dead_lettered + pending."""
+
+    destination: str
+    log_type: str
+    received: int
+    filtered: int
+    delivered: int
+    dead_lettered: int
+    pending: int
+
+
+class LogLedgerAnsweredV1(Answer):
+    """The books as they stood when the stream's newest message was `stream_sequence`."""
+
+    stream_sequence: int
+    entries: tuple[LedgerEntry, ...]
+
+
+class LogLedgerV1(Request[LogLedgerAnsweredV1]):
+    """Show the ledger of every destination and log type."""
+
+    subject: ClassVar[str] = "log_shipper.ledger.v1"
+    answer: ClassVar[type[Answer]] = LogLedgerAnsweredV1
+    timeout_seconds: ClassVar[float] = 10.0

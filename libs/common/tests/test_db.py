@@ -1,0 +1,139 @@
+"""Database: roles write their own schema only, the outbox sends what commits, migrations match the tables."""
+
+import asyncio
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from flotilla_common.contracts.definitions import TeamChangedV1
+from flotilla_common.contracts.labels import BUILTIN_LABELS
+from flotilla_common.db import outbox
+from flotilla_common.db.migrate import READS, config, head
+from flotilla_common.db.models.admin_api import Label, Outbox, Team
+from flotilla_common.db.models.inventory import Host
+from flotilla_common.db.relay import relay
+from flotilla_common.db.schema_check import verify_schema
+from flotilla_common.errors import Unavailable
+from flotilla_common.settings import DatabaseSettings
+from flotilla_common.testing import eventually
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+
+def settings_for(database, bus_settings_for, service: str) -> DatabaseSettings:
+    common = bus_settings_for(service)
+    return DatabaseSettings(
+        nats_url=common.nats_url,
+        nats_user=service,
+        nats_password=common.nats_password,
+        health_port=0,
+        database_url=SecretStr(database.url(service)),
+    )
+
+
+@pytest.mark.parametrize("service", sorted(READS))
+async def test_a_service_cannot_write_in_another_schema(database, service):
+    for other in READS:
+        if other == service:
+            continue
+        async with database.sessions(service)() as session:
+            table = await session.scalar(text("SELECT 1 FROM pg_tables WHERE schemaname = :schema"), {"schema": other})
+            assert table
+            with pytest.raises(ProgrammingError, match="permission denied"):
+                await session.execute(text(f"CREATE TABLE {other}.mine (id int)"))
+
+
+@pytest.mark.parametrize(
+    ("service", "statement"),
+    [
+        ("admin_api", "DELETE FROM inventory.hosts"),
+        ("inventory", "INSERT INTO admin_api.teams (name) VALUES ('x')"),
+        ("log_shipper", "SELECT * FROM inventory.hosts"),
+        ("live_query", "SELECT * FROM config_merger.plans"),
+        ("config_merger", "UPDATE admin_api.app_config SET id = 2"),
+    ],
+)
+async def test_a_forbidden_statement_is_refused_by_postgres(database, service, statement):
+    async with database.sessions(service)() as session:
+        with pytest.raises(ProgrammingError, match="permission denied"):
+            await session.execute(text(statement))
+
+
+async def test_a_service_reads_what_its_charter_lists(database):
+    await database.add(Host(revision=1, host_identifier="A-1", last_enrolled_at=sa.func.now()))
+    async with database.sessions("admin_api")() as session:
+        assert await session.scalar(text("SELECT host_identifier FROM inventory.hosts")) == "A-1"
+
+
+async def test_every_test_starts_with_the_built_in_labels_and_nothing_else(database):
+    labels = await database.rows(Label)
+
+    assert {(label.id, label.name) for label in labels} == {(own.label_id, own.name) for own in BUILTIN_LABELS}
+    assert await database.rows(Host) == []
+
+
+async def test_the_migrations_make_exactly_the_tables_that_are_declared(database):
+    engine = sa.create_engine(database.owner_url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA seeds CASCADE"))
+        command.check(config(connection))
+        connection.rollback()
+
+
+async def test_a_service_refuses_an_older_schema(database):
+    engine = create_async_engine(database.url("inventory"), poolclass=sa.NullPool)
+    await verify_schema(engine)
+    async with database.sessions().begin() as session:
+        await session.execute(text("UPDATE public.alembic_version SET version_num = '0001_inventory'"))
+    try:
+        with pytest.raises(Unavailable, match="make migrate"):
+            await verify_schema(engine)
+    finally:
+        async with database.sessions().begin() as session:
+            await session.execute(text("UPDATE public.alembic_version SET version_num = :head"), {"head": head()})
+
+
+async def test_the_relay_sends_what_was_committed_and_nothing_else(database, bus_for, bus_settings_for):
+    admin, merger = await bus_for("admin_api"), await bus_for("config_merger")
+    task = asyncio.create_task(relay(admin, settings_for(database, bus_settings_for, "admin_api"), "admin_api"))
+    sessions = database.sessions("admin_api")
+    async with sessions.begin() as session:
+        session.add(Team(name="kept"))
+        await outbox.add(session, TeamChangedV1(team_id=1))
+    async with sessions() as session:
+        await outbox.add(session, TeamChangedV1(team_id=2))
+        await session.rollback()
+    async with sessions.begin() as session:
+        await outbox.add(session, TeamChangedV1(team_id=3), TeamChangedV1(team_id=4))
+
+    async def sent() -> bool:
+        return (await merger.js.stream_info("DEFINITIONS")).state.messages == 3
+
+    await eventually(sent)
+    await eventually(lambda: _is_empty(database))
+    task.cancel()
+
+
+async def _is_empty(database) -> bool:
+    return not await database.rows(Outbox)
+
+
+async def test_events_wait_in_the_outbox_while_nats_is_down_and_leave_in_order(
+    database, bus_for, bus_settings_for, nats_server
+):
+    admin, merger = await bus_for("admin_api"), await bus_for("config_merger")
+    nats_server.running.stop()
+    async with database.sessions("admin_api").begin() as session:
+        await outbox.add(session, *(TeamChangedV1(team_id=n) for n in range(1, 6)))
+    task = asyncio.create_task(relay(admin, settings_for(database, bus_settings_for, "admin_api"), "admin_api"))
+    assert len(await database.rows(Outbox)) == 5
+    nats_server.running.start()
+
+    await eventually(lambda: _is_empty(database), timeout=30)
+    got = [
+        TeamChangedV1.model_validate_json((await merger.js.get_msg("DEFINITIONS", n)).data).team_id for n in range(1, 6)
+    ]
+    assert got == [1, 2, 3, 4, 5]
+    task.cancel()
