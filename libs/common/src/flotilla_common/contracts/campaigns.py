@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from flotilla_common.contracts.base import Answer, Event, Request
+from flotilla_common.errors import Poison
 
 BUCKET = "CAMPAIGNS"
 ANSWERS_STREAM = "ANSWERS"
@@ -53,6 +54,26 @@ class CampaignCommand(msgspec.Struct, frozen=True):
     trace: str  # 32 hexadecimal digits: W3C trace id
     targets: bytes
     allowed_teams: list[int] | None = None
+
+
+def encode_command(signature: bytes, payload: bytes) -> bytes:
+    """Return the bucket value of a command: magic, signature over `payload`, payload (JSON of CampaignCommand)."""
+    if len(signature) != SIGNATURE_BYTES:
+        message = f"a signature has {SIGNATURE_BYTES} bytes"
+        raise ValueError(message)
+    return COMMAND_MAGIC + signature + payload
+
+
+def split_command(value: bytes) -> tuple[bytes, bytes]:
+    """Return signature and payload of a bucket value. Nothing of the payload may be believed before it is verified.
+
+    Raises:
+        Poison: the value is too short or does not begin with the magic.
+    """
+    begin = len(COMMAND_MAGIC)
+    if not value.startswith(COMMAND_MAGIC) or len(value) <= begin + SIGNATURE_BYTES:
+        raise Poison("not a signed command")
+    return value[begin : begin + SIGNATURE_BYTES], value[begin + SIGNATURE_BYTES :]
 
 
 class CampaignAnswer(msgspec.Struct, frozen=True):
