@@ -16,11 +16,16 @@ SCHEMA = "live_query"
 
 
 class Campaign(SQLModel, table=True):
-    """One live query run. `status`: `open` or `complete`; `kind` as in `contracts.campaigns`."""
+    """One live query run. `status`: `open` or `complete`; `kind` as in `contracts.campaigns`.
+
+    `deadline` moves while a viewer campaign is watched. `end_reason` is set when the end is decided, `ended_at` when
+    the ledger has followed, `cleared_at` when gateways and viewers have been told.
+    """
 
     __tablename__ = "campaigns"
     __table_args__ = (
         Index("campaigns_open", "deadline", postgresql_where=sql("status = 'open'")),
+        Index("campaigns_uncleared", "id", postgresql_where=sql("status = 'complete' AND cleared_at IS NULL")),
         {"schema": SCHEMA},
     )
 
@@ -39,16 +44,22 @@ class Campaign(SQLModel, table=True):
     deadline: datetime = timestamp()
     last_viewed_at: datetime | None = timestamp(nullable=True)
     ended_at: datetime | None = timestamp(nullable=True)
+    cleared_at: datetime | None = timestamp(nullable=True)
 
 
 class LedgerRow(SQLModel, table=True):
     """One host of one campaign, in exactly one state.
 
-    `state`: pending, answered, failed, denylisted, expired, cancelled or unreachable.
+    `state`: pending, answered, failed, denylisted, expired, cancelled or unreachable. The only transitions are those
+    from pending, each by one statement. `settled_at` is null while pending.
     """
 
     __tablename__ = "ledger"
-    __table_args__ = (Index("ledger_state", "campaign_id", "state"), {"schema": SCHEMA})
+    __table_args__ = (
+        Index("ledger_state", "campaign_id", "state"),
+        Index("ledger_settled", "campaign_id", "settled_at", postgresql_where=sql("settled_at IS NOT NULL")),
+        {"schema": SCHEMA},
+    )
 
     campaign_id: int = bigint(primary_key=True)
     host_id: int = bigint(primary_key=True)

@@ -36,6 +36,7 @@ def upgrade() -> None:
         sa.Column("deadline", sa.DateTime(timezone=True), nullable=False),
         sa.Column("last_viewed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("cleared_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         schema="live_query",
     )
@@ -46,6 +47,14 @@ def upgrade() -> None:
         unique=False,
         schema="live_query",
         postgresql_where=sa.text("status = 'open'"),
+    )
+    op.create_index(
+        "campaigns_uncleared",
+        "campaigns",
+        ["id"],
+        unique=False,
+        schema="live_query",
+        postgresql_where=sa.text("status = 'complete' AND cleared_at IS NULL"),
     )
     op.create_table(
         "ledger",
@@ -61,6 +70,14 @@ def upgrade() -> None:
         schema="live_query",
     )
     op.create_index("ledger_state", "ledger", ["campaign_id", "state"], unique=False, schema="live_query")
+    op.create_index(
+        "ledger_settled",
+        "ledger",
+        ["campaign_id", "settled_at"],
+        unique=False,
+        schema="live_query",
+        postgresql_where=sa.text("settled_at IS NOT NULL"),
+    )
 
 
 def downgrade() -> None:
