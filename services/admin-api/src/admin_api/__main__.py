@@ -1,0 +1,51 @@
+"""Read settings, open connections, run."""
+
+from __future__ import annotations
+
+import asyncio
+
+from flotilla_common import service
+from flotilla_common.bus import connection, provision
+from flotilla_common.clock import utc_now
+from flotilla_common.db import engine as db
+from flotilla_common.db.relay import relay
+from flotilla_common.http.health import Health, serve
+from flotilla_common.settings import load_or_exit
+from redis.asyncio import Redis
+
+from admin_api.app import create_app
+from admin_api.deps import Deps
+from admin_api.domain.passwords import Passwords
+from admin_api.settings import Settings, decode_key
+
+
+async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) -> None:
+    """Open connections and start serving."""
+    engine = db.create_engine(settings)
+    bus = await connection.connect(settings)
+    redis = Redis.from_url(settings.redis_url.get_secret_value(), socket_timeout=3, socket_connect_timeout=3)
+    health.ready_checks["postgres"] = lambda: db.check(engine)
+    health.ready_checks["nats"] = bus.check
+    deps = Deps(
+        sessions=db.session_maker(engine),
+        bus=bus,
+        redis=redis,
+        clock=utc_now,
+        settings=settings,
+        secrets_key=decode_key(settings.secrets_key),
+        passwords=Passwords(),
+    )
+    await provision.verify(bus, "DEFINITIONS")
+    tasks.create_task(bus.heartbeat(), name="heartbeat")
+    tasks.create_task(relay(bus, settings, "admin_api"), name="outbox relay")
+    tasks.create_task(serve(create_app(deps), settings.listen_host, settings.listen_port, loop="uvloop"), name="http")
+
+
+def main() -> None:
+    """Run until told to stop."""
+    settings = load_or_exit(Settings)
+    service.run("admin-api", settings, lambda tasks, health: start(settings, tasks, health))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Put the parts together: one FastAPI application, whose OpenAPI document shows version `latest`."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from admin_api.deps import Deps
+from admin_api.routes import ROUTERS, docs, envelope
+from admin_api.routes.bodies import BodyGate
+from admin_api.routes.envelope import PrettyJSON
+from admin_api.routes.versions import include_versions
+
+TITLE = "Flotilla admin API"
+
+
+def create_app(deps: Deps) -> FastAPI:
+    """Return the application; opening and closing the connections in `deps` is the caller's."""
+    app = build_app()
+    app.state.deps = deps
+    app.add_middleware(BodyGate, limit_bytes=deps.settings.body_limit_bytes)
+    return app
+
+
+def build_app() -> FastAPI:
+    """Return the application without connections: enough for its OpenAPI document."""
+    app = FastAPI(
+        title=TITLE,
+        version="0.1.0",
+        openapi_url=docs.OPENAPI_PATH,
+        docs_url=None,
+        redoc_url=None,
+        default_response_class=PrettyJSON,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+    )
+    envelope.install(app)
+    include_versions(app, ROUTERS)
+    docs.install(app)
+    return app

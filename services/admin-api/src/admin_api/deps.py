@@ -1,0 +1,47 @@
+"""What a handler may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends
+from fastapi.requests import HTTPConnection
+from flotilla_common.bus.connection import Bus
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from admin_api.domain.passwords import Passwords
+from admin_api.settings import Settings
+
+
+@dataclass
+class SetupState:
+    """Whether the first admin exists. Once true it stays true: the last admin cannot be removed."""
+
+    done: bool = False
+
+
+@dataclass(frozen=True)
+class Deps:
+    """The open connections of this process, built once in `__main__`."""
+
+    sessions: async_sessionmaker[AsyncSession]
+    bus: Bus
+    redis: Redis
+    clock: Callable[[], datetime]
+    settings: Settings
+    secrets_key: bytes
+    passwords: Passwords
+    setup: SetupState = field(default_factory=SetupState)
+
+
+def deps_of(connection: HTTPConnection) -> Deps:
+    """Return the process's dependencies, for a request or a WebSocket."""
+    deps: Deps = connection.app.state.deps
+    return deps
+
+
+DepsDep = Annotated[Deps, Depends(deps_of)]

@@ -1,0 +1,85 @@
+"""Settings of admin-api."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import re
+
+from flotilla_common.settings import DatabaseSettings
+from pydantic import Field, SecretStr, field_validator
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600}
+
+
+class Settings(DatabaseSettings):
+    """What admin-api needs besides the common settings."""
+
+    redis_url: SecretStr = Field(description="redis://:password@host:port/database")
+    listen_host: str = Field("127.0.0.1", description="address of the API")
+    listen_port: int = Field(description="port of the API", ge=0, le=65535)
+    secrets_key: SecretStr = Field(description="32 random bytes in base64: protects enroll secrets at rest")
+    trusted_proxies: str = Field("", description="networks whose X-Forwarded-For is believed, comma separated")
+    login_rate: str = Field("10/minute", description="logins for everybody together, COUNT/second|minute|hour")
+    session_seconds: int = Field(5 * 86400, description="a login ends this long after its last use", ge=60)
+    failed_login_seconds: float = Field(1.0, description="a failed login takes at least this long", ge=0)
+    body_limit_bytes: int = Field(16 * 1024 * 1024, description="largest request body, inflated", ge=1024)
+
+    @field_validator("secrets_key")
+    @classmethod
+    def _check_key(cls, value: SecretStr) -> SecretStr:
+        decode_key(value)
+        return value
+
+    @field_validator("login_rate")
+    @classmethod
+    def _check_rate(cls, value: str) -> str:
+        parse_rate(value)
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_networks(cls, value: str) -> str:
+        parse_networks(value)
+        return value
+
+
+def decode_key(value: SecretStr) -> bytes:
+    """Return the 32 bytes of the secrets key.
+
+    Raises:
+        ValueError: it is not base64, or has another length.
+
+    """
+    try:
+        key = base64.b64decode(value.get_secret_value(), validate=True)
+    except binascii.Error as error:
+        raise ValueError("not base64") from error
+    if len(key) != 32:
+        raise ValueError("must be 32 bytes in base64")
+    return key
+
+
+def parse_rate(value: str) -> tuple[int, int]:
+    """Return (count, seconds) of a rate such as `10/minute`.
+
+    Raises:
+        ValueError: it is none.
+
+    """
+    match = re.fullmatch(r"\s*([1-9][0-9]*)\s*/\s*(second|minute|hour)\s*", value)
+    if match is None:
+        raise ValueError("must look like 10/minute")
+    return int(match[1]), _UNIT_SECONDS[match[2]]
+
+
+def parse_networks(value: str) -> tuple[Network, ...]:
+    """Return the networks of a comma-separated list.
+
+    Raises:
+        ValueError: one of them is no network.
+
+    """
+    return tuple(ipaddress.ip_network(item.strip(), strict=False) for item in value.split(",") if item.strip())

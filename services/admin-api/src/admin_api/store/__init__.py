@@ -1,0 +1,1 @@
+"""Every SQL statement and Redis call, one file per table group."""
