@@ -1,0 +1,80 @@
+"""Compose file, Kubernetes manifests and Dockerfiles are valid, checked offline."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+KUBERNETES = "1.33"
+SERVICES = ["admin-api", "agent-gateway", "analytics", "config-merger", "inventory", "live-query", "log-shipper"]
+
+
+def run(*command: str) -> str:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def kustomized(folder: str) -> list[dict]:
+    return [document for document in yaml.safe_load_all(run(str(BIN / "kubectl"), "kustomize", folder)) if document]
+
+
+@pytest.mark.parametrize("folder", ["deploy/k8s/base", "deploy/k8s/overlays/example"])
+def test_the_manifests_are_valid(folder):
+    for document in kustomized(folder):
+        kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+def test_every_service_is_deployed_ready_checked_and_unprivileged():
+    deployments = {d["metadata"]["name"]: d for d in kustomized("deploy/k8s/base") if d["kind"] == "Deployment"}
+
+    assert sorted(deployments) == SERVICES
+    for deployment in deployments.values():
+        pod = deployment["spec"]["template"]["spec"]
+        [container] = pod["containers"]
+        assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_hosts_pass_through_and_agent_paths_reach_the_gateway():
+    documents = kustomized("deploy/k8s/base")
+    [ingress] = [d for d in documents if d["kind"] == "Ingress"]
+    [hosts] = [d for d in documents if d["kind"] == "Service" and d["metadata"]["name"] == "agent-gateway-hosts"]
+    paths = {p["path"]: p["backend"]["service"]["name"] for p in ingress["spec"]["rules"][0]["http"]["paths"]}
+
+    assert hosts["spec"]["ports"][0]["targetPort"] == "tls"
+    assert paths["/api/osquery"] == paths["/api/v1/osquery"] == paths["/api/fleet/orbit"] == "agent-gateway"
+    assert paths["/"] == "admin-api"
+
+
+def test_the_gateway_gets_no_database_and_no_redis():
+    [gateway] = [
+        d
+        for d in kustomized("deploy/k8s/base")
+        if d["kind"] == "Deployment" and d["metadata"]["name"] == "agent-gateway"
+    ]
+    names = {entry["name"] for entry in gateway["spec"]["template"]["spec"]["containers"][0]["env"]}
+
+    assert not names & {"FLOTILLA_DATABASE_URL", "FLOTILLA_REDIS_URL"}
+
+
+def test_the_compose_file_is_valid():
+    run(sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
+
+
+def test_the_compose_file_runs_every_service():
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+
+    assert set(SERVICES) - {"analytics"} <= set(compose["services"])
+    assert "name" not in compose
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_dockerfile_is_clean(service):
+    run(str(BIN / "hadolint"), f"services/{service}/Dockerfile")
