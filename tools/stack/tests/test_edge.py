@@ -158,7 +158,7 @@ def test_a_dead_admin_api_is_an_error_in_the_dialect_of_people(tmp_path: Path, k
 
 
 def test_a_large_body_passes(tmp_path: Path, keys: Keys, upstream: MakeUpstream) -> None:
-    received = []
+    received: list[int] = []
 
     def swallow(connection: socket.socket) -> None:
         connection.settimeout(5)
