@@ -21,7 +21,7 @@ STEADY_SECONDS = 60
 """A part that ran this long is healthy again: its next crash counts as its first."""
 CHUNK_BYTES = 65536
 DRAIN_SECONDS = 2.0
-MAX_FIRST_CRASHES = 5
+MAX_FIRST_CRASHES = 4
 """So often a part may crash before it was ever ready; then the whole start fails."""
 
 

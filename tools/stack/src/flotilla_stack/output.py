@@ -52,6 +52,7 @@ class Console:
         self._verbose = verbose
         self._width = 8
         self._broken = False
+        self._hushed = False
         self._known: dict[str, int] = {}
 
     def say(self, text: str) -> None:
@@ -61,7 +62,7 @@ class Console:
     def line(self, name: str, line: str) -> None:
         """Print a line of a part, unless it is of no interest now."""
         text, matters = digest(line)
-        if not (matters or self._verbose):
+        if self._hushed or not (matters or self._verbose):
             return
         self._width = max(self._width, len(name))
         prefix = f"{name:<{self._width}} |"
@@ -69,6 +70,10 @@ class Console:
             colour = COLOURS[self._known.setdefault(name, len(self._known)) % len(COLOURS)]
             prefix = f"\033[{colour}m{prefix}\033[0m"
         self._write(f"{prefix} {text}")
+
+    def hush(self) -> None:
+        """Show no more lines of parts: what they say while they stop stands in the files."""
+        self._hushed = not self._verbose
 
     def bold(self, text: str) -> str:
         """Return the text as a heading where the console can show one."""

@@ -94,6 +94,7 @@ class Supervisor:
 
     async def stop_all(self) -> None:
         """Stop the layers in reverse order, each within its time, and wait until every process is gone."""
+        self.console.hush()
         for layer in sorted(Layer, reverse=True):
             names = [name for name, keeper in self.keepers.items() if keeper.part.layer is layer]
             await asyncio.gather(*(self.keepers[name].stop() for name in names))

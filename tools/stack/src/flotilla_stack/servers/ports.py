@@ -29,3 +29,8 @@ def choose_port(preferred: int | None = None) -> int:
         if port not in _given:
             _given.add(port)
             return port
+
+
+def give_back(*ports: int) -> None:
+    """Take back the promise: the next `choose_port` may give these ports again."""
+    _given.difference_update(ports)

@@ -1,0 +1,68 @@
+"""The command line: `python -m flotilla_stack run` and `python -m flotilla_stack ctl COMMAND NAME`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from flotilla_stack import control
+from flotilla_stack.home import Home, default_home
+from flotilla_stack.run import Options, run
+
+CTL_HELP = """\
+commands:
+  status [NAME]   what runs, with pids and restarts
+  stop NAME       stop one part and leave it stopped
+  start NAME      start it again and wait until it is ready
+  pause NAME      freeze it (SIGSTOP)
+  resume NAME     let it go on (SIGCONT)
+  kill NAME       kill it (SIGKILL) and leave it dead until `start`
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the commands."""
+    home = argparse.ArgumentParser(add_help=False)
+    home.add_argument(
+        "--home",
+        type=Path,
+        default=default_home(),
+        metavar="DIR",
+        help="where data, keys and logs are (default: $FLOTILLA_HOME, else .flotilla here)",
+    )
+    top = argparse.ArgumentParser(prog="stack", description="Flotilla on one machine, without Docker.")
+    commands = top.add_subparsers(dest="action", required=True, metavar="run|ctl")
+    running = commands.add_parser(
+        "run", parents=[home], help="start everything and stay until Ctrl-C", description=run.__doc__
+    )
+    running.add_argument("--hosts", type=int, default=20, metavar="N", help="simulated hosts (default: 20)")
+    running.add_argument("--without-simulator", action="store_true", help="no simulated hosts")
+    running.add_argument("-v", "--verbose", action="store_true", help="show every log line, not only warnings")
+    ctl = commands.add_parser(
+        "ctl",
+        parents=[home],
+        help="act on one part of the running stack",
+        epilog=CTL_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    ctl.add_argument("command", choices=control.COMMANDS, metavar="COMMAND")
+    ctl.add_argument("name", nargs="?", metavar="NAME")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the arguments, do it, and return the exit status."""
+    chosen = parser().parse_args(arguments)
+    home = chosen.home.absolute()
+    if chosen.action == "run":
+        hosts = 0 if chosen.without_simulator else max(chosen.hosts, 0)
+        return run(Options(home=home, hosts=hosts, verbose=chosen.verbose))
+    try:
+        print(control.ask(Home(home).control, chosen.command, chosen.name)["text"])
+    except control.ControlError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

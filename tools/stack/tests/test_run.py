@@ -1,0 +1,195 @@
+"""`run` as a person starts it: real servers, edge and provisioning; stand-ins for the services."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "flotilla_stack"]
+READY_SECONDS = 60
+
+
+class Stack:
+    """One `python -m flotilla_stack run` as a process."""
+
+    def __init__(self, home: Path, services: Path) -> None:
+        self.home = home
+        self.environment = os.environ | {"PYTHONPATH": str(services), "STAND_INS": str(services)}
+        self.process = subprocess.Popen(
+            [*COMMAND, "run", "--home", str(home), "--without-simulator"],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.said = ""
+
+    def wait_until_ready(self) -> None:
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + READY_SECONDS
+        for line in self.process.stdout:
+            self.said += line
+            assert time.monotonic() < deadline, self.said
+            if line.startswith("Ctrl-C stops everything"):
+                return
+        raise AssertionError(f"it ended:\n{self.said}")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        rest, _ = self.process.communicate(timeout=30)
+        self.said += rest
+        return self.process.returncode
+
+    def dev(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.home / "dev.json").read_text())
+        return content
+
+    def pids(self) -> list[int]:
+        dev = self.dev()
+        found = [part["pid"] for kind in ("services", "servers") for part in dev[kind].values()]
+        return [*found, *(gateway["pid"] for gateway in dev["gateways"])]
+
+    def ctl(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [*COMMAND, "ctl", "--home", str(self.home), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def running(home: Path, services: Path) -> Iterator[Stack]:
+    stack = Stack(home, services)
+    try:
+        stack.wait_until_ready()
+        yield stack
+    finally:
+        if stack.process.poll() is None:
+            stack.stop()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, services: Path) -> Iterator[Stack]:
+    with running(tmp_path_factory.mktemp("home") / "flotilla", services) as started:
+        yield started
+
+
+def test_dev_json_describes_everything_and_only_the_owner_may_read_it(stack: Stack) -> None:
+    dev = stack.dev()
+
+    assert dev["url"].startswith("https://localhost:")
+    assert dev["admin"]["token"] == "the-token"
+    assert dev["enroll_secret"] == "global-secret"
+    assert {"url", "plain_url", "pid", "metrics_url"} == set(dev["gateways"][0])
+    assert len(dev["gateways"]) == 2
+    assert set(dev["services"]) >= {"inventory", "config-merger", "live-query", "log-shipper", "admin-api"}
+    assert set(dev["servers"]) == {"postgres", "nats", "valkey", "s3", "edge"}
+    assert set(dev["s3"]) == {"endpoint", "bucket", "key", "secret"}
+    assert all(is_alive(pid) for pid in stack.pids())
+    assert (stack.home / "dev.json").stat().st_mode & 0o777 == 0o600
+    assert stack.home.stat().st_mode & 0o777 == 0o700
+
+
+def test_nothing_that_holds_a_secret_is_readable_by_others(stack: Stack) -> None:
+    names = ["secrets.json", "owner.json", "enroll_secret", "curl.conf", "keys/signing.key", "keys/server.key"]
+    modes = {name: (stack.home / name).stat().st_mode & 0o077 for name in names}
+
+    assert modes == dict.fromkeys(names, 0)
+
+
+def test_no_password_stands_on_a_command_line(stack: Stack) -> None:
+    secrets = json.loads((stack.home / "secrets.json").read_text())
+    passwords = {*secrets["postgres"].values(), *secrets["nats"].values(), secrets["redis"]}
+    lines = [Path(f"/proc/{pid}/cmdline").read_text() for pid in stack.pids()]
+
+    assert not [line for line in lines if any(password in line for password in passwords)]
+
+
+def test_a_second_run_beside_it_says_who_runs(stack: Stack) -> None:
+    second = subprocess.run(
+        [*COMMAND, "run", "--home", str(stack.home)], capture_output=True, text=True, check=False, timeout=30
+    )
+
+    assert second.returncode == 1
+    assert f"already runs in {stack.home} (supervisor pid {stack.process.pid})" in second.stdout
+
+
+def test_ctl_stops_a_server_and_starts_it_again(stack: Stack) -> None:
+    before = stack.dev()["servers"]["valkey"]["pid"]
+    stopped = stack.ctl("stop", "valkey").stdout
+    gone = not is_alive(before)
+    started = stack.ctl("start", "valkey").stdout
+    after = stack.dev()["servers"]["valkey"]["pid"]
+
+    assert "stopped" in stopped
+    assert gone
+    assert "ready" in started
+    assert after not in {None, before}
+
+
+def test_the_flagfile_names_every_endpoint_and_only_existing_files(stack: Stack) -> None:
+    lines = (stack.home / "osquery.flags").read_text().splitlines()
+    flags = dict(line.removeprefix("--").split("=", 1) for line in lines)
+
+    assert flags["tls_hostname"] == stack.dev()["url"].removeprefix("https://")
+    assert Path(flags["tls_server_certs"]).exists()
+    assert Path(flags["enroll_secret_path"]).read_text().strip() == "global-secret"
+    assert {name for name in flags if name.endswith("_endpoint")} == {
+        "enroll_tls_endpoint",
+        "config_tls_endpoint",
+        "logger_tls_endpoint",
+        "distributed_tls_read_endpoint",
+        "distributed_tls_write_endpoint",
+        "carver_start_endpoint",
+        "carver_continue_endpoint",
+    }
+
+
+def test_a_stop_is_clean_and_the_next_run_goes_on_where_it_ended(tmp_path: Path, services: Path) -> None:
+    home = tmp_path / "flotilla"
+    with running(home, services) as first:
+        pids, before = first.pids(), first.dev()
+        begun = time.monotonic()
+        status = first.stop(signal.SIGINT)
+        seconds = time.monotonic() - begun
+        survivors = [pid for pid in pids if is_alive(pid)]
+        described = (home / "dev.json").exists()
+    with running(home, services) as second:
+        after = second.dev()
+
+    assert (status, survivors, described) == (0, [], False)
+    assert seconds < 10
+    assert after["admin"] == before["admin"]
+    assert after["ports"] == before["ports"]
+    assert after["postgres_url"] == before["postgres_url"]
+
+
+def test_killing_the_supervisor_leaves_no_process(tmp_path: Path, services: Path) -> None:
+    with running(tmp_path / "flotilla", services) as stack:
+        pids = stack.pids()
+        stack.process.kill()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                descriptor = os.pidfd_open(pid)
+                select.select([descriptor], [], [], 10)
+                os.close(descriptor)
+        stack.process.communicate(timeout=10)
+    survivors = [pid for pid in pids if is_alive(pid)]
+    with running(tmp_path / "flotilla", services) as again:
+        alive = all(is_alive(pid) for pid in again.pids())
+
+    assert survivors == []
+    assert alive
