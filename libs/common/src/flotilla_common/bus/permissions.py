@@ -90,6 +90,7 @@ USERS: tuple[BusUser, ...] = (
             "live_query.start_campaign.v1",
             "live_query.stop_campaign.v1",
             "analytics.report_now.v1",
+            "log_shipper.ledger.v1",
         ),
         reads=("HOSTS",),
         looks_at=("DEFINITIONS",),

@@ -8,7 +8,7 @@ from flotilla_common.contracts.base import Answer, Request
 
 
 class UsageReportedV1(Answer):
-    """The report that was built. `outcome`: not_sent (no collector is set), accepted, pending (tried again) or refused."""
+    """The report that was built. `outcome`: not_sent (no collector), accepted, pending (tried again) or refused."""
 
     report: dict[str, Any]
     outcome: str

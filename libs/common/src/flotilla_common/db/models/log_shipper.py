@@ -1,4 +1,4 @@
-"""Schema log_shipper: destinations, their cursors, batches and ledger. Written by log-shipper alone; read by admin-api."""
+"""Schema log_shipper: destinations, cursors, batches and ledger. Written by log-shipper alone; read by admin-api."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Drain the stream, count it, purge it, answer for it."""

@@ -1,0 +1,19 @@
+"""log_shipper.ledger.v1: show the books."""
+
+from __future__ import annotations
+
+from flotilla_common.bus.answering import Responder
+from flotilla_common.contracts.log_ledger import LogLedgerAnsweredV1, LogLedgerV1
+
+from log_shipper.deps import Deps
+from log_shipper.domain.ledger import read_ledger
+
+
+async def answer(request: LogLedgerV1, deps: Deps) -> LogLedgerAnsweredV1:
+    """Read the books and the headers beyond them; changes nothing."""
+    del request
+    found = await read_ledger(deps.sessions, deps.bus)
+    return LogLedgerAnsweredV1(stream_sequence=found.stream_sequence, entries=found.entries)
+
+
+RESPONDER = Responder(LogLedgerV1, answer, concurrency=2)

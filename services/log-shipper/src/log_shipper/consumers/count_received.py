@@ -1,0 +1,78 @@
+"""LOGS, headers only: add received lines to every destination's books, once, before they can be purged.
+
+Idempotent: lines and the intake's cursor move in one transaction, under the intake row's lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+from flotilla_common.bus import outage
+
+from log_shipper.deps import Deps
+from log_shipper.errors import LeaseLost
+from log_shipper.store import destinations, leases, ledger
+from log_shipper.store.stream import OUTAGES, LogReader, StoredMessage
+
+log = structlog.get_logger()
+
+IDLE_SECONDS = 2.0
+LINGER_SECONDS = 0.25
+MOST_MESSAGES = 5_000
+RETRY_SECONDS = 1.0
+
+
+async def count_received(deps: Deps) -> None:
+    """Count for ever (cancel to stop), through outages; one replica at a time."""
+    while True:
+        try:
+            async with leases.hold(deps.engine, "intake") as lease:
+                await _run(deps, lease)
+        except (*outage.kinds(), *OUTAGES) as error:
+            log.warning("intake waits", error=repr(error))
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _run(deps: Deps, lease: leases.Lease) -> None:
+    reader = LogReader(deps.bus, headers_only=True)
+    try:
+        async with deps.sessions.begin() as session:
+            cursor = await destinations.lock_intake(session)
+        await reader.seek(cursor + 1)
+        while True:
+            messages = await _collect(reader)
+            await lease.confirm()
+            if messages:
+                cursor = await _add(deps, cursor, messages)
+    finally:
+        await reader.close()
+
+
+async def _collect(reader: LogReader) -> list[StoredMessage]:
+    messages: list[StoredMessage] = []
+    deadline = 0.0
+    while len(messages) < MOST_MESSAGES:
+        message = await reader.next(deadline - time.monotonic() if messages else IDLE_SECONDS)
+        if message is None:
+            break
+        if not messages:
+            deadline = time.monotonic() + LINGER_SECONDS
+        messages.append(message)
+    return messages
+
+
+async def _add(deps: Deps, cursor: int, messages: list[StoredMessage]) -> int:
+    """Write the books up to the last message; return its sequence."""
+    tally = ledger.Tally()
+    for message in messages:
+        tally.add(message.log_type, message.hour, "received", message.lines)
+    async with deps.sessions.begin() as session:
+        found = await destinations.lock_intake(session)
+        if found != cursor:
+            raise LeaseLost(f"intake: the cursor stands at {found}, not at {cursor}")
+        for name in sorted(await destinations.cursors(session)):
+            await ledger.add(session, name, tally)
+        await destinations.move_intake(session, messages[-1].sequence)
+    return messages[-1].sequence

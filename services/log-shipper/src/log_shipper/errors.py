@@ -1,0 +1,29 @@
+"""Why lines wait, or why they cannot be delivered."""
+
+from __future__ import annotations
+
+from flotilla_common.errors import Poison, Unavailable
+
+
+class DestinationDown(Unavailable):
+    """The destination does not take the batch now; repeating later can help."""
+
+    code = "destination_down"
+
+
+class LeaseLost(Unavailable):
+    """Another replica works for this destination now; what this one holds is void."""
+
+    code = "lease_lost"
+
+
+class StreamMadeAnew(Unavailable):
+    """The stream ends before a stored cursor: it was deleted and made again, or restored from an old backup."""
+
+    code = "stream_made_anew"
+
+
+class BadManifest(Poison):
+    """A message of LOGS whose manifest does not describe its lines."""
+
+    code = "bad_manifest"

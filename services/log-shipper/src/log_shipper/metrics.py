@@ -1,0 +1,61 @@
+"""Metrics. Lines are gauges read from the ledger at intervals, not counters of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+from flotilla_common.bus import outage
+from flotilla_common.clock import utc_now
+from prometheus_client import Counter, Gauge
+
+from log_shipper.deps import Deps
+from log_shipper.domain.ledger import Ledger, read_ledger
+from log_shipper.store.stream import OUTAGES
+
+log = structlog.get_logger()
+
+LINES = Gauge(
+    "flotilla_log_lines",
+    "Lines per destination, log type and state; received = filtered + delivered + dead_lettered + pending",
+    ["destination", "log_type", "state"],
+)
+UNBALANCED = Gauge("flotilla_log_ledger_difference_lines", "received - all other states", ["destination", "log_type"])
+OLDEST = Gauge(
+    "flotilla_log_oldest_pending_seconds", "Age of the oldest line that a destination lacks", ["destination"]
+)
+CURSOR = Gauge("flotilla_log_cursor_sequence", "Last stream sequence settled for a destination", ["destination"])
+STREAM = Gauge("flotilla_log_stream_last_sequence", "Last sequence of stream LOGS")
+FAILING = Gauge("flotilla_log_destination_failing", "1 while deliveries fail", ["destination"])
+BATCHES = Counter("flotilla_log_batches", "Batches settled by this process", ["destination"])
+FAILURES = Counter("flotilla_log_delivery_failures", "Deliveries of this process that failed", ["destination"])
+
+EVERY_SECONDS = 10.0
+DUTY = 20  # a long walk is repeated more rarely: at most 1/20 of the time goes into it
+
+
+async def publish(deps: Deps) -> None:
+    """Refresh the gauges for ever."""
+    while True:
+        started = time.monotonic()
+        try:
+            show(await read_ledger(deps.sessions, deps.bus))
+        except (*outage.kinds(), *OUTAGES) as error:
+            log.warning("ledger cannot be read", error=repr(error))
+        await asyncio.sleep(max(EVERY_SECONDS, (time.monotonic() - started) * DUTY))
+
+
+def show(ledger: Ledger) -> None:
+    """Set the gauges."""
+    STREAM.set(ledger.stream_sequence)
+    for name, cursor in ledger.cursors.items():
+        CURSOR.labels(name).set(cursor)
+        oldest = ledger.oldest_pending.get(name)
+        OLDEST.labels(name).set((utc_now() - oldest).total_seconds() if oldest else 0)
+    for entry in ledger.entries:
+        states = entry.model_dump(exclude={"destination", "log_type"})
+        for state, lines in states.items():
+            LINES.labels(entry.destination, entry.log_type, state).set(lines)
+        difference = entry.received - (entry.filtered + entry.delivered + entry.dead_lettered + entry.pending)
+        UNBALANCED.labels(entry.destination, entry.log_type).set(difference)

@@ -1,0 +1,147 @@
+"""Files `result.log` and `status.log` in a directory: one line per log line, for tools that tail.
+
+A batch is recorded with the sizes that the files had before it. A retry truncates them to those sizes first. Replicas
+that share this destination must share the directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+from flotilla_common.contracts.logs import LOG_TYPES
+from flotilla_common.settings import CommonSettings
+from pydantic import Field
+
+from log_shipper.errors import DestinationDown, LeaseLost
+from log_shipper.sinks import Batch, Chunk, Limits, Refusal, Target
+
+log = structlog.get_logger()
+
+MIB = 1024 * 1024
+MODE = 0o640  # lines hold facts about hosts
+
+
+class Settings(CommonSettings):
+    """Settings of the file destination."""
+
+    log_directory: Path = Field(description="directory of result.log and status.log")
+    file_log_types: str = Field("result,status", description="log types that go to files, comma separated")
+    file_batch_seconds: float = Field(0.05, description="how long lines wait for company", ge=0)
+
+
+def create(settings: Settings) -> FileSink:
+    """Make the sink."""
+    return FileSink(
+        settings.log_directory,
+        log_types=frozenset(settings.file_log_types.split(",")),
+        batch_seconds=settings.file_batch_seconds,
+    )
+
+
+class FileSink:
+    """Appends to one file per log type."""
+
+    name = "file"
+
+    def __init__(
+        self, directory: Path, *, log_types: frozenset[str] = frozenset(LOG_TYPES), batch_seconds: float = 0.05
+    ) -> None:
+        self.log_types = log_types
+        self.limits = Limits(batch_bytes=8 * MIB, batch_lines=100_000, batch_seconds=batch_seconds)
+        self._directory = directory
+
+    async def plan(self, first_sequence: int, last_sequence: int, started_at: datetime) -> Target:
+        """Return log type -> the size of its file now."""
+        del first_sequence, last_sequence, started_at
+        return await asyncio.to_thread(self._sizes)
+
+    async def deliver(self, batch: Batch, target: Target) -> list[Refusal]:
+        """Write and fsync; files are as `target` says plus this batch afterwards."""
+        try:
+            await asyncio.to_thread(self._write, batch, target)
+        except OSError as error:
+            raise DestinationDown(f"{self._directory}: {error}") from error
+        return []
+
+    async def close(self) -> None:
+        """Nothing is kept open between batches, so that files may be moved away (rotation)."""
+
+    def _path(self, log_type: str) -> Path:
+        return self._directory / f"{log_type}.log"
+
+    def _sizes(self) -> Target:
+        try:
+            return {name: _size(self._path(name)) for name in sorted(self.log_types)}
+        except OSError as error:
+            raise DestinationDown(f"{self._directory}: {error}") from error
+
+    def _write(self, batch: Batch, target: Target) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with self._fence(batch.fence):
+            for log_type, chunks in batch.by_type().items():
+                _append(self._path(log_type), int(target.get(log_type, 0)), chunks)
+            _fsync_directory(self._directory)
+
+    @contextmanager
+    def _fence(self, fence: tuple[int, int]) -> Iterator[None]:
+        """Hold the directory; refuse a batch older than one that was written here.
+
+        A worker that was stopped in mid-flight and wakes after another took over would otherwise truncate what the
+        other wrote.
+        """
+        descriptor = os.open(self._directory / ".batch", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            newest = os.pread(descriptor, 64, 0)
+            own = b"%020d-%020d" % fence
+            if newest > own:
+                raise LeaseLost(f"batch {newest.decode()} is in the files already, this is {own.decode()}")
+            os.pwrite(descriptor, own, 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _append(path: Path, offset: int, chunks: Sequence[Chunk]) -> None:
+    """Leave the file with its first `offset` bytes and the chunks, on the disk."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, MODE)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size < offset:  # moved away between the record and now: the batch begins the new file
+            log.warning("log file is shorter than recorded", path=str(path), size=size, recorded=offset)
+            offset = size
+        os.ftruncate(descriptor, offset)
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        for chunk in chunks:
+            _write_all(descriptor, chunk.body)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, body: bytes) -> None:
+    view = memoryview(body)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _fsync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""What log-shipper reads and keeps: the stream, and the tables of its schema."""

@@ -1,0 +1,55 @@
+"""Batches: which range was cut, where it goes, whether it is settled. `log_shipper.batches`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from flotilla_common.db.models.log_shipper import Batch
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from log_shipper.errors import LeaseLost
+
+KEPT = timedelta(days=7)
+
+
+async def unsettled(session: AsyncSession, destination: str) -> Batch | None:
+    """Return the batch that was recorded and not settled; there is one at most."""
+    found = await session.execute(
+        select(Batch).where(col(Batch.destination) == destination, col(Batch.delivered_at).is_(None))
+    )
+    return found.scalar_one_or_none()
+
+
+async def record(
+    session: AsyncSession, destination: str, first: int, last: int, lines: int, target: dict[str, Any]
+) -> Batch:
+    """Record a range before its delivery."""
+    batch = Batch(destination=destination, first_sequence=first, last_sequence=last, lines=lines, target=target)
+    session.add(batch)
+    await session.flush()
+    return batch
+
+
+async def settle(session: AsyncSession, batch_id: int) -> None:
+    """Mark a batch as delivered.
+
+    Raises:
+        LeaseLost: it is already.
+
+    """
+    done = await session.execute(
+        update(Batch)
+        .where(col(Batch.id) == batch_id, col(Batch.delivered_at).is_(None))
+        .values(delivered_at=func.now())
+        .returning(col(Batch.id))
+    )
+    if done.scalar_one_or_none() is None:
+        raise LeaseLost(f"batch {batch_id} is settled already")
+
+
+async def forget_old(session: AsyncSession) -> None:
+    """Delete batches that were settled long ago."""
+    await session.execute(delete(Batch).where(col(Batch.delivered_at) < func.now() - KEPT))
