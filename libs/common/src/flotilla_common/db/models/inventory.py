@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, Index, Sequence, func
+from sqlalchemy import BigInteger, Column, ColumnElement, Index, Sequence, func, literal
 from sqlalchemy import text as sql
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field, SQLModel, col
 
 from flotilla_common.db.models.columns import OutboxRow, bigint, binary, identity, text, timestamp
 
 SCHEMA = "inventory"
+ONLINE_GRACE_SECONDS = 60
 
 host_revision = Sequence("host_revision", schema=SCHEMA, metadata=SQLModel.metadata)
 """Revisions of host records: one sequence for all hosts, so that any two can be compared."""
@@ -115,3 +116,15 @@ class Outbox(OutboxRow, table=True):
 
     __tablename__ = "outbox"
     __table_args__ = {"schema": SCHEMA}
+
+
+def online_clause(now: datetime) -> ColumnElement[bool]:
+    """Return the one online rule: `seen_at + min(distributed_interval, config_refresh) + 60 s > now`.
+
+    For statements that select from Host, outer joined with HostSeen: a host without a row counts as seen when it was
+    created. Everything else is offline (admin API part 9.4).
+    """
+    window = func.least(col(Host.distributed_interval_seconds), col(Host.config_refresh_seconds)) + ONLINE_GRACE_SECONDS
+    seen_at = func.coalesce(col(HostSeen.seen_at), col(Host.created_at))
+    online: ColumnElement[bool] = seen_at + func.make_interval(0, 0, 0, 0, 0, 0, window) > literal(now)
+    return online

@@ -1,0 +1,107 @@
+"""Put the parts together: connections, checks, and one task per thing that inventory hears."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+from flotilla_common.bus import outage
+from flotilla_common.bus.answering import Responder, respond
+from flotilla_common.bus.connection import Bus, connect
+from flotilla_common.bus.consumer import Subscription, consume
+from flotilla_common.bus.provision import verify
+from flotilla_common.db import engine as db
+from flotilla_common.db.relay import relay
+from flotilla_common.db.schema_check import verify_schema
+from flotilla_common.http.health import Health
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from inventory import metrics
+from inventory.consumers import (
+    answer_change_label_members,
+    answer_delete_hosts,
+    answer_enroll_host,
+    answer_refetch_host,
+    answer_resolve_node_keys,
+    answer_transfer_hosts,
+    on_hosts_seen,
+    on_label_changed,
+    on_query_changed,
+    on_team_changed,
+)
+from inventory.deps import Deps
+from inventory.domain import scoping
+from inventory.domain.seen_hosts import SeenHosts
+from inventory.settings import Settings
+
+log = structlog.get_logger()
+
+OWNER = "inventory"
+RESPONDERS: tuple[Responder[Any, Deps], ...] = (
+    answer_change_label_members.RESPONDER,
+    answer_delete_hosts.RESPONDER,
+    answer_enroll_host.RESPONDER,
+    answer_refetch_host.RESPONDER,
+    answer_resolve_node_keys.RESPONDER,
+    answer_transfer_hosts.RESPONDER,
+)
+SUBSCRIPTIONS: tuple[Subscription[Any, Deps], ...] = (
+    on_label_changed.SUBSCRIPTION,
+    on_query_changed.SUBSCRIPTION,
+    on_team_changed.SUBSCRIPTION,
+)
+
+
+async def start(tasks: asyncio.TaskGroup, health: Health, settings: Settings) -> None:
+    """Open the connections and start everything; return when requests reach this process."""
+    engine = db.create_engine(settings)
+    await verify_schema(engine)
+    bus = await connect(settings)
+    tasks.create_task(_close_at_the_end(bus, engine), name="connections")
+    await verify(bus, "HOSTS", "DEFINITIONS")
+    deps = Deps(sessions=db.session_maker(engine), bus=bus, secrets_key=settings.secrets_key_bytes)
+    health.ready_checks["bus"] = bus.check
+    health.ready_checks["database"] = lambda: db.check(engine)
+    async with deps.sessions.begin() as session:
+        await scoping.recompute(session)
+    tasks.create_task(relay(bus, settings, OWNER), name="outbox")
+    tasks.create_task(_sweep(settings.sweep_seconds, deps), name="sweep")
+    await listen(tasks, deps, seen_flush_seconds=settings.seen_flush_seconds)
+
+
+async def listen(tasks: asyncio.TaskGroup, deps: Deps, *, seen_flush_seconds: float) -> None:
+    """Start all that hears; return when everything does."""
+    started: list[asyncio.Event] = []
+
+    def ready() -> asyncio.Event:
+        started.append(asyncio.Event())
+        return started[-1]
+
+    for responder in RESPONDERS:
+        tasks.create_task(respond(deps.bus, responder, deps, ready=ready()), name=responder.request.subject)
+    for subscription in SUBSCRIPTIONS:
+        tasks.create_task(consume(deps.bus, subscription, deps, ready=ready()), name=subscription.durable)
+    seen = SeenHosts()
+    tasks.create_task(on_hosts_seen.collect(seen, deps, ready=ready()), name="hosts.seen")
+    tasks.create_task(on_hosts_seen.write_every(seen_flush_seconds, seen, deps), name="hosts.seen writer")
+    for event in started:
+        await event.wait()
+
+
+async def _sweep(seconds: float, deps: Deps) -> None:
+    """Look for hosts of teams that are gone: an enroll can commit just after the team's event was handled."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            metrics.LOST_TEAM_HOSTS.inc(await on_team_changed.empty_lost_teams(deps))
+        except outage.kinds() as error:
+            log.warning("sweep waits", error=repr(error))
+
+
+async def _close_at_the_end(bus: Bus, engine: AsyncEngine) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await bus.close()
+        await engine.dispose()

@@ -1,0 +1,1 @@
+"""All that inventory hears: requests it answers and events it follows."""

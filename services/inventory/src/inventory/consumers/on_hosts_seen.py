@@ -1,0 +1,71 @@
+"""hosts.seen.v1 (core NATS): which hosts polled lately. Losing one costs a late "seen"."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Iterator
+from datetime import datetime
+
+import structlog
+from flotilla_common.bus import outage
+from flotilla_common.contracts.hosts import HostsSeenV1
+from nats.aio.msg import Msg
+from pydantic import ValidationError
+from pyroaring import BitMap
+
+from inventory import metrics
+from inventory.deps import Deps
+from inventory.domain.seen_hosts import SeenHosts
+from inventory.store import seen as store
+
+log = structlog.get_logger()
+
+
+async def collect(seen: SeenHosts, deps: Deps, *, ready: asyncio.Event | None = None) -> None:
+    """Collect bitmaps for ever; each message reaches one process of this service."""
+
+    async def on_message(message: Msg) -> None:
+        try:
+            event = HostsSeenV1.model_validate_json(message.data)
+            hosts = BitMap.deserialize(base64.b64decode(event.bitmap, validate=True))
+        except (ValidationError, binascii.Error, ValueError) as error:
+            metrics.BAD_SEEN_MESSAGES.inc()
+            log.warning("a seen message makes no sense", error=repr(error))
+            return
+        seen.add(hosts, min(event.seen_at, deps.clock()))  # a clock that is ahead must not keep a host online
+
+    subscription = await deps.bus.client.subscribe(HostsSeenV1.subject, queue=deps.bus.name, cb=on_message)
+    await deps.bus.client.flush()
+    if ready is not None:
+        ready.set()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        if deps.bus.client.is_connected:
+            await subscription.unsubscribe()
+
+
+async def write_every(seconds: float, seen: SeenHosts, deps: Deps) -> None:
+    """Write what was collected, for ever, every so many seconds; through outages of Postgres."""
+    while True:
+        await asyncio.sleep(seconds)
+        await write(seen, deps)
+
+
+async def write(seen: SeenHosts, deps: Deps) -> None:
+    """Write what was collected. Repeats are harmless: a time only grows."""
+    taken = seen.take()
+    if not taken:
+        return
+    try:
+        async with deps.sessions.begin() as session:
+            metrics.SEEN_HOSTS_WRITTEN.inc(await store.touch_many(session, _rows(taken)))
+    except outage.kinds() as error:
+        log.warning("last-seen times wait", error=repr(error), hosts=sum(len(hosts) for _, hosts in taken))
+        seen.give_back(taken)
+
+
+def _rows(taken: list[tuple[datetime, BitMap]]) -> Iterator[tuple[int, datetime]]:
+    return ((host_id, seen_at) for seen_at, hosts in taken for host_id in hosts)

@@ -1,0 +1,49 @@
+"""Who is in which label."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from flotilla_common.db.models.inventory import Host, LabelMembership
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from inventory.store.arrays import id_array, is_any_of
+
+_label, _host = col(LabelMembership.label_id), col(LabelMembership.host_id)
+
+
+async def replace_of_host(session: AsyncSession, host_id: int, labels: Collection[int], among: Collection[int]) -> None:
+    """Make the host a member of `labels`, and of no other label of `among`. Its row is locked."""
+    outdated = set(among) - set(labels)
+    await session.execute(delete(LabelMembership).where(_host == host_id, is_any_of(_label, outdated)))
+    rows = [{"label_id": label_id, "host_id": host_id} for label_id in sorted(labels)]
+    await session.execute(insert(LabelMembership).on_conflict_do_nothing(), rows)
+
+
+async def members(session: AsyncSession, label_id: int) -> set[int]:
+    """Return the ids of the label's hosts."""
+    return set((await session.execute(select(_host).where(_label == label_id))).scalars())
+
+
+async def add(session: AsyncSession, label_id: int, host_ids: Sequence[int]) -> None:
+    """Make locked hosts members of a label."""
+    source = select(id_array([label_id])[1], col(Host.id)).where(is_any_of(col(Host.id), host_ids))
+    await session.execute(insert(LabelMembership).from_select(["label_id", "host_id"], source).on_conflict_do_nothing())
+
+
+async def remove(session: AsyncSession, label_id: int, host_ids: Sequence[int]) -> None:
+    """Take locked hosts out of a label."""
+    await session.execute(delete(LabelMembership).where(_label == label_id, is_any_of(_host, host_ids)))
+
+
+async def remove_hosts(session: AsyncSession, host_ids: Sequence[int]) -> None:
+    """Take locked hosts out of every label."""
+    await session.execute(delete(LabelMembership).where(is_any_of(_host, host_ids)))
+
+
+async def remove_label(session: AsyncSession, label_id: int) -> None:
+    """Take every host out of a label."""
+    await session.execute(delete(LabelMembership).where(_label == label_id))

@@ -1,0 +1,66 @@
+"""Last-seen times: the narrow table that changes all the time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from flotilla_common.db.models.inventory import HostSeen
+from psycopg import AsyncConnection
+from sqlalchemy import delete, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from inventory.store.arrays import is_any_of
+
+SEEN_LOCK = 0x5EE4  # one writer at a time, in whatever process
+MAKE_INCOMING = text(
+    "CREATE TEMPORARY TABLE IF NOT EXISTS incoming_seen (host_id bigint, seen_at timestamptz) ON COMMIT DELETE ROWS"
+)
+COPY_INCOMING = "COPY incoming_seen (host_id, seen_at) FROM STDIN"
+# A row that is locked belongs to a host that enrolls or goes away right now: passing it over costs nothing.
+UPDATE_SEEN = text(
+    """
+    WITH free AS (
+        SELECT seen.host_id, incoming.seen_at
+        FROM inventory.host_seen AS seen JOIN incoming_seen AS incoming USING (host_id)
+        WHERE seen.seen_at < incoming.seen_at
+        FOR UPDATE OF seen SKIP LOCKED
+    )
+    UPDATE inventory.host_seen AS seen SET seen_at = free.seen_at FROM free WHERE seen.host_id = free.host_id
+    RETURNING seen.host_id
+    """
+)
+
+
+async def touch(session: AsyncSession, host_id: int, seen_at: datetime) -> None:
+    """Set when one host was seen."""
+    row = insert(HostSeen).values(host_id=host_id, seen_at=seen_at)
+    newest = func.greatest(col(HostSeen.seen_at), row.excluded.seen_at)
+    await session.execute(row.on_conflict_do_update(index_elements=["host_id"], set_={"seen_at": newest}))
+
+
+async def touch_many(session: AsyncSession, seen: Iterable[tuple[int, datetime]]) -> int:
+    """Set when many hosts were seen, each given once; return how many rows that changed. Never makes a row."""
+    await session.execute(select(func.pg_advisory_xact_lock(SEEN_LOCK)))
+    await session.execute(MAKE_INCOMING)
+    async with (await _driver(session)).cursor() as cursor, cursor.copy(COPY_INCOMING) as copy:
+        for row in seen:
+            await copy.write_row(row)
+    return len((await session.execute(UPDATE_SEEN)).all())
+
+
+async def remove(session: AsyncSession, host_ids: Sequence[int]) -> None:
+    """Forget when locked hosts were seen."""
+    await session.execute(delete(HostSeen).where(is_any_of(col(HostSeen.host_id), host_ids)))
+
+
+async def _driver(session: AsyncSession) -> AsyncConnection:
+    """Return psycopg's connection under the session: SQLAlchemy has no COPY."""
+    raw = await (await session.connection()).get_raw_connection()
+    driver = raw.driver_connection
+    if not isinstance(driver, AsyncConnection):
+        message = f"psycopg expected, got {type(driver).__name__}"
+        raise TypeError(message)
+    return driver
