@@ -28,7 +28,7 @@ def test_a_home_of_another_user_is_refused_with_advice(tmp_path: Path) -> None:
     foreign.mkdir()
     os.chown(foreign, 65534, 65534)
 
-    with pytest.raises(HomeError, match="belongs to user 65534, and you are user 0: .*--home"):
+    with pytest.raises(HomeError, match=r"belongs to user 65534, and you are user 0: .*--home"):
         open_home(foreign)
 
 

@@ -80,6 +80,11 @@ class Home:
         return self.path / "osquery.flags"
 
     @property
+    def osqueryd(self) -> Path:
+        """Database, socket and pid file of that osqueryd."""
+        return self.path / "osqueryd"
+
+    @property
     def curl_config(self) -> Path:
         """CA and token for `curl -K`."""
         return self.path / "curl.conf"

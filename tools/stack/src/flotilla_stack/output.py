@@ -10,10 +10,14 @@ MAX_FILE_BYTES: Final = 10 * 1024 * 1024
 """A log file above this size becomes NAME.log.1, so a part keeps at most twice as much."""
 COLOURS = (36, 32, 33, 35, 34, 96, 92, 93, 95, 94)
 QUIET_LEVELS = {"debug", "info"}
-NOISE = re.compile(
-    r"^(\[\d+\]|\d+:[CMS] |LOG:|DETAIL:|HINT:|STATEMENT:|127\.0\.0\.1 - |\s*$| \* |WARNING: This is a dev)"
-)
+NOISE = re.compile(r"^(\[\d+\]|\d+:[CMS] |LOG:|DETAIL:|HINT:|STATEMENT:|127\.0\.0\.1 - |\s*$| \* )")
 """How the servers begin a line that is not JSON: NATS, Valkey, Postgres, moto."""
+EXPECTED = re.compile(
+    r"Memory overcommit must be enabled|admin endpoint disabled|Plaintext passwords detected|development server"
+    r"|Press CTRL\+C to quit"
+)
+"""Warnings that are true and harmless on a developer's machine; the files have them."""
+TERMINAL_CODES = re.compile(r"\033\[[0-9;]*m")
 ALARM = re.compile(r"\[(WRN|ERR|FTL)\]|\b(ERROR|FATAL|PANIC):|\] Error|# (WARNING|Fatal)", re.IGNORECASE)
 
 
@@ -61,8 +65,8 @@ class Console:
 
     def line(self, name: str, line: str) -> None:
         """Print a line of a part, unless it is of no interest now."""
-        text, matters = digest(line)
-        if self._hushed or not (matters or self._verbose):
+        text, matters = digest(TERMINAL_CODES.sub("", line))
+        if not self._verbose and (self._hushed or not matters or is_expected(line)):
             return
         self._width = max(self._width, len(name))
         prefix = f"{name:<{self._width}} |"
@@ -104,3 +108,8 @@ def digest(line: str) -> tuple[str, bool]:
         rest = " ".join(f"{name}={value}" for name, value in fields.items())
         return f"{level:<7} {message} {rest}".rstrip(), level not in QUIET_LEVELS
     return line, bool(ALARM.search(line)) or not NOISE.match(line)
+
+
+def is_expected(line: str) -> bool:
+    """Tell whether a warning says nothing new."""
+    return EXPECTED.search(line) is not None

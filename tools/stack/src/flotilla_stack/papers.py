@@ -15,6 +15,7 @@ PREFIX = "/api/v1/osquery"
 
 def write_papers(at: Layout, seeded: Seeded) -> None:
     """Write the enroll secret, osqueryd's flagfile and curl's configuration."""
+    at.home.osqueryd.mkdir(mode=0o700, exist_ok=True)
     write_private(at.home.enroll_secret, seeded.enroll_secret + "\n")
     write_private(at.home.flagfile, flagfile(at))
     write_private(at.home.curl_config, curl_config(at, seeded.token))
@@ -46,7 +47,7 @@ def dev(at: Layout, supervisor: Supervisor, seeded: Seeded) -> dict[str, Any]:
         "services": {
             name: {"pid": pids.get(name), "metrics_url": at.metrics_url(port)} for name, port in health.items()
         },
-        "servers": {name: {"pid": pids.get(name), "port": server_port(at, name)} for name in SERVERS},
+        "servers": {name: {"pid": pids.get(name), "port": at.ports[name]} for name in SERVERS},
         "postgres_url": at.postgres.url(DATABASE),
         "redis_url": at.valkey.url(0),
         "nats_url": at.nats.url,
@@ -60,14 +61,9 @@ def dev(at: Layout, supervisor: Supervisor, seeded: Seeded) -> dict[str, Any]:
     }
 
 
-def server_port(at: Layout, name: str) -> int:
-    """Return a server's port."""
-    return at.ports[name]
-
-
 def flagfile(at: Layout) -> str:
     """Return a flagfile with which a real osqueryd on this machine joins: `osqueryd --flagfile FILE`."""
-    own = at.home.path / "osqueryd"
+    own = at.home.osqueryd
     flags = {
         "tls_hostname": f"localhost:{at.ports['edge']}",
         "tls_server_certs": at.keys.ca,

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import sysconfig
 from pathlib import Path
 
 from flotilla_stack.layout import Layout
@@ -14,7 +15,8 @@ def screen(at: Layout, seeded: Seeded, console: Console, *, seconds: float, host
     curl = f"curl -K {short(at.home.curl_config)}"
     simulated = f"{hosts} simulated hosts are enrolling" if hosts else "no simulated hosts"
     live = """-d '{"query": "SELECT name, version FROM os_version"}'"""
-    stack = short(Path(sys.executable).parent / "python")
+    stack = Path(sysconfig.get_path("scripts")) / "stack"
+    parts = short(stack) if stack.exists() else f"{short(Path(sys.executable))} -m flotilla_stack"
     return f"""
 {console.bold(f"Flotilla is ready after {seconds:.1f} s")}; {simulated}.
 
@@ -25,14 +27,14 @@ def screen(at: Layout, seeded: Seeded, console: Console, *, seconds: float, host
   CA             {short(at.keys.ca)}
 
 {console.bold("A real osqueryd on this machine")} (each --tls_... flag is in the file):
-  mkdir -p {short(at.home.path)}/osqueryd && osqueryd --flagfile {short(at.home.flagfile)}
+  osqueryd --flagfile {short(at.home.flagfile)}
 
 {console.bold("Try")}
   {curl} {at.url}/api/v1/fleet/hosts
   {curl} {at.url}/api/v1/fleet/hosts/1/query {live}
   tail -F {short(at.home.shipped)}/*.log
 
-Parts:  {stack} -m flotilla_stack ctl status      Logs: {short(at.home.logs)}/NAME.log      Tools: {short(at.home.dev)}
+Parts:  {parts} ctl status      Logs: {short(at.home.logs)}/NAME.log      Tools: {short(at.home.dev)}
 Ctrl-C stops everything; the next start goes on from here.
 """
 

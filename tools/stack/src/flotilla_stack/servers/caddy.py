@@ -31,6 +31,7 @@ TEMPLATE = """\
 	auto_https off
 	skip_install_trust
 	fallback_sni localhost
+	grace_period 500ms
 	servers {{
 		protocols h1
 	}}
@@ -53,6 +54,7 @@ TEMPLATE = """\
 			max_fails 1
 			transport http {{
 				dial_timeout 1s
+				response_header_timeout 20s
 				keepalive 3s
 			}}
 		}}
