@@ -21,6 +21,7 @@ STEADY_SECONDS = 60
 """A part that ran this long is healthy again: its next crash counts as its first."""
 CHUNK_BYTES = 65536
 DRAIN_SECONDS = 2.0
+PATIENT_SECONDS = 10.0
 MAX_FIRST_CRASHES = 4
 """So often a part may crash before it was ever ready; then the whole start fails."""
 
@@ -96,10 +97,10 @@ class Keeper:
         finally:
             await self.end(STOP_SECONDS[self.part.layer])
 
-    async def stop(self) -> None:
-        """Stop the process and leave it stopped until `start()`."""
+    async def stop(self, seconds: float = PATIENT_SECONDS) -> None:
+        """Stop the process and leave it stopped until `start()`; kill it if it takes longer than `seconds`."""
         self._forbid("stopped")
-        await self.end(STOP_SECONDS[self.part.layer])
+        await self.end(seconds)
         await self._down.wait()
 
     async def kill(self) -> None:

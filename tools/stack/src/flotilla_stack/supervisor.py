@@ -12,7 +12,7 @@ from pathlib import Path
 from flotilla_stack import guard as guard_script
 from flotilla_stack.keeper import Keeper, Surroundings
 from flotilla_stack.output import Console, LogFile
-from flotilla_stack.part import Layer, Part
+from flotilla_stack.part import STOP_SECONDS, Layer, Part
 
 PROGRESS_SECONDS = 2.0
 READY_SECONDS = 120.0
@@ -97,7 +97,7 @@ class Supervisor:
         self.console.hush()
         for layer in sorted(Layer, reverse=True):
             names = [name for name, keeper in self.keepers.items() if keeper.part.layer is layer]
-            await asyncio.gather(*(self.keepers[name].stop() for name in names))
+            await asyncio.gather(*(self.keepers[name].stop(STOP_SECONDS[layer]) for name in names))
             for name in names:
                 self._tasks[name].cancel()
             await asyncio.gather(*(self._tasks[name] for name in names), return_exceptions=True)
