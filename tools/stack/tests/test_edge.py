@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import websockets
 from flotilla_stack.certificates import Keys, make_keys
 from flotilla_stack.servers import Caddy, RunningServer, Upstreams
 from flotilla_stack.servers.ports import choose_port
@@ -200,3 +201,34 @@ def test_only_http_1_1_is_offered(tmp_path: Path, keys: Keys, upstream: MakeUpst
             protocol = tls.selected_alpn_protocol()
 
     assert protocol == "http/1.1"
+
+
+def dies_between_chunks(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n")
+
+
+def test_a_gateway_that_dies_between_chunks_never_makes_a_complete_answer(
+    tmp_path: Path, keys: Keys, upstream: MakeUpstream
+) -> None:
+    with edge(tmp_path, keys, upstream(dies_between_chunks).port) as caddy, pytest.raises(http.client.IncompleteRead):
+        post(caddy, LOG)
+
+
+async def test_websockets_of_people_pass(tmp_path: Path, keys: Keys) -> None:
+    async def echo(connection: websockets.ServerConnection) -> None:
+        async for message in connection:
+            await connection.send(message)
+
+    async with websockets.serve(echo, "127.0.0.1", 0) as server:
+        admin = next(iter(server.sockets)).getsockname()[1]
+        running = edge(tmp_path, keys, choose_port(), admin=admin)
+        caddy = running.start()
+        try:
+            url = f"wss://localhost:{caddy.port}/api/v1/fleet/results/websocket"
+            async with websockets.connect(url, ssl=ssl.create_default_context(cafile=str(keys.ca))) as client:
+                await client.send("ahoy")
+                answer = await client.recv()
+        finally:
+            running.stop()
+
+    assert answer == "ahoy"
