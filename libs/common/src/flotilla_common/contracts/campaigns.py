@@ -79,8 +79,8 @@ def split_command(value: bytes) -> tuple[bytes, bytes]:
 class CampaignAnswer(msgspec.Struct, frozen=True):
     """One host's answer to one campaign. `rows` are the host's bytes: a JSON array of objects with string values.
 
-    `offered` is False when this gateway knows of no such campaign for this host: it is settled all the same only if
-    the ledger says that the host was targeted.
+    `attempt` is 0 when the host sent the bare query name back. `truncated` says that the host sent more rows than one
+    message can carry.
     """
 
     campaign_id: int
@@ -89,6 +89,7 @@ class CampaignAnswer(msgspec.Struct, frozen=True):
     message: str
     rows: msgspec.Raw
     stats: msgspec.Raw
+    truncated: bool = False
 
 
 class AnswerBatch(msgspec.Struct, frozen=True):
