@@ -29,6 +29,7 @@ REQUEST_BYTES = 16 * 1024 * 1024  # at least one message of the largest size fit
 REQUEST_SECONDS = 5.0
 GRACE_SECONDS = 3.0
 INACTIVE_SECONDS = 60.0
+REQUEST_ENDED = ("Message Size Exceeds MaxBytes", "Batch Completed")  # status 409, as harmless as a time-out
 MOST_LINES = 10_000_000
 
 OUTAGES = outage.kinds(nats.js.errors.Error, nats.errors.Error)
@@ -100,6 +101,8 @@ class LogReader:
         self._consumer: str | None = None
         self._delivered = 0
         self._asked = 0
+        self._inbox = ""
+        self._requests = 0
         self._expires = 0.0
         self._held: StoredMessage | None = None
 
@@ -126,8 +129,9 @@ class LogReader:
         self._consumer = (await self._bus.js.add_consumer(STREAM, config)).name
         self._queue = asyncio.Queue()
         self._delivered = self._asked = 0
+        self._inbox = self._bus.client.new_inbox()
         self._subscription = await self._bus.client.subscribe(
-            self._bus.client.new_inbox(), cb=self._queue.put, pending_msgs_limit=-1, pending_bytes_limit=-1
+            f"{self._inbox}.*", cb=self._queue.put, pending_msgs_limit=-1, pending_bytes_limit=-1
         )
 
     async def next(self, timeout: float) -> StoredMessage | None:
@@ -173,10 +177,16 @@ class LogReader:
             "max_bytes": REQUEST_BYTES,
             "expires": int(REQUEST_SECONDS * 1e9),
         }
+        self._requests += 1
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{self._consumer}"
-        await self._bus.client.publish(subject, json.dumps(request).encode(), reply=self._subscription.subject)
+        await self._bus.client.publish(subject, json.dumps(request).encode(), reply=self._current)
         self._asked = REQUEST_MESSAGES
         self._expires = time.monotonic() + REQUEST_SECONDS
+
+    @property
+    def _current(self) -> str:
+        """Where the server's word about the open request comes; an earlier request's word comes elsewhere."""
+        return f"{self._inbox}.{self._requests}"
 
     async def _receive(self, seconds: float) -> Msg | None:
         try:
@@ -194,8 +204,10 @@ class LogReader:
         status = (message.headers or {}).get("Status")
         if status is None or message.reply:
             return False
+        if message.subject != self._current:
+            return True
         text = (message.headers or {}).get("Description", "")
-        if status in {"408", "404"} or (status == "409" and "Size" in text):
+        if status in {"404", "408"} or text.startswith(REQUEST_ENDED):
             self._asked = 0
             return True
         raise Unavailable(f"reading {STREAM}: {status} {text}")

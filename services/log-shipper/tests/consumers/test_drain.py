@@ -1,0 +1,245 @@
+"""Delivery: everything once and in order, whatever dies when."""
+
+from __future__ import annotations
+
+import pytest
+from flotilla_common.db.models.log_shipper import Batch as RecordedBatch
+from flotilla_common.db.models.log_shipper import Destination, Intake
+from flotilla_common.testing import eventually
+from log_shipper.consumers import drain as drain_module
+from log_shipper.errors import DestinationDown
+from log_shipper.sinks import Limits, Refusal
+from log_shipper.sinks.file import FileSink
+
+from ..conftest import WatchedSink, balanced, crash, lines_in
+
+
+@pytest.fixture(autouse=True)
+def short_delays(monkeypatch):
+    monkeypatch.setattr(drain_module, "FIRST_DELAY_SECONDS", 0.05)
+    monkeypatch.setattr(drain_module, "LONGEST_DELAY_SECONDS", 0.2)
+
+
+async def test_every_line_arrives_once_and_in_order(gateway, deps, shipping, directory):
+    await gateway.send("result", 5, messages=10)
+    async with shipping(deps, FileSink(directory)):
+        await gateway.send("result", 1, messages=10)
+        await gateway.send("status", 2, messages=3)
+        await eventually(lambda: len(lines_in(directory)) == 60 and len(lines_in(directory, "status")) == 6)
+
+    assert lines_in(directory) == gateway.sent["result"]
+    assert lines_in(directory, "status") == gateway.sent["status"]
+
+
+async def test_bytes_are_delivered_as_they_came(gateway, deps, shipping, directory):
+    odd = [
+        b'{"a":"x\\ny"}',
+        b'{"b":"\xff\xfe\x00"}',
+        b"",
+        b"not json",
+        b'{"c":"' + b"x" * 300_000 + b'"}',
+        "{\u2028}".encode(),
+    ]
+    await gateway.send_lines(odd)
+
+    async with shipping(deps, FileSink(directory)):
+        await eventually(lambda: len(lines_in(directory)) == len(odd))
+
+    assert lines_in(directory) == odd
+
+
+async def test_a_crash_before_the_delivery_loses_nothing(gateway, deps, shipping, directory, database):
+    sink = WatchedSink(FileSink(directory))
+    sink.before = crash
+    await gateway.send(messages=4)
+    async with shipping(deps, sink):
+        await eventually(lambda: database.rows(RecordedBatch))
+        [recorded] = await database.rows(RecordedBatch)
+    assert recorded.delivered_at is None
+    assert (await balanced(deps))["file", "result"].pending == 12
+    await gateway.send(messages=4)
+
+    async with shipping(deps, FileSink(directory)):
+        await eventually(lambda: len(lines_in(directory)) == 24)
+
+    assert lines_in(directory) == gateway.sent["result"]
+
+
+async def test_a_crash_between_delivery_and_cursor_leaves_no_duplicate(gateway, deps, shipping, directory, database):
+    await gateway.send(messages=2)
+    async with shipping(deps, FileSink(directory)):
+        await eventually(lambda: len(lines_in(directory)) == 6)
+    await gateway.send(messages=2)
+    sink = WatchedSink(FileSink(directory))
+    sink.after = crash
+    async with shipping(deps, sink):
+        await eventually(lambda: len(sink.batches) >= 3)  # written, died, and written again
+        await balanced(deps)
+    await gateway.send(messages=2)
+
+    async with shipping(deps, FileSink(directory)):
+        await eventually(lambda: lines_in(directory) == gateway.sent["result"])
+
+    assert {batch.last_sequence for batch in sink.batches} == {sink.batches[0].last_sequence}
+    entry = (await balanced(deps))["file", "result"]
+    assert (entry.received, entry.delivered, entry.pending) == (18, 18, 0)
+
+
+async def test_a_destination_that_is_down_holds_only_its_own_cursor(gateway, deps, shipping, directory, tmp_path):
+    other = WatchedSink(FileSink(tmp_path / "other"))
+    other.name = "other"
+
+    def down() -> None:
+        raise DestinationDown("no route")
+
+    other.before = down
+    async with shipping(deps, FileSink(directory), other):
+        await gateway.send(messages=5)
+        await eventually(lambda: len(lines_in(directory)) == 15)
+        books = await balanced(deps)
+        assert books["other", "result"].pending == 15
+        assert books["file", "result"].delivered + books["file", "result"].pending == 15
+        other.before = None
+        await eventually(lambda: lines_in(tmp_path / "other") == gateway.sent["result"])
+
+
+async def test_a_message_without_a_sound_manifest_is_buried_and_blocks_nobody(gateway, deps, shipping, directory):
+    await gateway.send()
+    await gateway.send_raw(b"rubbish", "4")
+    await gateway.send_raw(b'{"v":1,"type":"result","segments":[[1,0,0,2,5]]}\n{}\n', "2")
+    await gateway.send_raw(b"{}\n", None)
+    await gateway.send()
+
+    async with shipping(deps, FileSink(directory)):
+        await eventually(lambda: lines_in(directory) == gateway.sent["result"])
+
+        async def all_settled():
+            entry = (await balanced(deps))["file", "result"]
+            return entry.pending == 0 and entry
+
+        entry = await eventually(all_settled)
+    assert (entry.received, entry.delivered, entry.dead_lettered) == (13, 6, 7)
+
+
+async def test_dead_letters_carry_reason_and_position(gateway, deps, shipping, directory, nats_server, provision_js):
+    await gateway.send_raw(b"rubbish", "4", "status")
+
+    async with shipping(deps, FileSink(directory)):
+        dead = await eventually(provision_js.last_dead)
+
+    assert dead.data == b"rubbish"
+    assert dead.headers["Reason"] == "there is no manifest line"
+    assert dead.headers["Original-Sequence"] == "1"
+    assert dead.headers["Original-Subject"] == "logs.status.v1.3"
+    assert dead.headers["Destination"] == "file"
+
+
+async def test_lines_too_long_for_a_destination_are_buried_alone(gateway, deps, shipping, directory, provision_js):
+    sink = WatchedSink(FileSink(directory), limits=Limits(1_000_000, 1000, 0.0, line_bytes=20))
+    await gateway.send_lines([b"short", b"x" * 21, b"short too"])
+
+    async with shipping(deps, sink):
+        await eventually(lambda: lines_in(directory) == [b"short", b"short too"])
+        dead = await eventually(provision_js.last_dead)
+
+        async def counted():
+            entry = (await balanced(deps))["file", "result"]
+            return (entry.delivered, entry.dead_lettered, entry.pending) == (2, 1, 0)
+
+        await eventually(counted)
+    assert dead.data == b"x" * 21
+    assert dead.headers["Original-Line"] == "1"
+
+
+async def test_lines_refused_for_good_are_buried_and_counted(gateway, deps, shipping, directory, provision_js):
+    class Picky(WatchedSink):
+        async def deliver(self, batch, target):
+            await super().deliver(batch, target)
+            return [Refusal(batch.first_sequence, "result", 0, b"line 0", "400 bad field")]
+
+    await gateway.send(lines=3)
+    async with shipping(deps, Picky(FileSink(directory))):
+        dead = await eventually(provision_js.last_dead)
+
+        async def counted():
+            entry = (await balanced(deps))["file", "result"]
+            return (entry.delivered, entry.dead_lettered, entry.pending) == (2, 1, 0)
+
+        await eventually(counted)
+    assert dead.headers["Reason"] == "400 bad field"
+
+
+async def test_two_replicas_do_not_both_deliver(gateway, make_deps, shipping, directory):
+    sinks = [WatchedSink(FileSink(directory)), WatchedSink(FileSink(directory))]
+    async with shipping(await make_deps(), sinks[0]), shipping(await make_deps(), sinks[1]):
+        for _ in range(20):
+            await gateway.send()
+        await eventually(lambda: lines_in(directory) == gateway.sent["result"])
+
+        await eventually(lambda: any(sink.batches for sink in sinks))
+    assert sorted(bool(sink.batches) for sink in sinks) == [False, True]
+
+
+async def test_another_replica_takes_over(gateway, make_deps, shipping, directory):
+    second = WatchedSink(FileSink(directory))
+    async with shipping(await make_deps(), FileSink(directory)):
+        await gateway.send()
+        await eventually(lambda: lines_in(directory) == gateway.sent["result"])
+        waiting = shipping(await make_deps(), second)
+        await waiting.__aenter__()
+    await gateway.send()
+
+    await eventually(lambda: lines_in(directory) == gateway.sent["result"])
+    assert [len(batch.chunks) for batch in second.batches] == [1]
+    await waiting.__aexit__(None, None, None)
+
+
+async def test_a_destination_taken_out_of_the_settings_filters_what_it_lacks(
+    gateway, deps, shipping, directory, tmp_path
+):
+    other = FileSink(tmp_path / "other")
+    other.name = "other"
+    async with shipping(deps, FileSink(directory), other):
+        await gateway.send()
+        await eventually(lambda: len(lines_in(tmp_path / "other")) == 3)
+    await gateway.send()
+
+    async with shipping(deps, FileSink(directory)):
+
+        async def filtered():
+            return (await balanced(deps))["other", "result"].filtered == 3
+
+        await eventually(filtered)
+    assert len(lines_in(tmp_path / "other")) == 3
+
+
+async def test_a_destination_added_later_begins_where_the_intake_stands(
+    gateway, deps, shipping, directory, tmp_path, database
+):
+    async with shipping(deps, FileSink(directory)):
+        await gateway.send()
+
+        async def counted():
+            return [row.cursor_sequence for row in await database.rows(Intake)] == [1]
+
+        await eventually(counted)
+    other = FileSink(tmp_path / "other")
+    other.name = "other"
+    async with shipping(deps, FileSink(directory), other):
+        await gateway.send()
+        await eventually(lambda: lines_in(tmp_path / "other") == gateway.sent["result"][3:])
+        books = await balanced(deps)
+    assert books["other", "result"].received == 3
+    assert books["file", "result"].received == 6
+
+
+async def test_a_stream_made_anew_stops_the_destination_instead_of_skipping(
+    gateway, deps, shipping, directory, database
+):
+    await database.add(Destination(name="file", cursor_sequence=100))
+    await gateway.send()
+
+    async with shipping(deps, FileSink(directory)):
+        await eventually(lambda: drain_module.metrics.FAILING.labels("file")._value.get() == 1)
+
+    assert lines_in(directory) == []

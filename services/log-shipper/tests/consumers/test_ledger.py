@@ -1,0 +1,121 @@
+"""The books balance at every look, whatever happens in between."""
+
+from __future__ import annotations
+
+import asyncio
+
+from flotilla_common.contracts.log_ledger import LogLedgerV1
+from flotilla_common.db.models.log_shipper import Destination, Intake
+from flotilla_common.testing import eventually
+from log_shipper.consumers.purge import purge_once
+from log_shipper.domain.ledger import read_ledger
+from log_shipper.metrics import LINES, UNBALANCED, show
+from log_shipper.sinks.file import FileSink
+from log_shipper.store.stream import state
+
+from ..conftest import balanced, lines_in
+
+
+async def test_lines_that_nobody_has_seen_yet_are_received_and_pending(gateway, deps, database):
+    await database.add(Destination(name="file"), Intake(id=1))
+    await gateway.send("result", 5, messages=2)
+    await gateway.send("status", 1)
+
+    books = await balanced(deps)
+
+    assert (books["file", "result"].received, books["file", "result"].pending) == (10, 10)
+    assert (books["file", "status"].received, books["file", "status"].pending) == (1, 1)
+
+
+async def test_the_books_balance_at_every_look_while_lines_come_and_go(gateway, deps, shipping, directory):
+    looks = 0
+
+    async def keep_sending() -> None:
+        for _ in range(60):
+            await gateway.send("result", 7)
+            await gateway.send_raw(b"rubbish", "2", "status")
+
+    async with shipping(deps, FileSink(directory, log_types=frozenset({"result"}))):
+        sending = asyncio.create_task(keep_sending())
+        while not sending.done():
+            await balanced(deps)
+            looks += 1
+
+        async def all_settled():
+            entry = (await balanced(deps))["file", "result"]
+            return entry.delivered == 420 and entry
+
+        entry = await eventually(all_settled)
+        await sending
+    assert looks > 3
+    assert entry.received == 420
+    assert len(lines_in(directory)) == 420
+    assert (await balanced(deps))["file", "status"].dead_lettered == 120
+
+
+async def test_other_log_types_are_filtered(gateway, deps, shipping, directory):
+    async with shipping(deps, FileSink(directory, log_types=frozenset({"result"}))):
+        await gateway.send("result", 2)
+        await gateway.send("status", 4)
+
+        async def all_settled():
+            books = await balanced(deps)
+            return books["file", "result"].delivered == 2 and books["file", "status"].filtered == 4
+
+        await eventually(all_settled)
+
+
+async def test_received_survives_the_purge(gateway, deps, shipping, directory, database):
+    async with shipping(deps, FileSink(directory)):
+        await gateway.send("result", 5, messages=10)
+
+        async def counted():
+            rows = await database.rows(Intake) + await database.rows(Destination)
+            return [row.cursor_sequence for row in rows] == [10, 10]
+
+        await eventually(counted)
+        await purge_once(deps, 0.0)
+        assert (await state(deps.bus)).messages == 0
+        assert (await balanced(deps))["file", "result"].received == 50
+        await gateway.send("result", 5)
+        assert (await balanced(deps))["file", "result"].received == 55
+        await eventually(lambda: lines_in(directory) == gateway.sent["result"])
+
+
+async def test_nothing_is_purged_that_a_destination_lacks(gateway, deps, database):
+    await database.add(Destination(name="file", cursor_sequence=4), Destination(name="s3", cursor_sequence=2))
+    await database.add(Intake(id=1, cursor_sequence=3))
+    await gateway.send(messages=5)
+
+    await purge_once(deps, 0.0)
+
+    assert (await state(deps.bus)).first_sequence == 3
+
+
+async def test_the_replay_window_is_kept(gateway, deps, database):
+    await database.add(Destination(name="file", cursor_sequence=5), Intake(id=1, cursor_sequence=5))
+    await gateway.send(messages=5)
+
+    await purge_once(deps, 0.5)
+
+    assert (await state(deps.bus)).first_sequence == 1
+
+
+async def test_admin_api_can_ask_for_the_ledger(gateway, deps, shipping, directory, bus_for):
+    async with shipping(deps, FileSink(directory)):
+        await gateway.send("result", 5)
+        answer = await (await bus_for("admin_api")).request(LogLedgerV1())
+
+    [entry] = [entry for entry in answer.entries if entry.log_type == "result"]
+    assert answer.stream_sequence == 1
+    assert entry.received == 5
+
+
+async def test_metrics_show_the_books(gateway, deps, database):
+    await database.add(Destination(name="metered"), Intake(id=1))
+    await gateway.send("result", 5)
+
+    show(await read_ledger(deps.sessions, deps.bus))
+
+    assert LINES.labels("metered", "result", "pending")._value.get() == 5
+    assert UNBALANCED.labels("metered", "result")._value.get() == 0

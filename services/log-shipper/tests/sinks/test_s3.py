@@ -1,0 +1,93 @@
+"""The S3 destination, against moto's S3 (any credentials are good there)."""
+
+import gzip
+from datetime import UTC, datetime
+
+import obstore
+import pytest
+from flotilla_common.testing import eventually
+from log_shipper.errors import DestinationDown
+from log_shipper.sinks import Batch, Chunk
+from log_shipper.sinks.s3 import S3Sink, Settings, create
+from obstore.store import S3Store
+
+from ..conftest import WatchedSink, crash
+
+FIRST = datetime(2026, 11, 24, 5, 59, 59, tzinfo=UTC)
+
+
+def sink_for(place, **changes) -> S3Sink:
+    settings = Settings(
+        nats_url="", nats_user="", nats_password="", health_port=0, s3_endpoint=changes.pop("endpoint", place.endpoint),
+        s3_bucket=place.bucket, s3_access_key=place.key, s3_secret_key=place.secret, s3_region=place.region, **changes,
+    )  # fmt: skip
+    return create(settings)
+
+
+async def objects(place) -> dict[str, bytes]:
+    store = S3Store(
+        place.bucket, endpoint=place.endpoint, region=place.region, access_key_id=place.key,
+        secret_access_key=place.secret, client_options={"allow_http": True},
+    )  # fmt: skip
+    found = {}
+    for entry in await obstore.list(store).collect_async():
+        body = await (await obstore.get_async(store, entry["path"])).bytes_async()
+        found[entry["path"]] = gzip.decompress(bytes(body))
+    return found
+
+
+async def test_an_object_per_type_is_named_by_its_range_and_first_hour(s3):
+    sink = sink_for(s3, s3_prefix="/fleet/")
+    chunks = [Chunk(7, "result", 1, b"one\n"), Chunk(8, "status", 1, b"two\n"), Chunk(9, "result", 1, b"three\n")]
+    target = await sink.plan(7, 9, FIRST)
+
+    await sink.deliver(Batch((1, 1), 7, 9, FIRST, chunks), target)
+
+    name = "date=2026-11-24/hour=05/00000000000000000007-00000000000000000009.ndjson.gz"
+    assert await objects(s3) == {f"fleet/result/{name}": b"one\nthree\n", f"fleet/status/{name}": b"two\n"}
+
+
+async def test_a_retry_overwrites_the_object(s3):
+    sink = sink_for(s3)
+    batch = Batch((1, 1), 7, 9, FIRST, [Chunk(7, "result", 1, b"one\n")])
+    target = await sink.plan(7, 9, FIRST)
+
+    await sink.deliver(batch, target)
+    await sink.deliver(batch, target)
+
+    assert list((await objects(s3)).values()) == [b"one\n"]
+
+
+async def test_an_endpoint_that_does_not_answer_is_an_outage(s3):
+    sink = sink_for(s3, endpoint="http://127.0.0.1:9")
+
+    with pytest.raises(DestinationDown):
+        await sink.deliver(Batch((1, 1), 1, 1, FIRST, [Chunk(1, "result", 1, b"one\n")]), {"object": "x"})
+
+
+async def test_a_crash_after_the_upload_leaves_every_line_once(s3, gateway, deps, shipping):
+    await gateway.send("result", 5, messages=4)
+    dying = WatchedSink(sink_for(s3, s3_batch_seconds=0.0))
+    dying.after = crash
+    async with shipping(deps, dying):
+        await eventually(lambda: len(dying.batches) >= 2)
+    await gateway.send("result", 5, messages=4)
+
+    async with shipping(deps, sink_for(s3, s3_batch_seconds=0.0)):
+
+        async def complete():
+            found = await objects(s3)
+            return b"".join(found[name] for name in sorted(found)).split(b"\n")[:-1] == gateway.sent["result"]
+
+        await eventually(complete)
+
+
+async def test_lines_wait_for_company_until_the_time_or_the_size_is_reached(s3, gateway, deps, shipping):
+    sink = WatchedSink(sink_for(s3, s3_batch_seconds=60.0, s3_batch_bytes=4000))
+    async with shipping(deps, sink):
+        await gateway.send_lines([b"x" * 1500])
+        await gateway.send_lines([b"y" * 1500])
+        await gateway.send_lines([b"z" * 1500])
+        await eventually(lambda: sink.batches)
+
+    assert [batch.last_sequence for batch in sink.batches] == [2]
