@@ -209,3 +209,26 @@ def test_no_process_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None
 
     assert len(pids) == 2, parent.stderr
     assert not [pid for pid in pids if is_alive(pid)]
+
+
+async def test_what_follows_readiness_is_tried_again_until_it_works(tmp_path: Path) -> None:
+    tries: list[int] = []
+
+    def finish() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise ConnectionError("not yet")
+
+    async with running(tmp_path, part("a", SLEEP, finish=finish)) as supervisor:
+        await supervisor.all_ready()
+
+    assert len(tries) == 3
+
+
+async def test_a_part_that_cannot_be_prepared_ends_the_start_with_the_reason(tmp_path: Path) -> None:
+    def prepare() -> None:
+        raise RuntimeError("disk full")
+
+    async with running(tmp_path, part("a", SLEEP, prepare=prepare)) as supervisor:
+        with pytest.raises(NotReadyError, match="disk full"):
+            await supervisor.all_ready()

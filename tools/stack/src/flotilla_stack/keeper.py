@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -175,17 +176,27 @@ class Keeper:
         """Set `is_ready` once the part answers."""
         if self.part.once:
             return
-        while self.part.is_ready is not None and not await asyncio.to_thread(self.part.is_ready):
+        while not await asyncio.to_thread(self._answers):
             # The end of the process is what ends the pause early; then this task is cancelled.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PROBE_PAUSE_SECONDS):
                     await process.wait()
-        if self.part.finish is not None:
-            await asyncio.to_thread(self.part.finish)
         if self.state == "starting":
             self._become("ready")
         self._was_ready = True
         self.is_ready.set()
+
+    def _answers(self) -> bool:
+        """Probe the part and, if it answers, do what is to be done then; a failure there is one more try later."""
+        if self.part.is_ready is not None and not self.part.is_ready():
+            return False
+        try:
+            if self.part.finish is not None:
+                self.part.finish()
+        except (OSError, subprocess.SubprocessError) as error:
+            self.log.write(f"stack: {error}: {getattr(error, 'stderr', '')}".encode())
+            return False
+        return True
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         """Copy the output line by line until every holder of the pipe is gone."""

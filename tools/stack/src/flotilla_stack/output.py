@@ -13,8 +13,8 @@ QUIET_LEVELS = {"debug", "info"}
 NOISE = re.compile(r"^(\[\d+\]|\d+:[CMS] |LOG:|DETAIL:|HINT:|STATEMENT:|127\.0\.0\.1 - |\s*$| \* )")
 """How the servers begin a line that is not JSON: NATS, Valkey, Postgres, moto."""
 EXPECTED = re.compile(
-    r"Memory overcommit must be enabled|admin endpoint disabled|Plaintext passwords detected|development server"
-    r"|Press CTRL\+C to quit"
+    r"the database system is (starting up|not yet accepting|shutting down)|Memory overcommit must be enabled"
+    r"|admin endpoint disabled|Plaintext passwords detected|development server|Press CTRL\+C to quit"
 )
 """Warnings that are true and harmless on a developer's machine; the files have them."""
 TERMINAL_CODES = re.compile(r"\033\[[0-9;]*m")

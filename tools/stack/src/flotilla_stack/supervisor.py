@@ -115,7 +115,8 @@ class Supervisor:
         """Return what ended a keeper before its time, if anything did."""
         for task in self._tasks.values():
             if task.done() and not task.cancelled() and task.exception() is not None:
-                return task.exception()
+                error = task.exception()
+                return error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
         return None
 
     async def _until_ready(self, waits: dict[asyncio.Task[None], str]) -> None:
