@@ -15,7 +15,10 @@ SCHEMA = "config_merger"
 
 
 class Plan(SQLModel, table=True):
-    """The plan of one class (team, platform, scope labels). `provenance` says which layer each leaf came from."""
+    """The plan of one class (team, platform, scope labels). `provenance` says which layer each leaf came from.
+
+    `announced_revision`: the newest one known to be in bucket PLANS. `unused_since`: when no host was in it any more.
+    """
 
     __tablename__ = "plans"
     __table_args__ = {"schema": SCHEMA}
@@ -29,3 +32,5 @@ class Plan(SQLModel, table=True):
     config: bytes = binary()
     provenance: dict[str, Any] = json_document()
     compiled_at: datetime = timestamp(now=True)
+    announced_revision: int = bigint(default=0)
+    unused_since: datetime | None = timestamp(nullable=True)

@@ -35,6 +35,8 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("compiled_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("announced_revision", sa.BigInteger(), server_default="0", autoincrement=False, nullable=False),
+        sa.Column("unused_since", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("class_key"),
         schema="config_merger",
     )

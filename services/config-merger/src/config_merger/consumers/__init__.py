@@ -1,0 +1,1 @@
+"""All that config-merger hears: the request it answers and the definitions it follows."""

@@ -1,0 +1,1 @@
+"""What config-merger decides: which bytes a class of hosts gets, and why."""
