@@ -40,9 +40,15 @@ class Bucket:
             raise Unavailable(f"bucket {self.name}: {error!r}") from error
 
     async def replace(self, key: str, value: bytes, revision: int) -> bool:
-        """Store a value if the newest revision is still `revision` (0: the key does not exist); False if it is not."""
+        """Store a value if the newest revision is still `revision` (0: the key does not exist); False if it is not.
+
+        A deleted key does not exist either, though the bucket remembers its last revision.
+        """
         try:
-            await self._kv.update(key, value, last=revision)
+            if revision == 0:
+                await self._kv.create(key, value)
+            else:
+                await self._kv.update(key, value, last=revision)
         except nats.js.errors.KeyWrongLastSequenceError:
             return False
         except outage.kinds() as error:
