@@ -16,7 +16,7 @@ from flotilla_common.clock import utc_now
 from flotilla_common.contracts.plans import BUCKET, PlanHead, config_key, head_key
 from flotilla_common.db.models.admin_api import AppConfig, Query, QueryLabel, Team
 from flotilla_common.testing.database import Database
-from sqlalchemy import JSON, delete, update
+from sqlalchemy import delete, update
 from sqlmodel import SQLModel, col
 
 
@@ -65,7 +65,7 @@ class Definitions:
         await self.database.add(AppConfig(agent_options=options, document={"server_settings": server_settings}))
 
     async def team(self, name: str, options: Any = None, mode: str = "replace") -> int:
-        """A team; options None: no value, JSON.NULL: null."""
+        """A team; options None: no value, sqlalchemy.JSON.NULL: null."""
         team = Team(name=name, agent_options=options, merge_mode=mode)
         await self.database.add(team)
         assert team.id is not None
@@ -116,6 +116,3 @@ async def gateway(bus_for):
 @pytest.fixture
 async def admin(bus_for):
     return await bus_for("admin_api")
-
-
-JSON_NULL = JSON.NULL
