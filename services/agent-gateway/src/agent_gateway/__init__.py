@@ -1,1 +1,8 @@
-"""agent-gateway."""
+"""The door for hosts.
+
+Owns     streams LOGS, ANSWERS, RESULTS
+Reads    KV PLANS, CAMPAIGNS
+Sends    HostsSeenV1
+Asks     inventory EnrollHostV1, ResolveNodeKeysV1; config-merger RenderPlanV1
+Listens  HOSTS (who may come in)
+"""

@@ -1,0 +1,143 @@
+"""Read settings, open connections, follow what must be known, then open the door."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+import uvloop
+from flotilla_common.bus import provision
+from flotilla_common.bus.buckets import open_bucket
+from flotilla_common.bus.connection import Bus, connect
+from flotilla_common.bus.custody import CustodyPublisher
+from flotilla_common.bus.follow import Follower
+from flotilla_common.contracts import plans as plan_contracts
+from flotilla_common.contracts.hosts import ResolveNodeKeysV1
+from flotilla_common.errors import FleetError
+from flotilla_common.http.health import Health
+from flotilla_common.service import run
+from flotilla_common.settings import load_or_exit
+from prometheus_client import REGISTRY
+
+from agent_gateway.app import create_app
+from agent_gateway.consumers.on_campaigns import campaigns_follower
+from agent_gateway.consumers.on_hosts import hosts_follower
+from agent_gateway.consumers.on_plans import plans_follower
+from agent_gateway.deps import Deps
+from agent_gateway.domain.clients import networks
+from agent_gateway.domain.commands import public_keys
+from agent_gateway.domain.gateway import Gateway
+from agent_gateway.domain.seen import report_seen
+from agent_gateway.listeners import listen_plain, listen_tls
+from agent_gateway.metrics import GatewayCollector
+from agent_gateway.routes.door import Door
+from agent_gateway.settings import Settings
+from agent_gateway.wiring import build_gateway
+
+log = structlog.get_logger()
+
+SWEEP_SECONDS = 10.0
+PROBE_SECONDS = 0.5
+
+
+async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) -> None:
+    """Open the door once every campaign, plan and revocation from now on is followed."""
+    keys = public_keys(settings.command_keys_file.read_bytes())
+    bus = await connect(settings)
+    health.ready_checks["bus"] = bus.check
+    await provision.verify(bus, "LOGS", "ANSWERS")
+    custody = CustodyPublisher(bus)
+    await custody.open()
+    gateway = build_gateway(bus, custody, await open_bucket(bus, plan_contracts.BUCKET))
+    followers = {
+        "hosts": hosts_follower(bus, gateway.hosts),
+        "plans": plans_follower(bus, gateway.plans),
+        "campaigns": campaigns_follower(bus, gateway.campaigns, keys, gateway.counters, gateway.now),
+    }
+    tasks.create_task(bus.heartbeat(), name="heartbeat")
+    await _follow(followers, tasks)
+    door = create_app(Deps(gateway, networks(settings.trusted_proxies)))
+    REGISTRY.register(GatewayCollector(gateway, lambda: door.inside))
+    tasks.create_task(_keep_open(settings, door, gateway, bus), name="door")
+    tasks.create_task(_sweep(gateway), name="sweep")
+    tasks.create_task(
+        report_seen(
+            gateway.seen,
+            bus.send,
+            first_seconds=settings.seen_first_seconds,
+            interval_seconds=settings.seen_interval_seconds,
+        ),
+        name="seen",
+    )
+    _wait_for_inventory(bus, tasks, health)
+
+
+async def _follow(followers: dict[str, Follower], tasks: asyncio.TaskGroup) -> None:
+    for name, follower in followers.items():
+        tasks.create_task(follower.run(), name=f"follow {name}")
+    for name, follower in followers.items():
+        await follower.caught_up.wait()
+        log.info("caught up", what=name)
+
+
+def _wait_for_inventory(bus: Bus, tasks: asyncio.TaskGroup, health: Health) -> None:
+    """Not ready until inventory has answered once: without it a fresh cache knows nobody."""
+    answered = asyncio.Event()
+
+    async def probe() -> None:
+        while not answered.is_set():
+            try:
+                await bus.request(ResolveNodeKeysV1(key_hashes=()))
+                answered.set()
+            except FleetError as error:
+                log.info("inventory does not answer yet", error=str(error))
+                await asyncio.sleep(PROBE_SECONDS)
+
+    async def check() -> str | None:
+        return None if answered.is_set() else "inventory has not answered yet"
+
+    health.ready_checks["inventory"] = check
+    tasks.create_task(probe(), name="probe")
+
+
+async def _keep_open(settings: Settings, door: Door, gateway: Gateway, bus: Bus) -> None:
+    """Listen until cancelled; then let requests end before the bus is closed under them."""
+    host = settings.listen_host
+    try:
+        async with asyncio.TaskGroup() as listeners:
+            if (
+                settings.tls_port is not None
+                and settings.tls_cert_file is not None
+                and settings.tls_key_file is not None
+            ):
+                listeners.create_task(
+                    listen_tls(door, host, settings.tls_port, settings.tls_cert_file, settings.tls_key_file)
+                )
+            if settings.plain_port is not None:
+                listeners.create_task(listen_plain(door, host, settings.plain_port, settings.keep_alive_seconds))
+    finally:
+        await gateway.close()
+        await bus.close()
+
+
+async def _sweep(gateway: Gateway) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        gateway.hosts.sweep()
+        gateway.campaigns.sweep(time.time())
+
+
+def main() -> None:
+    """Run the gateway."""
+    settings = load_or_exit(Settings)
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+
+    async def start_gateway(tasks: asyncio.TaskGroup, health: Health) -> None:
+        await start(settings, tasks, health)
+
+    run("agent-gateway", settings, start_gateway)
+
+
+if __name__ == "__main__":
+    main()

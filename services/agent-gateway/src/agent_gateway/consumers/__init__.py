@@ -1,0 +1,1 @@
+"""In by NATS: what the gateway follows."""

@@ -1,0 +1,28 @@
+"""What the gateway's handlers may use: no database, no Redis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from agent_gateway.domain.clients import Network
+from agent_gateway.domain.gateway import Gateway
+
+
+@dataclass(frozen=True)
+class Deps:
+    """The state of this process and how to tell a client's address."""
+
+    gateway: Gateway
+    trusted_proxies: tuple[Network, ...] = ()
+
+
+def deps_of(request: Request) -> Deps:
+    """Return what `create_app` was given."""
+    deps: Deps = request.app.state.deps
+    return deps
+
+
+DepsDep = Annotated[Deps, Depends(deps_of)]

@@ -1,0 +1,83 @@
+"""Answers to campaigns: into stream ANSWERS, one message per write unless it is too large for one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+
+import msgspec
+from flotilla_common.contracts.campaigns import AnswerBatch, CampaignAnswer, answers_subject
+from flotilla_common.contracts.shards import shard_of
+from flotilla_common.contracts.streams import MAX_PAYLOAD_BYTES
+
+from agent_gateway.domain.counters import Counters
+from agent_gateway.domain.hosts import Host
+from agent_gateway.domain.results import Result
+
+MESSAGE_BYTES = MAX_PAYLOAD_BYTES - 256 * 1024  # rows in one message; the rest is for names, texts and headers
+
+Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[int]]
+
+_lines_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Answers:
+    """Publishes batches of answers into custody."""
+
+    def __init__(self, publish: Publish, counters: Counters) -> None:
+        self._publish = publish
+        self._counters = counters
+
+    async def hand_over(self, host: Host, answers: list[CampaignAnswer], received_ms: int) -> None:
+        """Return once the stream has all of them.
+
+        Raises:
+            Unavailable: not all are in custody; the host keeps them and comes again, duplicates count once.
+
+        """
+        subject = answers_subject(shard_of(host.host_id))
+        batches = [AnswerBatch(1, host.host_id, host.team_id, received_ms, part) for part in split(answers)]
+        self._counters.backend_operations["publish"] += len(batches)
+        await asyncio.gather(*(self._publish(subject, msgspec.json.encode(batch), None) for batch in batches))
+
+
+def answer_of(campaign_id: int, attempt: int, result: Result) -> CampaignAnswer:
+    """Return a result as it goes to live-query; rows beyond what one message can carry are cut off."""
+    rows, truncated = cut_rows(result.rows, MESSAGE_BYTES)
+    return CampaignAnswer(
+        campaign_id,
+        attempt,
+        result.status,
+        result.message,
+        msgspec.Raw(rows),
+        msgspec.Raw(result.stats),
+        truncated=truncated,
+    )
+
+
+def cut_rows(rows: bytes, limit: int) -> tuple[bytes, bool]:
+    """Return as many whole rows as fit into `limit` bytes, and whether some did not."""
+    if len(rows) <= limit:
+        return rows, False
+    kept: list[bytes] = []
+    size = 2
+    for row in map(bytes, _lines_decoder.decode(rows)):
+        size += len(row) + 1
+        if size > limit:
+            break
+        kept.append(row)
+    return b"[" + b",".join(kept) + b"]", True
+
+
+def split(answers: list[CampaignAnswer]) -> Iterator[list[CampaignAnswer]]:
+    """Cut a list so that each part fits into one message."""
+    part: list[CampaignAnswer] = []
+    size = 0
+    for answer in answers:
+        weight = len(bytes(answer.rows)) + len(bytes(answer.stats)) + 6 * len(answer.message) + 128
+        if part and size + weight > MESSAGE_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(answer)
+        size += weight
+    yield part

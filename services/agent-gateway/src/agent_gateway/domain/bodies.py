@@ -1,0 +1,114 @@
+"""Take a body piece by piece: capped as sent, as inflated, and over all requests of the process.
+
+A body above its cap is read to its end without being kept, so that the host gets an answer with `error` instead of a
+broken connection, which it would answer by sending the whole body again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flotilla_common.errors import Unavailable
+from isal import isal_zlib
+from isal.igzip_lib import IsalError
+
+from agent_gateway.errors import Malformed, TooLarge
+
+KIB = 1024
+MIB = 1024 * KIB
+READ_LIMIT = 64 * KIB  # bytes; also config
+ENROLL_LIMIT = MIB
+LOG_LIMIT = 128 * MIB
+DISTRIBUTED_WRITE_LIMIT = 64 * MIB  # all results that one host may post at once
+IN_FLIGHT_LIMIT = 256 * MIB
+DRAIN_LIMIT = 512 * MIB  # who sends more than this into a refused body loses the connection
+INFLATE_STEP = 256 * KIB
+GZIP_WINDOW = 31  # zlib's way to say "gzip header, window of 32 KiB"
+
+
+@dataclass
+class Memory:
+    """Bytes of bodies that the process holds now."""
+
+    limit: int = IN_FLIGHT_LIMIT
+    used: int = 0
+
+
+class DrainedEnough(Exception):
+    """The sender of a refused body does not come to an end: answer and close."""
+
+
+class Intake:
+    """One body. `feed` every piece, then `finish`; `release` when the request is over, whatever came of it."""
+
+    def __init__(self, limit: int, memory: Memory, *, gzip: bool = False) -> None:
+        self._limit = limit
+        self._memory = memory
+        self._inflater = isal_zlib.decompressobj(wbits=GZIP_WINDOW) if gzip else None
+        self._pieces: list[bytes] = []
+        self._kept = 0
+        self._received = 0
+        self._refusal: Exception | None = None
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next piece as it came.
+
+        Raises:
+            DrainedEnough: the body was refused long ago and still goes on.
+
+        """
+        self._received += len(piece)
+        if self._refusal is not None:
+            if self._received > DRAIN_LIMIT:
+                raise DrainedEnough
+        elif self._inflater is None:
+            self._keep(piece)
+        else:
+            self._inflate(self._inflater, piece)
+
+    def finish(self) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            TooLarge: it is above the cap.
+            Malformed: it is not the gzip that it claims to be.
+            Unavailable: all requests together hold too much now.
+
+        """
+        if self._refusal is None and self._inflater is not None and not self._inflater.eof:
+            self._refusal = Malformed("the gzip body is cut off")
+        if self._refusal is not None:
+            raise self._refusal
+        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+
+    def release(self) -> None:
+        """Give the memory back."""
+        self._memory.used -= self._kept
+        self._kept = 0
+        self._pieces = []
+
+    def _keep(self, piece: bytes) -> None:
+        if self._kept + len(piece) > self._limit:
+            self._refuse(TooLarge(f"more than {self._limit} bytes"))
+        elif self._memory.used + len(piece) > self._memory.limit:
+            self._refuse(Unavailable("too many bodies at once"))
+        elif piece:
+            self._pieces.append(piece)
+            self._kept += len(piece)
+            self._memory.used += len(piece)
+
+    def _inflate(self, inflater: Any, piece: bytes) -> None:
+        """Inflate in steps, so that a bomb is refused at the cap and not after it has gone off."""
+        try:
+            while piece and self._refusal is None:
+                self._keep(inflater.decompress(piece, INFLATE_STEP))
+                piece = inflater.unconsumed_tail
+                if inflater.eof:
+                    piece = b""
+        except IsalError as error:  # type: ignore[misc]  # the stubs hide that it is an exception
+            self._refuse(Malformed(f"bad gzip body: {error}"))
+
+    def _refuse(self, error: Exception) -> None:
+        self.release()
+        self._refusal = error

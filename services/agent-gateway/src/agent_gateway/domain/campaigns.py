@@ -1,0 +1,211 @@
+"""Open campaigns: which host is asked what, when it is asked again, and whose answers count.
+
+Broad campaigns take one bit each of a mask per host, 64 at a time, further ones wait for a free bit; narrow ones are
+listed per host. So a poll costs a look-up or two, however many campaigns there are.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+from flotilla_common.contracts.campaigns import OFFER_AGAIN_SECONDS, QUERY_PREFIX, CampaignCommand
+from pyroaring import BitMap
+
+from agent_gateway.domain.hosts import Host
+
+BROAD_HOSTS = 4096  # more targets than this make a campaign broad
+SLOTS = 64
+BACK_OFF_LIMIT_SECONDS = 900.0
+AFTER_END_SECONDS = 3600.0  # answers are still taken for this long after a campaign's end
+REMEMBERED_SECONDS = 86_400.0  # and still told from answers to campaigns that never were
+
+Verdict = Literal["open", "ended", "late", "foreign", "unknown"]
+
+
+@dataclass(eq=False)
+class Campaign:
+    """A verified command with what this gateway has done about it."""
+
+    command: CampaignCommand
+    targets: BitMap
+    settled: BitMap = field(default_factory=BitMap)
+    offers: dict[int, tuple[int, float]] = field(default_factory=dict)  # host id -> attempts made, next one not before
+    slot: int | None = None
+    ended_at: float | None = None
+
+    @property
+    def campaign_id(self) -> int:
+        """The campaign's number."""
+        return self.command.campaign_id
+
+    def allows(self, host: Host) -> bool:
+        """Whether the person who asks may query the team that the host is in now."""
+        return self.command.allowed_teams is None or host.team_id in self.command.allowed_teams
+
+    def offer(self, host_id: int, now: float) -> str | None:
+        """Return the query's name if the host is to be asked now, and count the attempt."""
+        attempts, not_before = self.offers.get(host_id, (0, 0.0))
+        if now < not_before:
+            return None
+        wait = min(OFFER_AGAIN_SECONDS * 2**attempts, BACK_OFF_LIMIT_SECONDS)
+        self.offers[host_id] = (attempts + 1, now + wait)
+        trace = f"_{self.command.trace}" if self.command.trace else ""
+        return f"{QUERY_PREFIX}{self.campaign_id}_{attempts + 1}{trace}"
+
+
+class Campaigns:
+    """All campaigns that this gateway knows. Times are Unix seconds."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, Campaign] = {}
+        self._ended: dict[int, Campaign] = {}
+        self._past: dict[int, float] = {}  # -> end
+        self._early_done: dict[int, BitMap] = {}
+        self._narrow: dict[int, dict[int, Campaign]] = {}
+        self._masks: dict[int, int] = {}
+        self._slots: list[Campaign | None] = [None] * SLOTS
+        self._waiting: deque[Campaign] = deque()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def open_ids(self) -> set[int]:
+        """Return the campaigns that are open."""
+        return set(self._open)
+
+    def start(self, command: CampaignCommand, targets: BitMap, now: float) -> None:
+        """Hold a command, in the place of an earlier one of the same campaign."""
+        earlier = self._open.pop(command.campaign_id, None)
+        campaign = Campaign(command, targets, self._early_done.pop(command.campaign_id, BitMap()))
+        if earlier is not None:
+            self._withdraw(earlier)
+            campaign.settled |= earlier.settled
+            campaign.offers = earlier.offers
+        self._ended.pop(command.campaign_id, None)
+        self._open[command.campaign_id] = campaign
+        if command.deadline <= now:
+            self.end(command.campaign_id, command.deadline)
+        elif len(targets) > BROAD_HOSTS:
+            self._waiting.append(campaign)
+            self._fill_slots()
+        else:
+            for host_id in targets - campaign.settled:
+                self._narrow.setdefault(host_id, {})[campaign.campaign_id] = campaign
+
+    def end(self, campaign_id: int, ended_at: float) -> None:
+        """Ask nobody any more; answers that are on their way still count for a while."""
+        self._early_done.pop(campaign_id, None)
+        self._past[campaign_id] = ended_at
+        campaign = self._open.pop(campaign_id, None)
+        if campaign is not None:
+            campaign.ended_at = ended_at
+            self._withdraw(campaign)
+            campaign.offers = {}
+            self._ended[campaign_id] = campaign
+
+    def settle(self, campaign_id: int, done: BitMap) -> None:
+        """Take the set of hosts that live-query has settled."""
+        campaign = self._open.get(campaign_id)
+        if campaign is None:
+            if campaign_id not in self._past:
+                self._early_done[campaign_id] = done
+            return
+        news = done - campaign.settled
+        campaign.settled |= news
+        for host_id in news & campaign.targets:
+            self._drop(campaign, host_id)
+
+    def answered(self, campaign_id: int, host_id: int) -> None:
+        """Ask this host no more: its answer is in custody."""
+        campaign = self._open.get(campaign_id)
+        if campaign is not None:
+            campaign.settled.add(host_id)
+            self._drop(campaign, host_id)
+
+    def verdict(self, campaign_id: int, host_id: int, now: float) -> Verdict:
+        """Say whether a host's answer to a campaign is to be taken (`open`, `ended`) or not, and why."""
+        campaign = self._open.get(campaign_id) or self._ended.get(campaign_id)
+        if campaign is None:
+            return "late" if campaign_id in self._past else "unknown"
+        if host_id not in campaign.targets:
+            return "foreign"
+        ended_at = min(campaign.command.deadline, now if campaign.ended_at is None else campaign.ended_at)
+        if ended_at >= now:
+            return "open"
+        return "ended" if now - ended_at <= AFTER_END_SECONDS else "late"
+
+    def has_open(self, host_id: int) -> bool:
+        """Whether the host may have something to be asked; the usual answer is no."""
+        return host_id in self._narrow or host_id in self._masks
+
+    def offers(self, host: Host, now: float) -> tuple[dict[str, str], bool]:
+        """Return what to ask the host now (query name -> SQL), and whether any open campaign concerns it."""
+        concerned = [campaign for campaign in self._of(host.host_id) if campaign.allows(host)]
+        queries: dict[str, str] = {}
+        for campaign in concerned:
+            if campaign.command.deadline <= now:
+                self.end(campaign.campaign_id, campaign.command.deadline)
+                continue
+            name = campaign.offer(host.host_id, now)
+            if name is not None:
+                queries[name] = campaign.command.sql
+        return queries, any(campaign.ended_at is None for campaign in concerned)
+
+    def sweep(self, now: float) -> None:
+        """End what has passed its deadline, forget what ended long ago; called now and then."""
+        for campaign in [one for one in self._open.values() if one.command.deadline <= now]:
+            self.end(campaign.campaign_id, campaign.command.deadline)
+        for campaign_id, ended_at in list(self._past.items()):
+            if now - ended_at > AFTER_END_SECONDS:
+                self._ended.pop(campaign_id, None)
+            if now - ended_at > REMEMBERED_SECONDS:
+                del self._past[campaign_id]
+
+    def _of(self, host_id: int) -> list[Campaign]:
+        found = list(self._narrow.get(host_id, {}).values())
+        mask = self._masks.get(host_id, 0)
+        while mask:
+            lowest = mask & -mask
+            campaign = self._slots[lowest.bit_length() - 1]
+            if campaign is not None:
+                found.append(campaign)
+            mask ^= lowest
+        return found
+
+    def _fill_slots(self) -> None:
+        for slot in range(SLOTS):
+            if not self._waiting:
+                return
+            if self._slots[slot] is None:
+                campaign = self._waiting.popleft()
+                campaign.slot = slot
+                self._slots[slot] = campaign
+                bit = 1 << slot
+                for host_id in campaign.targets - campaign.settled:
+                    self._masks[host_id] = self._masks.get(host_id, 0) | bit
+
+    def _drop(self, campaign: Campaign, host_id: int) -> None:
+        campaign.offers.pop(host_id, None)
+        of_host = self._narrow.get(host_id)
+        if of_host is not None and of_host.get(campaign.campaign_id) is campaign:
+            del of_host[campaign.campaign_id]
+            if not of_host:
+                del self._narrow[host_id]
+        if campaign.slot is not None and host_id in self._masks:
+            self._masks[host_id] &= ~(1 << campaign.slot)
+            if not self._masks[host_id]:
+                del self._masks[host_id]
+
+    def _withdraw(self, campaign: Campaign) -> None:
+        offers = campaign.offers
+        campaign.offers = {}
+        for host_id in campaign.targets - campaign.settled:
+            self._drop(campaign, host_id)
+        campaign.offers = offers
+        if campaign in self._waiting:
+            self._waiting.remove(campaign)
+        if campaign.slot is not None:
+            self._slots[campaign.slot], campaign.slot = None, None
+            self._fill_slots()

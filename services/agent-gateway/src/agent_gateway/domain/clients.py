@@ -1,0 +1,53 @@
+"""What the headers of a client tell: its key, whether it will reuse its connection, where it comes from."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+Network = IPv4Network | IPv6Network
+
+# osqueryd of these releases opens a new connection for every request whatever we answer (recorded traffic of 5.23,
+# osquery issue 7083), and leaves the old one open; telling it to close frees the socket and loses nothing.
+FIRST_THAT_NEVER_REUSES = (4, 1, 0)
+LAST_THAT_NEVER_REUSES = (5, 23, 1)
+_AGENT = re.compile(r"osquery/(\d{1,4})\.(\d{1,4})\.(\d{1,4})")
+_SCHEME = "NodeKey "
+
+
+@lru_cache(maxsize=1024)
+def never_reuses(user_agent: str) -> bool:
+    """Whether a client with this User-Agent opens a new connection for every request anyway."""
+    match = _AGENT.match(user_agent)
+    if match is None:
+        return False
+    version = (int(match[1]), int(match[2]), int(match[3]))
+    return FIRST_THAT_NEVER_REUSES <= version <= LAST_THAT_NEVER_REUSES
+
+
+def key_in_header(authorization: str) -> str | None:
+    """Return the node key of an `Authorization: NodeKey <key>` header, None when there is none of this scheme."""
+    return authorization[len(_SCHEME) :].strip() or None if authorization.startswith(_SCHEME) else None
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Return the networks of a comma separated list."""
+    return tuple(ip_network(item.strip()) for item in text.split(",") if item.strip())
+
+
+def remote_address(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) -> str:
+    """Return the client's address: the last one in the chain that no trusted proxy could have made up."""
+    chain = [*(item.strip() for item in forwarded_for.split(",") if item.strip()), peer]
+    for address in reversed(chain):
+        if not _within(address, trusted):
+            return address[:64]
+    return chain[0][:64]
+
+
+def _within(address: str, trusted: tuple[Network, ...]) -> bool:
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in trusted)

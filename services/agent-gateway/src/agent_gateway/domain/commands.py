@@ -1,0 +1,61 @@
+"""Believe a campaign's command only with live-query's signature: the bus alone must not be able to run SQL on hosts."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from flotilla_common.contracts.campaigns import CampaignCommand, split_command
+from flotilla_common.errors import Poison
+from pyroaring import BitMap
+
+_decoder = msgspec.json.Decoder(CampaignCommand)
+_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
+
+
+def public_keys(pem: bytes) -> list[Ed25519PublicKey]:
+    """Return all Ed25519 public keys of a PEM file: several, while one replaces another.
+
+    Raises:
+        ValueError: there is none, or one of another kind.
+
+    """
+    keys = [load_pem_public_key(block) for block in _PEM.findall(pem)]
+    wanted = [key for key in keys if isinstance(key, Ed25519PublicKey)]
+    if not wanted or len(wanted) != len(keys):
+        message = "the file of command keys must hold Ed25519 public keys in PEM, and nothing else"
+        raise ValueError(message)
+    return wanted
+
+
+def verified(value: bytes, campaign_id: int, keys: list[Ed25519PublicKey]) -> tuple[CampaignCommand, BitMap]:
+    """Return the command and its targets.
+
+    Raises:
+        Poison: no key made the signature, the command is another campaign's, or it makes no sense.
+
+    """
+    signature, payload = split_command(value)
+    if not any(_signed(key, signature, payload) for key in keys):
+        raise Poison("no known key made this signature")
+    try:
+        command = _decoder.decode(payload)
+        targets = BitMap.deserialize(command.targets)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise Poison(f"command of campaign {campaign_id}: {error}") from error
+    if command.campaign_id != campaign_id:
+        raise Poison(f"command of campaign {command.campaign_id} under the key of {campaign_id}")
+    if not command.sql.strip():
+        raise Poison("empty SQL makes osqueryd check in without a pause")
+    return command, targets
+
+
+def _signed(key: Ed25519PublicKey, signature: bytes, payload: bytes) -> bool:
+    try:
+        key.verify(signature, payload)
+    except InvalidSignature:
+        return False
+    return True

@@ -1,0 +1,46 @@
+"""Answer `distributed/write`."""
+
+from __future__ import annotations
+
+from flotilla_common.contracts.campaigns import CampaignAnswer
+
+from agent_gateway.domain.answers import answer_of
+from agent_gateway.domain.gateway import Gateway
+from agent_gateway.domain.hosts import Host
+from agent_gateway.domain.results import WriteRequest, campaign_of, kind_of, parse_write, result_of
+
+TAKEN = b"{}"
+
+
+async def answer_write(gateway: Gateway, body: bytes, header_key: str | None) -> bytes:
+    """Take results; `{}` is said once the answers to campaigns are in custody.
+
+    Answers to campaigns that the host was not asked by get the same `{}`: the host has nothing to repeat, and a liar
+    learns nothing. Results of detail, label and policy queries are counted; nothing asks for them yet.
+    """
+    request = parse_write(body)
+    gateway.check_bus()
+    host = await gateway.host_of(request.node_key, header_key)
+    answers = accepted_answers(gateway, host, request)
+    if answers:
+        await gateway.answers.hand_over(host, answers, int(gateway.now() * 1000))
+        for answer in answers:
+            gateway.campaigns.answered(answer.campaign_id, host.host_id)
+    return TAKEN
+
+
+def accepted_answers(gateway: Gateway, host: Host, request: WriteRequest) -> list[CampaignAnswer]:
+    """Return the answers to campaigns that the host is a target of; count all others."""
+    counters = gateway.counters
+    answers: list[CampaignAnswer] = []
+    for name in request.queries or {}:
+        kind = kind_of(name)
+        if kind != "campaign":
+            counters.results[kind] += 1
+            continue
+        ids = campaign_of(name)
+        verdict = "unknown" if ids is None else gateway.campaigns.verdict(ids[0], host.host_id, gateway.now())
+        counters.answers[verdict] += 1
+        if ids is not None and verdict in ("open", "ended"):
+            answers.append(answer_of(*ids, result_of(request, name)))
+    return answers

@@ -1,0 +1,15 @@
+"""Answer `enroll`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from agent_gateway.domain.enroll_body import enroll_request
+from agent_gateway.domain.gateway import Gateway
+
+
+async def answer_enroll(gateway: Gateway, body: bytes, remote_address: str) -> bytes:
+    """Trade an enroll secret for a node key."""
+    request = enroll_request(body, remote_address)
+    gateway.check_bus()
+    return msgspec.json.encode({"node_key": await gateway.enrollments.enroll(request)})

@@ -1,0 +1,70 @@
+"""All state of one gateway process, for the handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from flotilla_common.errors import Unavailable
+
+from agent_gateway.domain.answers import Answers
+from agent_gateway.domain.bodies import Memory
+from agent_gateway.domain.campaigns import Campaigns
+from agent_gateway.domain.counters import Counters
+from agent_gateway.domain.enrollment import Enrollments
+from agent_gateway.domain.hosts import Host, HostCache
+from agent_gateway.domain.keys import KeyResolver, one_key
+from agent_gateway.domain.logs import LogIntake
+from agent_gateway.domain.plans import Plans
+from agent_gateway.domain.seen import SeenHosts
+
+SILENCE_LIMIT_SECONDS = 60.0
+
+
+@dataclass
+class Gateway:
+    """What every handler is given. `silence` = seconds since the bus was last heard; `now` = Unix time."""
+
+    hosts: HostCache
+    keys: KeyResolver
+    plans: Plans
+    campaigns: Campaigns
+    answers: Answers
+    logs: LogIntake
+    enrollments: Enrollments
+    seen: SeenHosts
+    counters: Counters
+    silence: Callable[[], float]
+    now: Callable[[], float]
+    memory: Memory = field(default_factory=Memory)
+
+    async def host_of(self, body_key: str | None, header_key: str | None) -> Host:
+        """Authenticate a request.
+
+        Raises:
+            MissingNodeKey, NodeKeysDiffer, UnknownNodeKey, Unavailable.
+
+        """
+        host = await self.keys.host_of(one_key(body_key, header_key))
+        self.seen.add(host.host_id)
+        return host
+
+    def is_deaf(self) -> bool:
+        """Whether revocations may have been missed for so long that nothing may be handed out."""
+        return self.silence() > SILENCE_LIMIT_SECONDS
+
+    def check_bus(self) -> None:
+        """Refuse when the bus is silent.
+
+        Raises:
+            Unavailable: it has been for a minute.
+
+        """
+        if self.is_deaf():
+            raise Unavailable("the bus is silent")
+
+    async def close(self) -> None:
+        """Bring what is in hand to its end, then stop."""
+        await self.logs.close()
+        await self.keys.close()
+        await self.plans.close()

@@ -1,0 +1,61 @@
+"""Parse what hosts send: strictly and fast first, then as leniently as a host's odd bytes need.
+
+osqueryd copies text from the machine: a string may hold bytes that are not UTF-8, half a surrogate pair, or a control
+character. Refusing the body for that would block the host's logs for ever, since it would send the same again.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+
+from agent_gateway.errors import Malformed
+
+T = TypeVar("T")
+
+LENIENT_LIMIT = 16 * 1024 * 1024  # bytes; the slow parser must not hold the event loop for seconds
+
+
+def parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Return the decoded body; all its text is valid UTF-8.
+
+    Raises:
+        Malformed: it is no JSON object of this shape.
+
+    """
+    if not body.isascii():
+        body = body.decode("utf-8", "replace").encode()
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise Malformed(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _parse_leniently(decoder, body)
+
+
+def _parse_leniently(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    if len(body) > LENIENT_LIMIT:
+        raise Malformed("not valid JSON")
+    try:
+        loaded = json.loads(body, strict=False, parse_constant=_refuse)
+        clean = json.dumps(loaded, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        return decoder.decode(clean)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"not valid JSON of this shape: {type(error).__name__}") from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def as_text(value: Any) -> str | None:
+    """Return a scalar as osquery would write it in a row, None for anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, int | float):
+        return str(value)
+    return "" if value is None else None

@@ -1,0 +1,106 @@
+"""Log lines into custody: POSTs of one shard share a message for a few milliseconds; each waits for its ack."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from flotilla_common.contracts.logs import LINES_HEADER, LogType, Manifest, Segment, subject
+from flotilla_common.contracts.shards import shard_of
+from flotilla_common.errors import FleetError, Unavailable
+
+from agent_gateway.domain.counters import Counters
+from agent_gateway.domain.hosts import Host
+from agent_gateway.domain.lines import parts_of
+
+LINGER_SECONDS = 0.005
+FLUSH_BYTES = 256 * 1024
+MESSAGE_BYTES = 6 * 1024 * 1024  # of lines; a message of the bus holds 8 MiB with its manifest
+
+Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[int]]
+
+
+class _Batch:
+    """What will be one message."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.segments: list[Segment] = []
+        self.pieces: list[bytes] = []
+        self.size = 0
+        self.lines = 0
+        self.stored: asyncio.Future[None] = loop.create_future()
+        self.stored.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class LogIntake:
+    """Coalesces and publishes. `publish` returns once the stream has the message, or raises Unavailable."""
+
+    def __init__(self, publish: Publish, counters: Counters) -> None:
+        self._publish = publish
+        self._counters = counters
+        self._open: dict[tuple[LogType, int], _Batch] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def store(self, log_type: LogType, host: Host, lines: list[bytes], received_ms: int) -> None:
+        """Return once every line is in custody.
+
+        Raises:
+            Unavailable: not all of them are; the host keeps them all and comes again.
+
+        """
+        if not lines:
+            return
+        stored = {self._add(log_type, host, part, received_ms) for part in parts_of(lines, MESSAGE_BYTES)}
+        await asyncio.wait(stored)  # unlike gather, leaves a shared batch alone when one waiter is cancelled
+        for future in stored:
+            future.result()
+        self._counters.lines[log_type] += len(lines)
+
+    def _add(self, log_type: LogType, host: Host, lines: list[bytes], received_ms: int) -> asyncio.Future[None]:
+        key = (log_type, shard_of(host.host_id))
+        piece = b"\n".join(lines) + b"\n"
+        batch = self._open.get(key)
+        if batch is not None and batch.size + len(piece) > MESSAGE_BYTES:
+            self._flush(key)
+            batch = None
+        if batch is None:
+            loop = asyncio.get_running_loop()
+            batch = self._open[key] = _Batch(loop)
+            batch.timer = loop.call_later(LINGER_SECONDS, self._flush, key)
+        batch.segments.append(Segment(host.host_id, host.team_id, received_ms, len(lines), len(piece)))
+        batch.pieces.append(piece)
+        batch.size += len(piece)
+        batch.lines += len(lines)
+        if batch.size >= FLUSH_BYTES:
+            self._flush(key)
+        return batch.stored
+
+    def _flush(self, key: tuple[LogType, int]) -> None:
+        batch = self._open.pop(key)
+        if batch.timer is not None:
+            batch.timer.cancel()
+        task = asyncio.get_running_loop().create_task(self._send(key, batch))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, key: tuple[LogType, int], batch: _Batch) -> None:
+        manifest = msgspec.json.encode(Manifest(1, key[0], batch.segments))
+        self._counters.backend_operations["publish"] += 1
+        failure: FleetError = Unavailable("stopping")
+        try:
+            body = b"".join((manifest, b"\n", *batch.pieces))
+            await self._publish(subject(*key), body, {LINES_HEADER: str(batch.lines)})
+            batch.stored.set_result(None)
+        except FleetError as error:
+            failure = error
+        finally:
+            if not batch.stored.done():
+                batch.stored.set_exception(failure)
+
+    async def close(self) -> None:
+        """Send what waits, and wait until it is stored or refused."""
+        for key in list(self._open):
+            self._flush(key)
+        await asyncio.gather(*self._tasks, return_exceptions=True)

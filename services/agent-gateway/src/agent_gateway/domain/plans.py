@@ -1,0 +1,133 @@
+"""What a class of hosts gets: heads followed from the bucket, bytes fetched once per content.
+
+A new head costs nothing until a host of its class asks: the first one waits for the bytes, all others with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import msgspec
+from flotilla_common.contracts.plans import PlanHead, RenderPlanV1, config_key
+from flotilla_common.errors import Unavailable
+
+from agent_gateway.domain.counters import Counters
+from agent_gateway.domain.hosts import Host
+
+CONFIG_LIMIT = 4 * 1024 * 1024 - 65_536  # bytes; osquery 5.x unschedules everything when it gets 4 MiB or more
+
+Render = Callable[[RenderPlanV1], Awaitable[PlanHead]]
+Fetch = Callable[[str], Awaitable[bytes | None]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A class's config, ready to be sent: plain, and with the `etag` member for hosts that know it."""
+
+    head: PlanHead
+    body: bytes
+    body_with_etag: bytes
+
+
+class Plans:
+    """Class key -> plan. `render` asks config-merger, `fetch` reads a key of bucket PLANS."""
+
+    def __init__(self, render: Render, fetch: Fetch, counters: Counters) -> None:
+        self._render = render
+        self._fetch = fetch
+        self._counters = counters
+        self._heads: dict[str, PlanHead] = {}
+        self._ready: dict[str, Plan] = {}
+        self._loading: dict[str, asyncio.Task[Plan]] = {}
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    def take_head(self, head: PlanHead) -> None:
+        """Take a head from the bucket or from config-merger's answer, unless a newer one is here."""
+        known = self._heads.get(head.class_key)
+        if known is None or head.revision > known.revision:
+            self._heads[head.class_key] = head
+
+    def drop(self, class_key: str) -> None:
+        """Forget a class whose head was deleted: its next host has it rendered anew."""
+        self._heads.pop(class_key, None)
+        self._ready.pop(class_key, None)
+
+    def doubt_everything(self) -> None:
+        """Forget all heads: the bucket was made anew, its revisions may begin again."""
+        self._heads.clear()
+
+    def find(self, class_key: str) -> Plan | None:
+        """Return the newest plan if its bytes are here."""
+        plan = self._ready.get(class_key)
+        return plan if plan is not None and plan.head is self._heads.get(class_key) else None
+
+    async def plan_of(self, host: Host) -> Plan:
+        """Return the newest plan of the host's class, or the one before while the newest cannot be had.
+
+        Raises:
+            Unavailable: there is none yet, and it cannot be made now.
+
+        """
+        plan = self.find(host.class_key)
+        if plan is not None:
+            return plan
+        task = self._loading.get(host.class_key)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._load(host))
+            self._loading[host.class_key] = task
+            task.add_done_callback(lambda done: self._loaded(host.class_key, done))
+        try:
+            return await asyncio.shield(task)
+        except Unavailable:
+            older = self._ready.get(host.class_key)
+            if older is None:
+                raise
+            return older
+
+    async def _load(self, host: Host) -> Plan:
+        head = self._heads.get(host.class_key)
+        if head is None:
+            head = await self._rendered(host)
+        self._counters.backend_operations["get_config"] += 1
+        body = await self._fetch(config_key(head.config_sha256))
+        if body is None or hashlib.sha256(body).hexdigest() != head.config_sha256:
+            raise Unavailable("the config is not in the bucket")
+        if len(body) > CONFIG_LIMIT:
+            raise Unavailable(f"the config has {len(body)} bytes: osqueryd would drop its schedule")
+        plan = Plan(head, body, with_etag(body, head.etag))
+        if self._heads.get(head.class_key, head).revision <= head.revision:
+            self._ready[head.class_key] = plan
+        return plan
+
+    async def _rendered(self, host: Host) -> PlanHead:
+        self._counters.backend_operations["render_plan"] += 1
+        request = RenderPlanV1(team_id=host.team_id or None, platform=host.platform, scope_labels=host.scope_labels)
+        head = await self._render(request)
+        if head.class_key != host.class_key:
+            raise Unavailable("config-merger answered for another class")
+        self.take_head(head)
+        return self._heads[host.class_key]
+
+    def _loaded(self, class_key: str, task: asyncio.Task[Plan]) -> None:
+        self._loading.pop(class_key, None)
+        if not task.cancelled():
+            task.exception()  # retrieved even if every waiter has left
+
+    async def close(self) -> None:
+        """Cancel what is on its way."""
+        tasks = list(self._loading.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def with_etag(body: bytes, etag: str) -> bytes:
+    """Return a config object with the member `etag` put last."""
+    members = body.rstrip()[:-1].rstrip()
+    comma = b"" if members.endswith(b"{") else b","
+    return members + comma + b'"etag":' + msgspec.json.encode(etag) + b"}"

@@ -1,0 +1,118 @@
+"""Read a `distributed/write` in all the shapes that clients of ten years send, and tell its kinds apart by name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+from flotilla_common.contracts.campaigns import QUERY_PREFIX
+
+from agent_gateway.domain.json_bodies import as_text, parse
+from agent_gateway.errors import Malformed
+
+MESSAGE_LIMIT = 8192  # characters of an error text that are passed on
+FAILED = 1
+
+Kind = Literal["campaign", "detail", "label", "policy", "other"]
+PREFIXES: tuple[tuple[str, Kind], ...] = (
+    (QUERY_PREFIX, "campaign"),
+    ("fleet_detail_query_", "detail"),
+    ("fleet_additional_query_", "detail"),
+    ("fleet_label_query_", "label"),
+    ("fleet_policy_query_", "policy"),
+    ("fleet_no_policies_wildcard", "policy"),
+)
+_CAMPAIGN = re.compile(QUERY_PREFIX + r"(\d{1,18})(?:_(\d{1,9})(?:_[0-9a-f]*)?)?")
+
+
+class WriteRequest(msgspec.Struct):
+    """The four maps may each be missing, null or, from some clients, of another shape."""
+
+    node_key: str | None = None
+    queries: dict[str, msgspec.Raw] | None = None
+    statuses: Any = None
+    messages: Any = None
+    stats: Any = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one query brought. `rows` is a JSON array of objects with string values, `stats` a JSON object."""
+
+    name: str
+    status: int
+    message: str
+    rows: bytes
+    stats: bytes
+
+
+_decoder = msgspec.json.Decoder(WriteRequest)
+_rows_decoder = msgspec.json.Decoder(list[dict[str, str]])
+_map_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+def parse_write(body: bytes) -> WriteRequest:
+    """Parse the body; the results themselves stay bytes until somebody wants them.
+
+    Raises:
+        Malformed: it is no JSON object, or `queries` is none.
+
+    """
+    return parse(_decoder, body)
+
+
+def kind_of(name: str) -> Kind:
+    """Return what a query was for, by its name."""
+    return next((kind for prefix, kind in PREFIXES if name.startswith(prefix)), "other")
+
+
+def campaign_of(name: str) -> tuple[int, int] | None:
+    """Return campaign and attempt (0 in the bare form) of a query name, None when it has no such form."""
+    match = _CAMPAIGN.fullmatch(name)
+    return None if match is None else (int(match[1]), int(match[2] or 0))
+
+
+def result_of(request: WriteRequest, name: str) -> Result:
+    """Return one query's result: a missing status is success, one of no known shape is failure."""
+    status = _status(_entry(request.statuses, name))
+    message = as_text(_entry(request.messages, name)) or ""
+    stats = _entry(request.stats, name)
+    rows = _rows((request.queries or {})[name])
+    encoded_stats = msgspec.json.encode(stats) if isinstance(stats, dict) else b"{}"
+    return Result(name, status, message[:MESSAGE_LIMIT], rows, encoded_stats)
+
+
+def _entry(mapping: Any, name: str) -> Any:
+    return mapping.get(name) if isinstance(mapping, dict) else None
+
+
+def _status(value: Any) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, int):
+        return int(value) if abs(value) < 2**31 else FAILED
+    if isinstance(value, str):
+        text = value.strip()
+        return int(text) if re.fullmatch(r"-?\d{1,9}", text) else FAILED
+    return FAILED
+
+
+def _rows(raw: msgspec.Raw) -> bytes:
+    """Return rows as they came when they are rows, else what can be made of them; `""` and null are no rows."""
+    text = bytes(raw)
+    if not text.startswith(b"["):
+        return b"[]"
+    try:
+        _rows_decoder.decode(text)
+    except msgspec.ValidationError:
+        return msgspec.json.encode([_row(item) for item in msgspec.json.decode(text) if isinstance(item, dict)])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Malformed(f"rows: {type(error).__name__}") from None
+    return text
+
+
+def _row(item: dict[str, Any]) -> dict[str, str]:
+    texts = ((name, value, as_text(value)) for name, value in item.items())
+    return {name: msgspec.json.encode(value).decode() if text is None else text for name, value, text in texts}

@@ -1,0 +1,41 @@
+"""What can be wrong with a host's request. `routes/dialect.py` says it in osquery's words."""
+
+from __future__ import annotations
+
+from flotilla_common.errors import Denied, Invalid
+
+
+class MissingNodeKey(Denied):
+    """The request shows no node key: the host never enrolled, or lost its key."""
+
+    code = "missing_node_key"
+
+
+class UnknownNodeKey(Denied):
+    """Inventory has just said that no host has this key."""
+
+    code = "invalid_node_key"
+
+
+class NodeKeysDiffer(Denied):
+    """The key in the body is not the one in the `Authorization` header. Neither is believed; neither is invalid."""
+
+    code = "node_keys_differ"
+
+
+class Malformed(Invalid):
+    """The body is not the JSON object that this path takes."""
+
+    code = "malformed_body"
+
+
+class TooLarge(Invalid):
+    """The body, or what it inflates to, is above this path's cap."""
+
+    code = "body_too_large"
+
+
+class UnknownLogType(Invalid):
+    """A log POST says neither `result` nor `status`."""
+
+    code = "unknown_log_type"

@@ -1,0 +1,57 @@
+"""The gateway's counts as Prometheus metrics, made when Prometheus asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from agent_gateway.domain.gateway import Gateway
+
+PREFIX = "flotilla_gateway_"
+
+
+class GatewayCollector(Collector):
+    """Reads the plain integers of one gateway."""
+
+    def __init__(self, gateway: Gateway, inside: Callable[[], int]) -> None:
+        self._gateway = gateway
+        self._inside = inside
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all metrics."""
+        counters = self._gateway.counters
+        yield _counter("requests", "Requests by endpoint", "endpoint", counters.requests)
+        yield _counter("failures", "Answers with error, by code", "code", counters.failures)
+        yield _counter("backend_operations", "What was asked of others", "kind", counters.backend_operations)
+        yield _counter("log_lines", "Lines taken into custody", "type", counters.lines)
+        yield _counter("log_lines_skipped", "Lines that cannot be stored", "reason", counters.lines_skipped)
+        yield _counter(
+            "campaign_answers",
+            "Answers to campaigns: open and ended are taken; late, foreign and unknown are not",
+            "outcome",
+            counters.answers,
+        )
+        yield _counter("results", "Results of other queries, by kind", "kind", counters.results)
+        yield CounterMetricFamily(
+            PREFIX + "commands_refused", "Campaign commands not believed", counters.commands_refused
+        )
+        yield CounterMetricFamily(PREFIX + "queries_offered", "Campaign queries handed out", counters.queries_offered)
+        yield from self._gauges()
+
+    def _gauges(self) -> Iterator[Metric]:
+        gateway = self._gateway
+        yield GaugeMetricFamily(PREFIX + "hosts_cached", "Hosts known to this process", len(gateway.hosts))
+        yield GaugeMetricFamily(PREFIX + "plans_ready", "Plans whose bytes are here", len(gateway.plans))
+        yield GaugeMetricFamily(PREFIX + "campaigns_open", "Campaigns that are open", len(gateway.campaigns))
+        yield GaugeMetricFamily(PREFIX + "body_bytes", "Bodies in memory", gateway.memory.used)
+        yield GaugeMetricFamily(PREFIX + "requests_inside", "Requests being handled", self._inside())
+        yield GaugeMetricFamily(PREFIX + "bus_silence_seconds", "Since the bus was last heard", gateway.silence())
+
+
+def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(PREFIX + name, text, labels=[label])
+    for key, value in list(values.items()):
+        family.add_metric([key], value)
+    return family

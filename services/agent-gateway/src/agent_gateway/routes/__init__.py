@@ -1,0 +1,1 @@
+"""In by HTTP: one file per path group; read the body, call domain, answer."""

@@ -1,0 +1,78 @@
+"""The outermost layer: closes unused connections, answers when all else fails, counts who is inside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import structlog
+from starlette.requests import ClientDisconnect
+
+from agent_gateway.domain.clients import never_reuses
+from agent_gateway.routes.dialect import LAST_RESORT
+
+log = structlog.get_logger()
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+CLOSE = (b"connection", b"close")
+HEADERS = [(b"content-type", b"application/json")]
+
+
+class Door:
+    """Wraps the application for both listeners."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self.inside = 0  # requests being handled
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Handle one request; whatever happens, its answer is a JSON object."""
+        if scope["type"] != "http":
+            return
+        close = _never_reuses(scope)
+        started = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                if close:
+                    message["headers"] = [*message.get("headers", ()), CLOSE]
+            await send(message)
+
+        self.inside += 1
+        self._empty.clear()
+        try:
+            await self._app(scope, receive, send_on)
+        except ClientDisconnect:
+            log.debug("client left before its body had come", path=scope["path"])
+        except Exception:  # the last resort of HTTP: an empty answer would make the host delete its logs
+            log.exception("request failed", path=scope["path"])
+            if not started:
+                await send_on({"type": "http.response.start", "status": 500, "headers": HEADERS})
+                await send_on({"type": "http.response.body", "body": LAST_RESORT})
+        finally:
+            self.inside -= 1
+            if not self.inside:
+                self._empty.set()
+
+    async def emptied(self, timeout_seconds: float) -> bool:
+        """Wait until nobody is inside; False when some still are after the time."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._empty.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+def _never_reuses(scope: MutableMapping[str, Any]) -> bool:
+    agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
+    return never_reuses(agent.decode("latin-1"))

@@ -1,0 +1,33 @@
+"""The gateway's settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flotilla_common.settings import CommonSettings
+from pydantic import Field, model_validator
+
+
+class Settings(CommonSettings):
+    """Where to listen and whom to believe."""
+
+    listen_host: str = Field("127.0.0.1", description="address of both listeners")
+    tls_port: int | None = Field(None, description="port that terminates TLS itself; none: no such listener")
+    plain_port: int | None = Field(None, description="port for a balancer or edge that terminates TLS; none: no such")
+    tls_cert_file: Path | None = Field(None, description="PEM certificate chain of the TLS port")
+    tls_key_file: Path | None = Field(None, description="PEM private key (PKCS #8) of the TLS port")
+    command_keys_file: Path = Field(description="PEM file of live-query's Ed25519 public keys, one or several")
+    trusted_proxies: str = Field("", description="networks whose X-Forwarded-For is believed, comma separated")
+    keep_alive_seconds: int = Field(90, ge=5, description="how long an idle connection to the plain port is kept")
+    seen_first_seconds: float = Field(2.0, gt=0, description="when hosts that polled are first reported")
+    seen_interval_seconds: float = Field(10.0, gt=0, description="how often they are reported then")
+
+    @model_validator(mode="after")
+    def _listens_somewhere(self) -> Settings:
+        if self.tls_port is None and self.plain_port is None:
+            message = "set FLOTILLA_TLS_PORT, FLOTILLA_PLAIN_PORT or both"
+            raise ValueError(message)
+        if self.tls_port is not None and (self.tls_cert_file is None or self.tls_key_file is None):
+            message = "FLOTILLA_TLS_PORT needs FLOTILLA_TLS_CERT_FILE and FLOTILLA_TLS_KEY_FILE"
+            raise ValueError(message)
+        return self

@@ -1,0 +1,39 @@
+"""Connect the domain to the bus."""
+
+from __future__ import annotations
+
+import time
+
+from flotilla_common.bus.buckets import Bucket
+from flotilla_common.bus.connection import Bus
+from flotilla_common.bus.custody import CustodyPublisher
+
+from agent_gateway.domain.answers import Answers
+from agent_gateway.domain.campaigns import Campaigns
+from agent_gateway.domain.counters import Counters
+from agent_gateway.domain.enrollment import Enrollments
+from agent_gateway.domain.gateway import Gateway
+from agent_gateway.domain.hosts import HostCache
+from agent_gateway.domain.keys import KeyResolver
+from agent_gateway.domain.logs import LogIntake
+from agent_gateway.domain.plans import Plans
+from agent_gateway.domain.seen import SeenHosts
+
+
+def build_gateway(bus: Bus, custody: CustodyPublisher, plans_bucket: Bucket) -> Gateway:
+    """Return the state of a process, empty, that asks and publishes over this bus."""
+    counters = Counters()
+    hosts = HostCache()
+    return Gateway(
+        hosts=hosts,
+        keys=KeyResolver(hosts, bus.request, counters),
+        plans=Plans(bus.request, plans_bucket.get, counters),
+        campaigns=Campaigns(),
+        answers=Answers(custody.publish, counters),
+        logs=LogIntake(custody.publish, counters),
+        enrollments=Enrollments(hosts, bus.request, counters),
+        seen=SeenHosts(),
+        counters=counters,
+        silence=lambda: bus.silence_seconds,
+        now=time.time,
+    )

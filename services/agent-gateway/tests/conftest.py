@@ -1,0 +1,260 @@
+"""A gateway on a real bus. The services that it asks are other packages: small stand-ins answer for them here, each
+connected as that service's own NATS user, so that the bus's permissions are those of production.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import httpx2
+import msgspec
+import pytest
+from agent_gateway.app import create_app
+from agent_gateway.consumers.on_campaigns import campaigns_follower
+from agent_gateway.consumers.on_hosts import hosts_follower
+from agent_gateway.consumers.on_plans import plans_follower
+from agent_gateway.deps import Deps
+from agent_gateway.domain.gateway import Gateway
+from agent_gateway.routes.door import Door
+from agent_gateway.wiring import build_gateway
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flotilla_common.bus.answering import Responder, respond
+from flotilla_common.bus.buckets import Bucket, open_bucket
+from flotilla_common.bus.connection import Bus
+from flotilla_common.bus.custody import CustodyPublisher
+from flotilla_common.contracts import campaigns, plans
+from flotilla_common.contracts.base import Event
+from flotilla_common.contracts.campaigns import CampaignCommand, command_key, done_key, encode_command
+from flotilla_common.contracts.hosts import (
+    BadEnrollSecret,
+    EnrolledV1,
+    EnrollHostV1,
+    HostDeletedV1,
+    HostRecord,
+    NodeKeysResolvedV1,
+    ResolveNodeKeysV1,
+)
+from flotilla_common.contracts.node_keys import hash_node_key, new_node_key
+from flotilla_common.contracts.plans import PlanHead, RenderPlanV1, class_key, config_key, head_key
+from flotilla_common.errors import Unavailable
+from pydantic import SecretStr
+from pyroaring import BitMap
+
+BusFor = Callable[[str], Awaitable[Bus]]
+SECRET = "let-me-in"
+
+
+@dataclass
+class StandInInventory:
+    """Answers for inventory, from a dict."""
+
+    bus: Bus
+    records: dict[str, HostRecord] = field(default_factory=dict)
+    revision: int = 0
+    down: bool = False
+    resolves: list[ResolveNodeKeysV1] = field(default_factory=list)
+    enrolls: list[EnrollHostV1] = field(default_factory=list)
+    hold: asyncio.Event | None = None
+
+    def next_revision(self) -> int:
+        self.revision += 1
+        return self.revision
+
+    def add_host(self, host_id: int = 1, *, team_id: int | None = None, platform: str = "ubuntu") -> str:
+        """Make a host that enrolled long ago; return its node key."""
+        key = new_node_key()
+        self.records[hash_node_key(key).hex()] = HostRecord(
+            host_id=host_id,
+            revision=self.next_revision(),
+            node_key_hash=hash_node_key(key).hex(),
+            team_id=team_id,
+            platform=platform,
+        )
+        return key
+
+    async def change(self, key: str, **changes: object) -> HostRecord:
+        """Change a host's record, without telling."""
+        record = self.records[hash_node_key(key).hex()]
+        changed = record.model_copy(update={**changes, "revision": self.next_revision()})
+        self.records[hash_node_key(key).hex()] = changed
+        return changed
+
+    async def delete(self, key: str) -> None:
+        """Delete a host and tell."""
+        record = self.records.pop(hash_node_key(key).hex())
+        gone = record.model_copy(update={"revision": self.next_revision()})
+        await self.tell(HostDeletedV1(host=gone))
+
+    async def tell(self, event: Event) -> None:
+        await self.bus.publish(event)
+
+    async def resolve(self, request: ResolveNodeKeysV1, _: None) -> NodeKeysResolvedV1:
+        self.resolves.append(request)
+        if self.down:
+            raise Unavailable("stand-in is down")
+        found = tuple(self.records[text] for text in request.key_hashes if text in self.records)
+        revision = self.revision
+        if self.hold is not None:
+            await self.hold.wait()
+        return NodeKeysResolvedV1(hosts=found, revision=revision)
+
+    async def enroll(self, request: EnrollHostV1, _: None) -> EnrolledV1:
+        self.enrolls.append(request)
+        if self.down:
+            raise Unavailable("stand-in is down")
+        if request.enroll_secret.get_secret_value() != SECRET:
+            raise BadEnrollSecret
+        key = self.add_host(1000 + len(self.enrolls))
+        return EnrolledV1(node_key=SecretStr(key), host=self.records[hash_node_key(key).hex()])
+
+
+@dataclass
+class StandInMerger:
+    """Answers for config-merger and writes bucket PLANS."""
+
+    bus: Bus
+    bucket: Bucket
+    body: bytes = b'{"options":{"distributed_interval":10}}'
+    renders: list[RenderPlanV1] = field(default_factory=list)
+    revision: int = 0
+    down: bool = False
+
+    async def render(self, request: RenderPlanV1, _: None) -> PlanHead:
+        self.renders.append(request)
+        if self.down:
+            raise Unavailable("stand-in is down")
+        return await self.save(request, self.body)
+
+    async def save(self, request: RenderPlanV1, body: bytes) -> PlanHead:
+        """Put a plan into the bucket: bytes first, then the head."""
+        self.revision += 1
+        sha256 = hashlib.sha256(body).hexdigest()
+        head = PlanHead(
+            class_key=class_key(request.team_id, request.platform, request.scope_labels),
+            team_id=request.team_id,
+            platform=request.platform,
+            scope_labels=request.scope_labels,
+            revision=self.revision,
+            config_sha256=sha256,
+            etag=sha256[:16],
+            compiled_at=datetime.now(UTC),
+        )
+        await self.bucket.put(config_key(sha256), body)
+        await self.bucket.put(head_key(head.class_key), head.model_dump_json().encode())
+        return head
+
+
+@dataclass
+class StandInLiveQuery:
+    """Writes bucket CAMPAIGNS for live-query."""
+
+    bucket: Bucket
+    key: Ed25519PrivateKey
+
+    async def start(
+        self,
+        campaign_id: int,
+        host_ids: list[int],
+        *,
+        seconds: float = 600.0,
+        allowed_teams: list[int] | None = None,
+        key: Ed25519PrivateKey | None = None,
+        under: int | None = None,
+    ) -> None:
+        """Sign a command and put it into the bucket, under its own key unless `under` says another."""
+        now = time.time()
+        command = CampaignCommand(
+            campaign_id,
+            f"SELECT {campaign_id};",
+            now,
+            now + seconds,
+            f"{campaign_id:032x}",
+            BitMap(host_ids).serialize(),
+            allowed_teams,
+        )
+        payload = msgspec.json.encode(command)
+        value = encode_command((key or self.key).sign(payload), payload)
+        await self.bucket.put(command_key(campaign_id if under is None else under), value)
+
+    async def settle(self, campaign_id: int, host_ids: list[int]) -> None:
+        await self.bucket.put(done_key(campaign_id), BitMap(host_ids).serialize())
+
+    async def end(self, campaign_id: int) -> None:
+        await self.bucket.delete(command_key(campaign_id))
+
+
+@dataclass
+class House:
+    """One gateway with all that it talks to."""
+
+    gateway: Gateway
+    door: Door
+    client: httpx2.AsyncClient
+    bus: Bus
+    inventory: StandInInventory
+    merger: StandInMerger
+    live_query: StandInLiveQuery
+
+    async def post(
+        self, path: str, body: object, *, headers: dict[str, str] | None = None, prefix: str = "/api/v1/osquery"
+    ) -> httpx2.Response:
+        """Post as a host does; bytes go as they are."""
+        content = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        return await self.client.post(f"{prefix}/{path}", content=content, headers=headers)
+
+    async def read(self, key: str) -> dict[str, object]:
+        reply: dict[str, object] = (await self.post("distributed/read", {"node_key": key})).json()
+        return reply
+
+
+async def _answer_for(
+    bus: Bus, tasks: asyncio.TaskGroup, *responders: Responder[object, None]
+) -> list[asyncio.Task[None]]:
+    started = []
+    for responder in responders:
+        ready = asyncio.Event()
+        started.append(tasks.create_task(respond(bus, responder, None, ready=ready)))
+        await ready.wait()
+    return started
+
+
+@pytest.fixture
+async def house(bus_for: BusFor) -> AsyncIterator[House]:
+    """A gateway that has caught up, reached without a socket."""
+    inventory = StandInInventory(await bus_for("inventory"))
+    merger_bus = await bus_for("config_merger")
+    merger = StandInMerger(merger_bus, await open_bucket(merger_bus, plans.BUCKET))
+    signing_key = Ed25519PrivateKey.generate()
+    live_query = StandInLiveQuery(await open_bucket(await bus_for("live_query"), campaigns.BUCKET), signing_key)
+    bus = await bus_for("agent_gateway")
+    custody = CustodyPublisher(bus)
+    await custody.open()
+    gateway = build_gateway(bus, custody, await open_bucket(bus, plans.BUCKET))
+    door = create_app(Deps(gateway))
+    followers = [
+        hosts_follower(bus, gateway.hosts),
+        plans_follower(bus, gateway.plans),
+        campaigns_follower(bus, gateway.campaigns, [signing_key.public_key()], gateway.counters, gateway.now),
+    ]
+    async with asyncio.TaskGroup() as tasks:
+        running = await _answer_for(
+            inventory.bus,
+            tasks,
+            Responder(ResolveNodeKeysV1, inventory.resolve),  # type: ignore[arg-type]
+            Responder(EnrollHostV1, inventory.enroll),  # type: ignore[arg-type]
+        )
+        running += await _answer_for(merger_bus, tasks, Responder(RenderPlanV1, merger.render))  # type: ignore[arg-type]
+        running += [tasks.create_task(follower.run()) for follower in followers]
+        for follower in followers:
+            await follower.caught_up.wait()
+        transport = httpx2.ASGITransport(door)  # type: ignore[arg-type]
+        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            yield House(gateway, door, client, bus, inventory, merger, live_query)
+        await gateway.close()
+        for task in running:
+            task.cancel()

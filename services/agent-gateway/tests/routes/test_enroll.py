@@ -1,0 +1,111 @@
+"""POST enroll."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from agent_gateway.domain import enrollment
+
+from ..conftest import SECRET, House
+
+OLD_CLIENT = {"enroll_secret": SECRET, "host_identifier": "A-1"}
+
+
+async def test_a_good_secret_is_traded_for_a_node_key(house: House) -> None:
+    reply = await house.post("enroll", OLD_CLIENT)
+
+    assert reply.status_code == 200
+    assert list(reply.json()) == ["node_key"]
+    assert reply.json()["node_key"]
+
+
+async def test_the_new_key_is_usable_at_once_and_without_asking(house: House) -> None:
+    key = (await house.post("enroll", OLD_CLIENT)).json()["node_key"]
+
+    assert await house.read(key) == {"queries": {}}
+    assert house.inventory.resolves == []
+
+
+@pytest.mark.parametrize("secret", ["wrong", "", None, "x" * 5000, "let-me-in\0"])
+async def test_a_bad_secret_is_refused_with_node_invalid(house: House, secret: str | None) -> None:
+    reply = await house.post("enroll", OLD_CLIENT | {"enroll_secret": secret})
+
+    assert reply.status_code == 401
+    assert reply.json() == {"error": "bad_enroll_secret", "node_invalid": True}
+
+
+async def test_an_outage_is_an_error_without_node_invalid(house: House) -> None:
+    house.inventory.down = True
+
+    reply = await house.post("enroll", OLD_CLIENT)
+
+    assert reply.status_code == 503
+    assert reply.json() == {"error": "unavailable"}
+
+
+async def test_nuls_numbers_and_nulls_become_clean_strings(house: House) -> None:
+    details = {
+        "system_info": {"cpu_brand": "Sample CPU\0\0\0", "physical_memory": 123, "local_hostname": None, "odd": [1]},
+        "platform_info": {},
+        "os_version": None,
+    }
+
+    await house.post("enroll", OLD_CLIENT | {"platform_type": 9, "host_details": details})
+
+    [request] = house.inventory.enrolls
+    assert request.platform_type == "9"
+    assert request.host_details == {
+        "system_info": {"cpu_brand": "Sample CPU", "physical_memory": "123", "local_hostname": ""},
+        "platform_info": {},
+    }
+
+
+@pytest.mark.parametrize("details", [None, {}, [], "text", {"system_info": {}}])
+async def test_missing_or_odd_host_details_are_legal(house: House, details: Any) -> None:
+    reply = await house.post("enroll", OLD_CLIENT | {"host_details": details})
+
+    assert reply.json()["node_key"]
+
+
+async def test_half_a_surrogate_pair_does_not_stop_an_enrollment(house: House) -> None:
+    body = b'{"enroll_secret":"let-me-in","host_identifier":"A-\\ud800"}'
+
+    reply = await house.post("enroll", body)
+
+    assert reply.json()["node_key"]
+
+
+async def test_an_empty_identifier_is_replaced_from_the_details(house: House) -> None:
+    body = {"enroll_secret": SECRET, "host_identifier": "", "host_details": {"osquery_info": {"uuid": "U-1"}}}
+
+    await house.post("enroll", body)
+
+    assert house.inventory.enrolls[0].host_identifier == "U-1"
+
+
+async def test_a_host_without_any_identifier_is_refused(house: House) -> None:
+    reply = await house.post("enroll", {"enroll_secret": SECRET})
+
+    assert reply.status_code == 400
+    assert reply.json()["error"] == "malformed_body"
+
+
+async def test_oversized_details_are_cut(house: House) -> None:
+    details = {f"t{number}": {"c": "x" * 10_000} for number in range(50)}
+
+    await house.post("enroll", OLD_CLIENT | {"host_details": details})
+
+    [request] = house.inventory.enrolls
+    assert len(request.host_details) == 16
+    assert len(request.host_details["t0"]["c"]) == 4096
+
+
+async def test_a_storm_beyond_the_queue_gets_an_error(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enrollment, "QUEUE_LIMIT", 0)
+
+    replies = await asyncio.gather(*(house.post("enroll", OLD_CLIENT) for _ in range(3)))
+
+    assert {reply.status_code for reply in replies} == {503}
+    assert all(reply.json() == {"error": "unavailable"} for reply in replies)
