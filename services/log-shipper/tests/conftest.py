@@ -144,7 +144,8 @@ def shipping() -> Shipping:
             yield
         finally:
             task.cancel()
-            await asyncio.wait([task])
+            _, unfinished = await asyncio.wait([task], timeout=10)
+            assert not unfinished, "the work does not end when it is cancelled"
 
     return run
 

@@ -10,6 +10,7 @@ from flotilla_common.bus import outage
 from flotilla_common.clock import utc_now
 from prometheus_client import Counter, Gauge
 
+from log_shipper.cancellation import heed
 from log_shipper.deps import Deps
 from log_shipper.domain.ledger import Ledger, read_ledger
 from log_shipper.store.stream import OUTAGES
@@ -43,6 +44,7 @@ async def publish(deps: Deps) -> None:
             show(await read_ledger(deps.sessions, deps.bus))
         except (*outage.kinds(), *OUTAGES) as error:
             log.warning("ledger cannot be read", error=repr(error))
+        heed()
         await asyncio.sleep(max(EVERY_SECONDS, (time.monotonic() - started) * DUTY))
 
 

@@ -78,11 +78,15 @@ async def test_a_crash_between_delivery_and_cursor_leaves_no_duplicate(gateway, 
     await gateway.send(messages=2)
 
     async with shipping(deps, FileSink(directory)):
-        await eventually(lambda: lines_in(directory) == gateway.sent["result"])
 
+        async def all_settled() -> bool:
+            entry = (await balanced(deps))["file", "result"]
+            return (entry.received, entry.delivered, entry.pending) == (18, 18, 0)
+
+        await eventually(all_settled)
+
+    assert lines_in(directory) == gateway.sent["result"]
     assert {batch.last_sequence for batch in sink.batches} == {sink.batches[0].last_sequence}
-    entry = (await balanced(deps))["file", "result"]
-    assert (entry.received, entry.delivered, entry.pending) == (18, 18, 0)
 
 
 async def test_a_destination_that_is_down_holds_only_its_own_cursor(gateway, deps, shipping, directory, tmp_path):
@@ -190,7 +194,7 @@ async def test_another_replica_takes_over(gateway, make_deps, shipping, director
     await gateway.send()
 
     await eventually(lambda: lines_in(directory) == gateway.sent["result"])
-    assert [len(batch.chunks) for batch in second.batches] == [1]
+    await eventually(lambda: [len(batch.chunks) for batch in second.batches] == [1])
     await waiting.__aexit__(None, None, None)
 
 

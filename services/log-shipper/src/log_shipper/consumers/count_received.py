@@ -11,6 +11,7 @@ import time
 import structlog
 from flotilla_common.bus import outage
 
+from log_shipper.cancellation import heed
 from log_shipper.deps import Deps
 from log_shipper.errors import LeaseLost
 from log_shipper.store import destinations, leases, ledger
@@ -31,6 +32,7 @@ async def count_received(deps: Deps) -> None:
             async with leases.hold(deps.engine, "intake") as lease:
                 await _run(deps, lease)
         except (*outage.kinds(), *OUTAGES) as error:
+            heed()
             log.warning("intake waits", error=repr(error))
             await asyncio.sleep(RETRY_SECONDS)
 

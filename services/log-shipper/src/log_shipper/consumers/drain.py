@@ -15,6 +15,7 @@ import structlog
 from flotilla_common.db.models.log_shipper import Batch as RecordedBatch
 
 from log_shipper import metrics
+from log_shipper.cancellation import heed
 from log_shipper.deps import Deps
 from log_shipper.domain.cutting import Cutter
 from log_shipper.domain.routing import Routed, route
@@ -54,6 +55,7 @@ async def drain(sink: Sink, deps: Deps) -> None:
                 async with leases.hold(deps.engine, f"destination:{sink.name}") as lease:
                     await Drain(sink, deps, lease, backoff).run()
             except Exception as error:  # noqa: BLE001 - the last resort: one destination must not stop the others
+                heed()
                 delay = backoff.next()
                 metrics.FAILING.labels(sink.name).set(1)
                 metrics.FAILURES.labels(sink.name).inc()

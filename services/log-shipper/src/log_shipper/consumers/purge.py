@@ -7,6 +7,7 @@ import asyncio
 import structlog
 from flotilla_common.bus import outage
 
+from log_shipper.cancellation import heed
 from log_shipper.deps import Deps
 from log_shipper.domain.ledger import read_books
 from log_shipper.domain.purging import purge_before
@@ -26,8 +27,10 @@ async def purge(deps: Deps, replay_window: float) -> None:
                 while True:
                     await lease.confirm()
                     await purge_once(deps, replay_window)
+                    heed()
                     await asyncio.sleep(EVERY_SECONDS)
         except (*outage.kinds(), *OUTAGES) as error:
+            heed()
             log.warning("janitor waits", error=repr(error))
             await asyncio.sleep(EVERY_SECONDS)
 

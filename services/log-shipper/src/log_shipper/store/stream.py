@@ -22,6 +22,7 @@ from flotilla_common.errors import Unavailable
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+from log_shipper.cancellation import heed
 from log_shipper.errors import StreamMadeAnew
 
 REQUEST_MESSAGES = 512
@@ -146,6 +147,7 @@ class LogReader:
             return held
         deadline = time.monotonic() + timeout
         while True:
+            heed()
             if not self._asked:
                 await self._ask()
             message = await self._receive(deadline - time.monotonic())

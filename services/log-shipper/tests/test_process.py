@@ -1,0 +1,87 @@
+"""The real process: killed at any moment, it loses nothing and doubles nothing; told to stop, it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import obstore
+import pytest
+from flotilla_common.testing import eventually
+from obstore.store import S3Store
+
+from .conftest import balanced, lines_in
+
+Environment = dict[str, str]
+
+
+@pytest.fixture
+def environment(service_environment: Callable[[str], Environment], directory) -> Environment:
+    return {
+        **os.environ, **service_environment("log_shipper"), "FLOTILLA_LOG_DIRECTORY": str(directory),
+        "FLOTILLA_DESTINATIONS": "file,s3", "FLOTILLA_S3_BATCH_SECONDS": "0.2",
+    }  # fmt: skip
+
+
+@asynccontextmanager
+async def running(environment: Environment) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "log_shipper", env=environment)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_killed_again_and_again_it_delivers_every_line_once(gateway, deps, environment, directory, s3):
+    sending = asyncio.create_task(send_for_a_while(gateway))
+    for wanted in (1, 150, 300):
+        async with running(environment):
+            await eventually(lambda least=wanted: len(lines_in(directory)) >= least, timeout=30.0)
+    await sending
+    async with running(environment):
+
+        async def all_settled() -> bool:
+            books = await balanced(deps)
+            return all(books[name, "result"].delivered == len(gateway.sent["result"]) for name in ("file", "s3"))
+
+        await eventually(all_settled, timeout=30.0)
+
+    assert lines_in(directory) == gateway.sent["result"]
+    assert await lines_in_bucket(s3) == gateway.sent["result"]
+
+
+async def test_sigterm_stops_it_within_seconds(environment, gateway, directory):
+    async with running(environment) as process:
+        await gateway.send()
+        await eventually(lambda: lines_in(directory), timeout=30.0)
+        process.send_signal(signal.SIGTERM)
+
+        assert await asyncio.wait_for(process.wait(), timeout=5.0) == 0
+
+
+async def test_an_unknown_destination_is_refused_at_start(environment):
+    async with running({**environment, "FLOTILLA_DESTINATIONS": "file,moon"}) as process:
+        assert await asyncio.wait_for(process.wait(), timeout=30.0) == 2
+
+
+async def send_for_a_while(gateway) -> None:
+    for _ in range(150):
+        await gateway.send("result", 5)
+        await asyncio.sleep(0.03)
+
+
+async def lines_in_bucket(s3) -> list[bytes]:
+    store = S3Store(
+        s3.bucket, endpoint=s3.endpoint, region=s3.region, access_key_id=s3.key, secret_access_key=s3.secret,
+        client_options={"allow_http": True},
+    )  # fmt: skip
+    names = sorted(entry["path"] for entry in await obstore.list(store).collect_async())
+    parts = [gzip.decompress(bytes(await (await obstore.get_async(store, name)).bytes_async())) for name in names]
+    return b"".join(parts).split(b"\n")[:-1]
