@@ -1,0 +1,1 @@
+"""What makes the reporter act: the day, and a request."""

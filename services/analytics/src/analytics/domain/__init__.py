@@ -1,0 +1,1 @@
+"""Decide: what a report says, and when one is due."""

@@ -1,0 +1,1 @@
+"""Counts from other owners' tables, and the reports of this schema."""
