@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flotilla_common.settings import DatabaseSettings
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 
 class ReporterSettings(DatabaseSettings):
@@ -21,7 +21,10 @@ class ReporterSettings(DatabaseSettings):
 
 
 class CollectorSettings(DatabaseSettings):
-    """Settings of the collector."""
+    """Settings of the collector. It has no use for the bus, and may run where there is none."""
 
+    nats_url: str = Field("", description="not used by the collector")
+    nats_user: str = Field("analytics", description="the name that Postgres shows for its connections")
+    nats_password: SecretStr = Field(SecretStr(""), description="not used by the collector")
     listen_host: str = Field("127.0.0.1", description="address that reports are received on")
     listen_port: int = Field(description="port that reports are received on", ge=0, le=65535)
