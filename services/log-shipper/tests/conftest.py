@@ -15,6 +15,7 @@ import nats.js.errors
 import pytest
 from flotilla_common.bus import outage
 from flotilla_common.bus.connection import Bus
+from flotilla_common.bus.provision import make
 from flotilla_common.contracts.log_ledger import LedgerEntry
 from flotilla_common.contracts.logs import LINES_HEADER, LogType, Manifest, Segment, subject
 from flotilla_common.db.engine import session_maker
@@ -192,6 +193,17 @@ class ProvisionJetStream:
             return await self._js.get_last_msg("DEAD", "dead.LOGS")  # type: ignore[attr-defined]
         except NotFoundError:
             return None
+
+
+@pytest.fixture
+async def remake_streams(provision_js: ProvisionJetStream) -> Callable[[], Awaitable[None]]:
+    """Delete stream LOGS and make all streams again."""
+
+    async def remake() -> None:
+        await provision_js._js.delete_stream("LOGS")  # type: ignore[attr-defined]
+        await make(provision_js._js, "dev")  # type: ignore[arg-type]
+
+    return remake
 
 
 @pytest.fixture

@@ -237,13 +237,30 @@ async def test_a_destination_added_later_begins_where_the_intake_stands(
     assert books["file", "result"].received == 6
 
 
-async def test_a_stream_made_anew_stops_the_destination_instead_of_skipping(
-    gateway, deps, shipping, directory, database
-):
-    await database.add(Destination(name="file", cursor_sequence=100))
-    await gateway.send()
+async def test_a_stream_made_anew_is_read_from_its_beginning(gateway, deps, shipping, directory, remake_streams):
+    async with shipping(deps, FileSink(directory)):
+        await gateway.send(messages=4)
+
+        async def all_settled() -> bool:
+            entry = (await balanced(deps))["file", "result"]
+            return entry.delivered == 12 and entry.received == 12
+
+        await eventually(all_settled)
+    await remake_streams()
+    await gateway.send(messages=6)
 
     async with shipping(deps, FileSink(directory)):
-        await eventually(lambda: drain_module.metrics.FAILING.labels("file")._value.get() == 1)
+        await eventually(lambda: lines_in(directory) == gateway.sent["result"])
 
-    assert lines_in(directory) == []
+
+async def test_a_stream_that_ends_before_the_cursor_goes_on_where_it_ends(gateway, deps, shipping, directory, database):
+    await gateway.send()
+    await database.add(Destination(name="file", cursor_sequence=100), Intake(id=1, cursor_sequence=100))
+    async with shipping(deps, FileSink(directory)):
+
+        async def moved() -> bool:
+            return [row.cursor_sequence for row in await database.rows(Destination)] == [1]
+
+        await eventually(moved)
+        await gateway.send()
+        await eventually(lambda: lines_in(directory) == gateway.sent["result"][3:])

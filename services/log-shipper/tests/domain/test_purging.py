@@ -1,13 +1,17 @@
 """Purging: never what somebody lacks, never more than it takes to get below the replay window."""
 
+from datetime import UTC, datetime
+
 from hypothesis import given
 from hypothesis import strategies as st
 from log_shipper.domain.purging import purge_before
 from log_shipper.store.stream import StreamState
 
+MADE = datetime(2026, 1, 1, tzinfo=UTC)
+
 
 def filled(messages: int, used: int, first: int = 1) -> StreamState:
-    return StreamState(first, first + messages - 1, messages, used, 1000)
+    return StreamState(first, first + messages - 1, messages, used, 1000, MADE)
 
 
 def test_a_stream_below_its_window_is_left_alone():

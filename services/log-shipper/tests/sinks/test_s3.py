@@ -58,6 +58,16 @@ async def test_a_retry_overwrites_the_object(s3):
     assert list((await objects(s3)).values()) == [b"one\n"]
 
 
+async def test_a_name_that_is_taken_is_not_planned_again(s3):
+    sink = sink_for(s3)
+    batch = Batch((1, 1), 7, 9, FIRST, [Chunk(7, "result", 1, b"old stream\n")])
+    await sink.deliver(batch, await sink.plan(7, 9, FIRST))
+
+    target = await sink.plan(7, 9, FIRST)
+
+    assert target["object"].endswith("-00000000000000000009.1.ndjson.gz")
+
+
 async def test_an_endpoint_that_does_not_answer_is_an_outage(s3):
     sink = sink_for(s3, endpoint="http://127.0.0.1:9")
 

@@ -13,9 +13,10 @@ from flotilla_common.bus import outage
 
 from log_shipper.cancellation import heed
 from log_shipper.deps import Deps
+from log_shipper.domain.rewinding import rewind_to
 from log_shipper.errors import LeaseLost
 from log_shipper.store import destinations, leases, ledger
-from log_shipper.store.stream import OUTAGES, LogReader, StoredMessage
+from log_shipper.store.stream import OUTAGES, LogReader, StoredMessage, state
 
 log = structlog.get_logger()
 
@@ -40,8 +41,7 @@ async def count_received(deps: Deps) -> None:
 async def _run(deps: Deps, lease: leases.Lease) -> None:
     reader = LogReader(deps.bus, headers_only=True)
     try:
-        async with deps.sessions.begin() as session:
-            cursor = await destinations.lock_intake(session)
+        cursor = await _place(deps)
         await reader.seek(cursor + 1)
         while True:
             messages = await _collect(reader)
@@ -50,6 +50,20 @@ async def _run(deps: Deps, lease: leases.Lease) -> None:
                 cursor = await _add(deps, cursor, messages)
     finally:
         await reader.close()
+
+
+async def _place(deps: Deps) -> int:
+    """Return the intake's cursor, moved back when the stream is not the one it was."""
+    found = await state(deps.bus)
+    async with deps.sessions.begin() as session:
+        cursor, created_at = await destinations.intake_place(session)
+        target = rewind_to(found, cursor, created_at)
+        if target is not None:
+            log.error("the stream is not the one it was, intake moved", cursor=cursor, to=target)
+        if target is not None or created_at is None:
+            cursor = cursor if target is None else target
+            await destinations.place_intake_anew(session, cursor, found.created_at)
+    return cursor
 
 
 async def _collect(reader: LogReader) -> list[StoredMessage]:

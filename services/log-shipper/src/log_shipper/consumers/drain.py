@@ -13,15 +13,17 @@ from datetime import datetime
 
 import structlog
 from flotilla_common.db.models.log_shipper import Batch as RecordedBatch
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from log_shipper import metrics
 from log_shipper.cancellation import heed
 from log_shipper.deps import Deps
 from log_shipper.domain.cutting import Cutter
+from log_shipper.domain.rewinding import rewind_to
 from log_shipper.domain.routing import Routed, route
 from log_shipper.sinks import Batch, Sink
 from log_shipper.store import batches, dead_letters, destinations, leases, ledger
-from log_shipper.store.stream import LogReader, StoredMessage, state
+from log_shipper.store.stream import LogReader, StoredMessage, StreamState, state
 
 log = structlog.get_logger()
 
@@ -91,20 +93,34 @@ class Drain:
 
     async def _recover(self) -> None:
         """Deliver again the batch that was recorded and not settled, if there is one."""
+        found = await state(self._deps.bus)
         async with self._deps.sessions.begin() as session:
-            self._cursor = await destinations.cursor(session, self._sink.name)
+            self._cursor = await self._place(session, found)
             recorded = await batches.unsettled(session, self._sink.name)
         await self._reader.seek(self._cursor + 1)
         if recorded is None:
             return
         messages = await self._read_range(recorded.last_sequence)
-        found = sum(message.lines for message in messages)
-        if found != recorded.lines:
+        lines = sum(message.lines for message in messages)
+        if lines != recorded.lines:
             log.error(
                 "the stream lost lines of a recorded batch",
-                destination=self._sink.name, batch=recorded.id, recorded=recorded.lines, found=found,
+                destination=self._sink.name, batch=recorded.id, recorded=recorded.lines, found=lines,
             )  # fmt: skip
         await self._settle(recorded, messages)
+
+    async def _place(self, session: AsyncSession, found: StreamState) -> int:
+        """Return the cursor, moved back when the stream is not the one it was."""
+        name = self._sink.name
+        cursor, created_at = await destinations.place(session, name)
+        target = rewind_to(found, cursor, created_at)
+        if target is not None:
+            log.error("the stream is not the one it was, cursor moved", destination=name, cursor=cursor, to=target)
+            await batches.forget_beyond(session, name, 0 if created_at != found.created_at else target)
+        if target is not None or created_at is None:
+            cursor = cursor if target is None else target
+            await destinations.place_anew(session, name, cursor, found.created_at)
+        return cursor
 
     async def _read_range(self, last: int) -> list[StoredMessage]:
         messages: list[StoredMessage] = []

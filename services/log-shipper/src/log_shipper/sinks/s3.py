@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import obstore
 from flotilla_common.contracts.logs import LOG_TYPES
 from flotilla_common.settings import CommonSettings
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import S3Store
 from pydantic import Field, SecretStr
 
@@ -79,12 +79,33 @@ class S3Sink:
     async def plan(self, first_sequence: int, last_sequence: int, started_at: datetime) -> Target:
         """Return the object's name below its log type; the hour is the one in which its first message was stored."""
         hour = started_at.astimezone(UTC).strftime("date=%Y-%m-%d/hour=%H")
-        return {"object": f"{hour}/{first_sequence:020d}-{last_sequence:020d}.ndjson.gz"}
+        stem = f"{hour}/{first_sequence:020d}-{last_sequence:020d}"
+        name, copy = f"{stem}.ndjson.gz", 0
+        while await self._exists(name):
+            copy += 1
+            name = f"{stem}.{copy}.ndjson.gz"
+        return {"object": name}
+
+    async def _exists(self, name: str) -> bool:
+        """Whether the name is taken: by a stream that was deleted and made again, whose numbers begin anew."""
+        for log_type in sorted(self.log_types):
+            try:
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    await obstore.head_async(self._store, self._path(log_type, name))
+            except (FileNotFoundError, NotFoundError):
+                continue
+            except (BaseError, OSError, TimeoutError) as error:
+                raise DestinationDown(f"{name}: {type(error).__name__}: {str(error)[:300]}") from error
+            return True
+        return False
+
+    def _path(self, log_type: str, name: str) -> str:
+        return "/".join(part for part in (self._prefix, log_type, name) if part)
 
     async def deliver(self, batch: Batch, target: Target) -> list[Refusal]:
         """Put one object per log type of the batch."""
         for log_type, chunks in batch.by_type().items():
-            name = "/".join(part for part in (self._prefix, log_type, str(target["object"])) if part)
+            name = self._path(log_type, str(target["object"]))
             body = await asyncio.to_thread(_gzip, chunks)
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS):

@@ -50,6 +50,13 @@ async def settle(session: AsyncSession, batch_id: int) -> None:
         raise LeaseLost(f"batch {batch_id} is settled already")
 
 
+async def forget_beyond(session: AsyncSession, destination: str, sequence: int) -> None:
+    """Delete the batches of messages that the stream has lost: their numbers come again."""
+    await session.execute(
+        delete(Batch).where(col(Batch.destination) == destination, col(Batch.last_sequence) > sequence)
+    )
+
+
 async def forget_old(session: AsyncSession) -> None:
     """Delete batches that were settled long ago."""
     await session.execute(delete(Batch).where(col(Batch.delivered_at) < func.now() - KEPT))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from flotilla_common.db.models.log_shipper import Destination, Intake
 from sqlalchemy import func, select, update
@@ -33,6 +34,35 @@ async def lock_intake(session: AsyncSession) -> int:
     return found.scalar_one()
 
 
+async def place(session: AsyncSession, name: str) -> tuple[int, datetime | None]:
+    """Lock a destination; return its cursor and when the stream it is about was made."""
+    found = await session.execute(select(Destination).where(col(Destination.name) == name).with_for_update())
+    row = found.scalar_one()
+    return row.cursor_sequence, row.stream_created_at
+
+
+async def place_anew(session: AsyncSession, name: str, sequence: int, stream_created_at: datetime) -> None:
+    """Set a destination's cursor and the stream that it is about."""
+    await session.execute(
+        update(Destination)
+        .where(col(Destination.name) == name)
+        .values(cursor_sequence=sequence, stream_created_at=stream_created_at, updated_at=func.now())
+    )
+
+
+async def intake_place(session: AsyncSession) -> tuple[int, datetime | None]:
+    """Lock the intake; return its cursor and when the stream it is about was made."""
+    cursor = await lock_intake(session)
+    return cursor, (await session.execute(select(col(Intake.stream_created_at)))).scalar_one()
+
+
+async def place_intake_anew(session: AsyncSession, sequence: int, stream_created_at: datetime) -> None:
+    """Set the intake's cursor and the stream that it is about."""
+    await session.execute(
+        update(Intake).values(cursor_sequence=sequence, stream_created_at=stream_created_at, updated_at=func.now())
+    )
+
+
 async def move_intake(session: AsyncSession, sequence: int) -> None:
     """Set the intake's cursor."""
     await session.execute(update(Intake).values(cursor_sequence=sequence, updated_at=func.now()))
@@ -47,11 +77,6 @@ async def cursors(session: AsyncSession) -> dict[str, int]:
     """Return destination -> the last sequence that is settled for it."""
     rows = await session.execute(select(col(Destination.name), col(Destination.cursor_sequence)))
     return {row[0]: row[1] for row in rows}
-
-
-async def cursor(session: AsyncSession, name: str) -> int:
-    """Return one destination's cursor."""
-    return (await cursors(session))[name]
 
 
 async def lock(session: AsyncSession, name: str, expected_cursor: int) -> Destination:

@@ -66,13 +66,16 @@ class StreamState:
     messages: int
     used_bytes: int
     max_bytes: int
+    created_at: datetime
 
 
 async def state(bus: Bus) -> StreamState:
     """Ask the server for the stream's state."""
     info = await bus.js.stream_info(STREAM)
-    found = info.state
-    return StreamState(found.first_seq, found.last_seq, found.messages, found.bytes, int(info.config.max_bytes or 0))
+    found, limit, created_at = info.state, int(info.config.max_bytes or 0), info.created
+    if created_at is None:
+        raise Unavailable(f"{STREAM}: the server does not say when it was made")
+    return StreamState(found.first_seq, found.last_seq, found.messages, found.bytes, limit, created_at)
 
 
 async def purge(bus: Bus, before_sequence: int) -> None:

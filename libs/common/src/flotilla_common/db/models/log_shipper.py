@@ -14,24 +14,26 @@ SCHEMA = "log_shipper"
 
 
 class Intake(SQLModel, table=True):
-    """One row: up to which stream sequence received lines have been added to the ledger."""
+    """One row: up to which sequence of which stream received lines have been added to the ledger."""
 
     __tablename__ = "intake"
     __table_args__ = {"schema": SCHEMA}
 
     id: int = Field(default=1, sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     cursor_sequence: int = bigint(default=0)
+    stream_created_at: datetime | None = timestamp(nullable=True)
     updated_at: datetime = timestamp(now=True)
 
 
 class Destination(SQLModel, table=True):
-    """A place that lines go to. `cursor_sequence`: the last stream sequence that is settled for it."""
+    """A place that lines go to. `cursor_sequence`: the last sequence of the stream that is settled for it."""
 
     __tablename__ = "destinations"
     __table_args__ = {"schema": SCHEMA}
 
     name: str = Field(sa_column=Column(Text, primary_key=True))
     cursor_sequence: int = bigint(default=0)
+    stream_created_at: datetime | None = timestamp(nullable=True)
     created_at: datetime = timestamp(now=True)
     updated_at: datetime = timestamp(now=True)
 
