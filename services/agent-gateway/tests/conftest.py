@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import httpx2
 import msgspec
+import nats
 import pytest
 from agent_gateway.app import create_app
 from agent_gateway.consumers.on_campaigns import campaigns_follower
@@ -27,7 +28,8 @@ from flotilla_common.bus.answering import Responder, respond
 from flotilla_common.bus.buckets import Bucket, open_bucket
 from flotilla_common.bus.connection import Bus
 from flotilla_common.bus.custody import CustodyPublisher
-from flotilla_common.contracts import campaigns, plans
+from flotilla_common.bus.permissions import PROVISION_USER
+from flotilla_common.contracts import campaigns, logs, plans
 from flotilla_common.contracts.base import Event
 from flotilla_common.contracts.campaigns import CampaignCommand, command_key, done_key, encode_command
 from flotilla_common.contracts.hosts import (
@@ -42,6 +44,7 @@ from flotilla_common.contracts.hosts import (
 from flotilla_common.contracts.node_keys import hash_node_key, new_node_key
 from flotilla_common.contracts.plans import PlanHead, RenderPlanV1, class_key, config_key, head_key
 from flotilla_common.errors import Unavailable
+from flotilla_common.testing.plugin import NatsOfWorker
 from pydantic import SecretStr
 from pyroaring import BitMap
 
@@ -221,6 +224,27 @@ async def _answer_for(
         started.append(tasks.create_task(respond(bus, responder, None, ready=ready)))
         await ready.wait()
     return started
+
+
+LimitStream = Callable[[int], Awaitable[None]]
+
+
+@pytest.fixture
+def limit_stream(nats_server: NatsOfWorker) -> LimitStream:
+    """Give stream LOGS another size in bytes, as an operator could."""
+
+    async def limit(size: int) -> None:
+        where = nats_server.where
+        prefix = f"_INBOX.{PROVISION_USER}".encode()
+        client = await nats.connect(
+            where.url, user=PROVISION_USER, password=where.passwords[PROVISION_USER], inbox_prefix=prefix
+        )
+        js = client.jetstream()
+        config = (await js.stream_info(logs.STREAM)).config
+        await js.update_stream(config.evolve(max_bytes=size))
+        await client.close()
+
+    return limit
 
 
 @pytest.fixture

@@ -1,0 +1,162 @@
+"""Campaigns: who is asked, when again, whose answers count."""
+
+from __future__ import annotations
+
+from agent_gateway.domain.campaigns import BROAD_HOSTS, SLOTS, Campaigns
+from agent_gateway.domain.hosts import Host
+from flotilla_common.contracts.campaigns import CampaignCommand
+from flotilla_common.contracts.hosts import HostRecord
+from pyroaring import BitMap
+
+BROAD = range(1, BROAD_HOSTS + 2)
+DAY = 86_400.0
+
+
+def command(campaign_id: int, *, deadline: float = DAY, teams: list[int] | None = None) -> CampaignCommand:
+    return CampaignCommand(campaign_id, f"SELECT {campaign_id};", 0.0, deadline, "ab" * 16, b"", teams)
+
+
+def host(host_id: int = 1, team_id: int | None = None) -> Host:
+    return Host(HostRecord(host_id=host_id, revision=1, node_key_hash=None, team_id=team_id), b"", 1, 0)
+
+
+def asked(campaigns: Campaigns, host_id: int, now: float) -> list[str]:
+    return list(campaigns.offers(host(host_id), now)[0].values())
+
+
+def test_a_query_is_offered_after_60_s_and_ever_later_up_to_a_quarter_hour() -> None:
+    campaigns = Campaigns()
+    campaigns.start(command(1), BitMap([1]), 0.0)
+
+    offered = [float(second) for second in range(5000) if asked(campaigns, 1, float(second))]
+
+    assert offered == [0.0, 60.0, 180.0, 420.0, 900.0, 1800.0, 2700.0, 3600.0, 4500.0]
+
+
+def test_each_offer_has_its_own_attempt_in_the_name() -> None:
+    campaigns = Campaigns()
+    campaigns.start(command(7), BitMap([1]), 0.0)
+
+    names = [name for now in (0.0, 60.0) for name in campaigns.offers(host(), now)[0]]
+
+    trace = "ab" * 16
+    assert names == [f"fleet_distributed_query_7_1_{trace}", f"fleet_distributed_query_7_2_{trace}"]
+
+
+def test_nothing_is_offered_from_the_deadline_on() -> None:
+    campaigns = Campaigns()
+    campaigns.start(command(1, deadline=100.0), BitMap([1]), 0.0)
+
+    assert campaigns.offers(host(), 100.0) == ({}, False)
+    assert not campaigns.has_open(1)
+
+
+def test_broad_campaigns_ask_all_their_hosts_once() -> None:
+    campaigns = Campaigns()
+    campaigns.start(command(1), BitMap(BROAD), 0.0)
+
+    assert all(asked(campaigns, number, 0.0) == ["SELECT 1;"] for number in BROAD)
+    assert asked(campaigns, BROAD_HOSTS + 2, 0.0) == []
+    assert asked(campaigns, 1, 1.0) == []
+
+
+def test_the_65th_broad_campaign_waits_for_a_free_bit() -> None:
+    campaigns = Campaigns()
+    for number in range(1, SLOTS + 2):
+        campaigns.start(command(number), BitMap(BROAD), 0.0)
+    before = asked(campaigns, 1, 0.0)
+    campaigns.end(3, 1.0)
+    after = asked(campaigns, 1, 1.0)
+
+    assert len(before) == SLOTS
+    assert after == [f"SELECT {SLOTS + 1};"]
+
+
+def test_a_waiting_broad_campaign_may_be_ended() -> None:
+    campaigns = Campaigns()
+    for number in range(1, SLOTS + 2):
+        campaigns.start(command(number), BitMap(BROAD), 0.0)
+    campaigns.end(SLOTS + 1, 1.0)
+    campaigns.end(1, 1.0)
+
+    assert len(asked(campaigns, 1, 1.0)) == SLOTS - 1
+
+
+def test_thousands_of_narrow_campaigns_may_be_open() -> None:
+    campaigns = Campaigns()
+    for number in range(1, 3001):
+        campaigns.start(command(number), BitMap([number % 100]), 0.0)
+
+    assert len(asked(campaigns, 1, 0.0)) == 30
+
+
+def test_a_host_that_answered_or_was_settled_is_left_alone_in_broad_and_narrow() -> None:
+    for targets in (BitMap([1, 2, 3]), BitMap(BROAD)):
+        campaigns = Campaigns()
+        campaigns.start(command(1), targets, 0.0)
+        campaigns.answered(1, 1)
+        campaigns.settle(1, BitMap([2]))
+
+        assert [bool(asked(campaigns, number, 0.0)) for number in (1, 2, 3)] == [False, False, True]
+        assert not campaigns.has_open(1)
+
+
+def test_settled_hosts_may_be_known_before_the_command() -> None:
+    campaigns = Campaigns()
+    campaigns.settle(1, BitMap([1]))
+    campaigns.start(command(1), BitMap([1, 2]), 0.0)
+
+    assert [bool(asked(campaigns, number, 0.0)) for number in (1, 2)] == [False, True]
+
+
+def test_a_command_that_comes_twice_is_offered_once() -> None:
+    campaigns = Campaigns()
+    campaigns.start(command(1), BitMap([1, 2]), 0.0)
+    first = asked(campaigns, 1, 0.0)
+    campaigns.answered(1, 2)
+    campaigns.start(command(1), BitMap([1, 2]), 1.0)
+
+    assert first == ["SELECT 1;"]
+    assert asked(campaigns, 1, 1.0) == []
+    assert asked(campaigns, 2, 1.0) == []
+
+
+def test_the_host_is_asked_only_while_it_is_in_an_allowed_team() -> None:
+    campaigns = Campaigns()
+    campaigns.start(command(1, teams=[0, 7]), BitMap([1]), 0.0)
+
+    assert campaigns.offers(host(1, team_id=8), 0.0) == ({}, False)
+    assert campaigns.offers(host(1, team_id=None), 0.0)[0]
+    assert campaigns.offers(host(1, team_id=7), 60.0)[0]
+
+
+def test_answers_count_until_an_hour_after_the_end() -> None:
+    campaigns = Campaigns()
+    campaigns.start(command(1), BitMap([1]), 0.0)
+    open_verdict = campaigns.verdict(1, 1, 10.0)
+    campaigns.end(1, 10.0)
+
+    assert open_verdict == "open"
+    assert campaigns.verdict(1, 1, 11.0) == "ended"
+    assert campaigns.verdict(1, 1, 3610.0) == "ended"
+    assert campaigns.verdict(1, 1, 3611.0) == "late"
+    assert campaigns.verdict(1, 2, 11.0) == "foreign"
+    assert campaigns.verdict(2, 1, 11.0) == "unknown"
+
+
+def test_late_answers_are_still_told_from_foreign_ones_after_the_sweep() -> None:
+    campaigns = Campaigns()
+    campaigns.start(command(1, deadline=100.0), BitMap([1]), 0.0)
+    campaigns.sweep(5000.0)
+
+    assert campaigns.verdict(1, 1, 5000.0) == "late"
+    campaigns.sweep(100.0 + 2 * DAY)
+    assert campaigns.verdict(1, 1, 2 * DAY) == "unknown"
+
+
+def test_the_deadline_ends_a_campaign_even_if_nobody_says_so() -> None:
+    campaigns = Campaigns()
+    campaigns.start(command(1, deadline=100.0), BitMap([1]), 0.0)
+
+    assert campaigns.verdict(1, 1, 101.0) == "ended"
+    assert campaigns.verdict(1, 1, 100.0 + 3601.0) == "late"

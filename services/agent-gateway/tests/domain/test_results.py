@@ -1,0 +1,85 @@
+"""The shapes of distributed/write."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from agent_gateway.domain.results import campaign_of, kind_of, parse_write, result_of
+
+NAME = "fleet_distributed_query_5"
+
+
+def result(**members: Any) -> Any:
+    body = {"node_key": "k", "queries": {NAME: [{"a": "1"}]}} | members
+    return result_of(parse_write(json.dumps(body).encode()), NAME)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(0, 0), (1, 1), ("0", 0), ("1", 1), (None, 0), (True, 1), ("odd", 1), (1.5, 1), ([], 1), (10**30, 1), ("", 1)],
+)
+def test_a_status_may_be_a_number_text_or_missing(status: Any, expected: int) -> None:
+    assert result(statuses={NAME: status}).status == expected
+
+
+@pytest.mark.parametrize("statuses", [None, {}, [], "x"])
+def test_a_query_without_a_status_succeeded(statuses: Any) -> None:
+    assert result(statuses=statuses).status == 0
+
+
+@pytest.mark.parametrize("rows", ["", None, {}, 5, []])
+def test_what_is_no_array_is_no_rows(rows: Any) -> None:
+    assert result(queries={NAME: rows}).rows == b"[]"
+
+
+def test_good_rows_go_on_byte_for_byte() -> None:
+    body = b'{"queries":{"fleet_distributed_query_5":[{"b":"1","a":"\\u00e9"}]}}'
+
+    assert result_of(parse_write(body), NAME).rows == b'[{"b":"1","a":"\\u00e9"}]'
+
+
+def test_values_that_are_no_strings_become_strings() -> None:
+    rows = [{"a": 1, "b": None, "c": True, "d": [1], "e": "x"}, "no row", 5]
+
+    assert json.loads(result(queries={NAME: rows}).rows) == [{"a": "1", "b": "", "c": "1", "d": "[1]", "e": "x"}]
+
+
+@pytest.mark.parametrize("messages", [None, {}, {NAME: None}, {NAME: ""}, {NAME: []}, "x"])
+def test_a_missing_message_is_empty(messages: Any) -> None:
+    assert result(messages=messages).message == ""
+
+
+@pytest.mark.parametrize(
+    ("stats", "expected"), [(None, {}), ({}, {}), ({NAME: None}, {}), ({NAME: {"m": 1}}, {"m": 1})]
+)
+def test_stats_may_be_missing(stats: Any, expected: Any) -> None:
+    assert json.loads(result(stats=stats).stats) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("fleet_distributed_query_5", (5, 0)),
+        ("fleet_distributed_query_5_2", (5, 2)),
+        ("fleet_distributed_query_5_2_00ab", (5, 2)),
+        ("fleet_distributed_query_", None),
+        ("fleet_distributed_query_5x", None),
+        ("fleet_distributed_query_99999999999999999999999", None),
+    ],
+)
+def test_a_query_name_tells_campaign_and_attempt(name: str, expected: Any) -> None:
+    assert campaign_of(name) == expected
+
+
+def test_kinds_are_told_by_prefix() -> None:
+    assert [
+        kind_of(f"fleet_{kind}_query_x") for kind in ("distributed", "detail", "additional", "label", "policy")
+    ] == [
+        "campaign",
+        "detail",
+        "detail",
+        "label",
+        "policy",
+    ]

@@ -1,0 +1,23 @@
+"""Which clients are told to close their connection."""
+
+from __future__ import annotations
+
+import pytest
+
+from ..conftest import House
+
+
+@pytest.mark.parametrize("agent", ["osquery/4.1.0", "osquery/5.17.0", "osquery/5.23.0-38-ga5b14f63d", "osquery/5.23.1"])
+async def test_clients_that_never_reuse_a_connection_are_told_to_close_it(house: House, agent: str) -> None:
+    reply = await house.client.post("/nowhere", headers={"User-Agent": agent})
+
+    assert reply.headers.get_list("connection") == ["close"]
+
+
+@pytest.mark.parametrize(
+    "agent", ["osquery/4.0.2", "osquery/3.4.0", "osquery/5.24.0", "osquery/6.0.0", "orbit", "", "osquery/"]
+)
+async def test_all_others_may_keep_it(house: House, agent: str) -> None:
+    reply = await house.client.post("/nowhere", headers={"User-Agent": agent})
+
+    assert "connection" not in reply.headers

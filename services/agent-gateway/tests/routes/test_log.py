@@ -1,0 +1,210 @@
+"""POST log: `{}` means custody."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from agent_gateway.domain import bodies
+from flotilla_common.contracts.logs import STREAM
+from flotilla_common.testing import eventually
+
+from ..conftest import BusFor, House, LimitStream
+
+LINE = {"name": "pack/Global/x", "columns": {"a": "1"}, "action": "added"}
+
+
+async def messages(bus_for: BusFor) -> list[Any]:
+    """Return the messages of the stream, read as log-shipper."""
+    bus = await bus_for("log_shipper")
+    state = (await bus.js.stream_info(STREAM)).state
+    return [await bus.js.get_msg(STREAM, seq) for seq in range(max(1, state.first_seq), state.last_seq + 1)]
+
+
+def lines_of(found: list[Any]) -> Iterator[Any]:
+    """Yield all lines, by the manifest of each message."""
+    for message in found:
+        head, _, rest = message.data.partition(b"\n")
+        manifest = json.loads(head)
+        lines = rest.splitlines()
+        assert int(message.headers["Lines"]) == len(lines) == sum(segment[3] for segment in manifest["segments"])
+        assert len(rest) == sum(segment[4] for segment in manifest["segments"])
+        yield from map(json.loads, lines)
+
+
+def body_of(key: str, *lines: object, log_type: str = "result") -> dict[str, Any]:
+    return {"data": list(lines), "log_type": log_type, "node_key": key}
+
+
+@pytest.mark.parametrize("log_type", ["result", "status"])
+async def test_lines_are_in_the_stream_when_the_host_hears_so(house: House, bus_for: BusFor, log_type: str) -> None:
+    key = house.inventory.add_host(1, team_id=7)
+
+    reply = await house.post("log", body_of(key, LINE, {"n": 2}, log_type=log_type))
+
+    assert reply.json() == {}
+    [message] = await messages(bus_for)
+    manifest = json.loads(message.data.partition(b"\n")[0])
+    assert manifest["type"] == log_type
+    assert manifest["segments"][0][:2] == [1, 7]
+    assert list(lines_of([message])) == [LINE, {"n": 2}]
+
+
+async def test_an_empty_batch_is_legal_and_stores_nothing(house: House, bus_for: BusFor) -> None:
+    key = house.inventory.add_host()
+
+    assert (await house.post("log", body_of(key))).json() == {}
+    assert await messages(bus_for) == []
+
+
+async def test_what_is_no_object_is_skipped_and_counted(house: House, bus_for: BusFor) -> None:
+    key = house.inventory.add_host()
+
+    reply = await house.post("log", body_of(key, LINE, "text", 5, None, [1], LINE))
+
+    assert reply.json() == {}
+    assert list(lines_of(await messages(bus_for))) == [LINE, LINE]
+    assert house.gateway.counters.lines_skipped == {"not_an_object": 4}
+
+
+async def test_a_line_with_newlines_becomes_one_line_with_every_digit(house: House, bus_for: BusFor) -> None:
+    key = house.inventory.add_host()
+    body = b'{"data":[{"big":\n 12345678901234567890.10,\r\n"t":"a\\nb"}],"log_type":"result","node_key":"%s"}'
+
+    await house.post("log", body % key.encode())
+
+    [message] = await messages(bus_for)
+    assert message.data.split(b"\n")[1] == b'{"big":12345678901234567890.10,"t":"a\\nb"}'
+
+
+@pytest.mark.parametrize("odd", [b"\xff\xfe", b"\\ud800", b"\x01", b"\n"])
+async def test_bytes_that_are_no_text_do_not_block_a_hosts_logs(house: House, bus_for: BusFor, odd: bytes) -> None:
+    key = house.inventory.add_host()
+    body = b'{"data":[{"path":"a%sb"},{"n":2}],"log_type":"result","node_key":"%s"}' % (odd, key.encode())
+
+    reply = await house.post("log", body)
+
+    assert reply.json() == {}
+    [first, second] = lines_of(await messages(bus_for))
+    assert first["path"].startswith("a")
+    assert first["path"].endswith("b")
+    assert second == {"n": 2}
+
+
+async def test_an_unknown_log_type_is_refused(house: House, bus_for: BusFor) -> None:
+    key = house.inventory.add_host()
+
+    reply = await house.post("log", body_of(key, LINE, log_type="audit"))
+
+    assert reply.status_code == 400
+    assert reply.json() == {"error": "unknown_log_type", "reason": "audit"}
+    assert await messages(bus_for) == []
+
+
+@pytest.mark.parametrize("data", ["text", {}, 5])
+async def test_data_of_a_wrong_type_is_refused(house: House, data: Any) -> None:
+    key = house.inventory.add_host()
+
+    reply = await house.post("log", {"data": data, "log_type": "result", "node_key": key})
+
+    assert reply.status_code == 400
+    assert reply.json()["error"] == "malformed_body"
+
+
+async def test_gzip_is_understood(house: House, bus_for: BusFor) -> None:
+    key = house.inventory.add_host()
+    body = gzip.compress(json.dumps(body_of(key, LINE)).encode(), 9)
+
+    reply = await house.post("log", body, headers={"Content-Encoding": "gzip"})
+
+    assert reply.json() == {}
+    assert list(lines_of(await messages(bus_for))) == [LINE]
+
+
+async def test_a_gzip_bomb_is_refused_at_the_cap(house: House) -> None:
+    bomb = gzip.compress(b"[" * (bodies.LOG_LIMIT + 1), 1)
+
+    reply = await house.post("log", bomb, headers={"Content-Encoding": "gzip"})
+
+    assert reply.status_code == 413
+    assert reply.json()["error"] == "body_too_large"
+    assert house.gateway.memory.used == 0
+
+
+@pytest.mark.parametrize(
+    "body", [b"no gzip at all", gzip.compress(b"{}", mtime=0)[:-4], b""], ids=["no gzip", "cut short", "empty"]
+)
+async def test_broken_gzip_is_refused(house: House, body: bytes) -> None:
+    reply = await house.post("log", body, headers={"Content-Encoding": "gzip"})
+
+    assert reply.status_code == 400
+    assert reply.json()["error"] == "malformed_body"
+
+
+async def test_posts_of_one_shard_share_a_message(house: House, bus_for: BusFor) -> None:
+    key = house.inventory.add_host()
+    await house.read(key)
+
+    replies = await asyncio.gather(*(house.post("log", body_of(key, {"n": number})) for number in range(20)))
+
+    assert all(reply.json() == {} for reply in replies)
+    found = await messages(bus_for)
+    assert len(found) < 20
+    assert sorted(line["n"] for line in lines_of(found)) == list(range(20))
+
+
+async def test_a_post_larger_than_a_message_becomes_several(house: House, bus_for: BusFor) -> None:
+    key = house.inventory.add_host()
+    lines = [{"n": number, "text": "x" * 500_000} for number in range(40)]
+
+    reply = await house.post("log", body_of(key, *lines))
+
+    assert reply.json() == {}
+    found = await messages(bus_for)
+    assert len(found) > 2
+    assert [line["n"] for line in lines_of(found)] == list(range(40))
+
+
+async def test_a_line_that_no_message_can_carry_does_not_block_the_others(house: House, bus_for: BusFor) -> None:
+    key = house.inventory.add_host()
+
+    reply = await house.post("log", body_of(key, {"text": "x" * 9_000_000}, LINE))
+
+    assert reply.json() == {}
+    assert list(lines_of(await messages(bus_for))) == [LINE]
+    assert house.gateway.counters.lines_skipped == {"too_long": 1}
+
+
+async def test_a_process_that_holds_too_much_refuses_and_recovers(house: House) -> None:
+    key = house.inventory.add_host()
+    house.gateway.memory.limit = 10_000
+
+    refused = await house.post("log", body_of(key, {"text": "x" * 20_000}))
+    accepted = await house.post("log", body_of(key, LINE))
+
+    assert (refused.status_code, refused.json()) == (503, {"error": "unavailable"})
+    assert accepted.json() == {}
+
+
+async def test_a_full_stream_is_an_error_and_the_host_keeps_its_lines(house: House, limit_stream: LimitStream) -> None:
+    key = house.inventory.add_host()
+
+    await limit_stream(1024)
+    reply = await house.post("log", body_of(key, {"text": "x" * 2000}))
+
+    assert (reply.status_code, reply.json()) == (503, {"error": "unavailable"})
+    assert house.gateway.counters.lines == {}
+
+
+async def test_status_and_result_lines_are_counted_apart(house: House) -> None:
+    key = house.inventory.add_host()
+
+    await house.post("log", body_of(key, LINE, LINE))
+    await house.post("log", body_of(key, LINE, log_type="status"))
+    await eventually(lambda: house.gateway.counters.lines)
+
+    assert house.gateway.counters.lines == {"result": 2, "status": 1}
