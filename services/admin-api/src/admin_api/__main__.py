@@ -6,6 +6,7 @@ import asyncio
 
 from flotilla_common import service
 from flotilla_common.bus import connection, provision
+from flotilla_common.bus.consumer import consume
 from flotilla_common.clock import utc_now
 from flotilla_common.db import engine as db
 from flotilla_common.db.relay import relay
@@ -14,6 +15,7 @@ from flotilla_common.settings import load_or_exit
 from redis.asyncio import Redis
 
 from admin_api.app import create_app
+from admin_api.consumers import on_host_enrolled
 from admin_api.deps import Deps
 from admin_api.domain.passwords import Passwords
 from admin_api.settings import Settings, decode_key
@@ -35,9 +37,10 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
         secrets_key=decode_key(settings.secrets_key),
         passwords=Passwords(),
     )
-    await provision.verify(bus, "DEFINITIONS")
+    await provision.verify(bus, "DEFINITIONS", "HOSTS")
     tasks.create_task(bus.heartbeat(), name="heartbeat")
     tasks.create_task(relay(bus, settings, "admin_api"), name="outbox relay")
+    tasks.create_task(consume(bus, on_host_enrolled.SUBSCRIPTION, deps), name="on_host_enrolled")
     tasks.create_task(serve(create_app(deps), settings.listen_host, settings.listen_port, loop="uvloop"), name="http")
 
 

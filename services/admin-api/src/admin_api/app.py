@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from admin_api.deps import Deps
-from admin_api.routes import ROUTERS, docs, envelope
+from admin_api.routes import ROUTERS, docs, envelope, setup
 from admin_api.routes.bodies import BodyGate
 from admin_api.routes.envelope import PrettyJSON
 from admin_api.routes.versions import include_versions
@@ -34,6 +34,7 @@ def build_app() -> FastAPI:
         separate_input_output_schemas=False,
     )
     envelope.install(app)
+    app.include_router(setup.router)
     include_versions(app, ROUTERS)
     docs.install(app)
     return app

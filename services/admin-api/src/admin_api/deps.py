@@ -13,6 +13,7 @@ from flotilla_common.bus.connection import Bus
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from admin_api.domain.campaign_views import CampaignViews
 from admin_api.domain.passwords import Passwords
 from admin_api.settings import Settings
 
@@ -36,6 +37,7 @@ class Deps:
     secrets_key: bytes
     passwords: Passwords
     setup: SetupState = field(default_factory=SetupState)
+    views: CampaignViews = field(default_factory=CampaignViews)
 
 
 def deps_of(connection: HTTPConnection) -> Deps:

@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, field_validator
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600}
+_DURATION_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class Settings(DatabaseSettings):
@@ -26,6 +27,14 @@ class Settings(DatabaseSettings):
     session_seconds: int = Field(5 * 86400, description="a login ends this long after its last use", ge=60)
     failed_login_seconds: float = Field(1.0, description="a failed login takes at least this long", ge=0)
     body_limit_bytes: int = Field(16 * 1024 * 1024, description="largest request body, inflated", ge=1024)
+    live_query_rest_period: str = Field("25s", description="longest wait of a synchronous live query, such as 25s")
+    allowed_origins: str = Field("", description="other origins whose pages may open WebSockets, comma separated")
+
+    @field_validator("live_query_rest_period")
+    @classmethod
+    def _check_period(cls, value: str) -> str:
+        parse_duration(value)
+        return value
 
     @field_validator("secrets_key")
     @classmethod
@@ -73,6 +82,23 @@ def parse_rate(value: str) -> tuple[int, int]:
     if match is None:
         raise ValueError("must look like 10/minute")
     return int(match[1]), _UNIT_SECONDS[match[2]]
+
+
+def parse_duration(value: str) -> float:
+    """Return the seconds of a duration such as `25s`, `1m30s` or `500ms`; a bare number is seconds.
+
+    Raises:
+        ValueError: it is none, or is not positive.
+
+    """
+    text = value.strip()
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)(ms|h|m|s)", text)
+    if "".join(number + unit for number, unit in parts) != text:
+        parts = [(text, "s")]
+    seconds = sum(float(number) * _DURATION_SECONDS[unit] for number, unit in parts)
+    if not 0 < seconds <= 3600:
+        raise ValueError("must be a duration such as 25s, an hour at most")
+    return seconds
 
 
 def parse_networks(value: str) -> tuple[Network, ...]:

@@ -100,7 +100,7 @@ MESSAGES: tuple[tuple[type[FleetError], int | None, str], ...] = (
     (Invalid, None, "Validation Failed"),
     (Unavailable, None, "Service Unavailable"),
 )
-"""Kind -> (status, None: the kind's usual one; message, empty: the error's text). The reason, under `base`, is the text."""
+"""Kind -> (status, None: the kind's usual; message, empty: the error's text). The reason, under `base`, is the text."""
 
 
 def answer_for(error: FleetError) -> PrettyJSON:

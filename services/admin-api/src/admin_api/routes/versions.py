@@ -12,7 +12,8 @@ from starlette.exceptions import HTTPException
 
 from admin_api.deps import deps_of
 from admin_api.domain.setup import is_set_up
-from admin_api.routes.authentication import authenticate_request
+from admin_api.domain.viewer import Viewer
+from admin_api.routes.authentication import authenticate_request, login_of
 from admin_api.routes.envelope import PrettyJSON
 
 VERSIONS = ("v1", "2022-04", "latest")
@@ -53,10 +54,22 @@ class MemberRoute(APIRoute):
 
         async def gated(request: Request) -> Response:
             await require_setup(request)
-            await authenticate_request(request)
+            await self.identify(request)
             return await handle(request)
 
         return gated
+
+    async def identify(self, request: Request) -> Viewer:
+        """Find out who calls."""
+        return await authenticate_request(request)
+
+
+class ResettingRoute(MemberRoute):
+    """A route for logged-in users who may have to change their password first."""
+
+    async def identify(self, request: Request) -> Viewer:
+        """Find out who calls."""
+        return await login_of(request)
 
 
 async def require_setup(request: Request) -> None:
@@ -72,6 +85,11 @@ async def require_setup(request: Request) -> None:
 def members_router(tag: str) -> APIRouter:
     """Return a router for logged-in users; paths are relative to the versioned prefix."""
     return APIRouter(route_class=MemberRoute, tags=[tag], default_response_class=PrettyJSON)
+
+
+def resetting_router(tag: str) -> APIRouter:
+    """Return a router for logged-in users, those included who must change their password."""
+    return APIRouter(route_class=ResettingRoute, tags=[tag], default_response_class=PrettyJSON)
 
 
 def public_router(tag: str) -> APIRouter:

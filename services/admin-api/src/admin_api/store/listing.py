@@ -73,7 +73,7 @@ def searched(statement: Select[Any], query: str, columns: Sequence[Sortable]) ->
 
 async def page_of(
     session: AsyncSession,
-    statement: Select[tuple[T]],
+    statement: Select[T],
     options: ListOptions,
     *,
     order_keys: Mapping[str, Sortable],

@@ -1,0 +1,1 @@
+"""In by NATS: what admin-api hears."""

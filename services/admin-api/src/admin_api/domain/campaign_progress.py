@@ -1,0 +1,133 @@
+"""What a viewer is told of a campaign: how many hosts are expected, how many have answered, and each answer.
+
+The messages are those of Fleet's result socket (admin API 15.3), texts of JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from admin_api.store.campaign_rows import RowsEntry
+from admin_api.store.host_summary import HostTotals
+
+ANSWERED = "answered"
+ANSWERS = frozenset({ANSWERED, "failed", "denylisted"})
+"""Outcomes of hosts that answered; the others (expired, cancelled, unreachable) are told by no result."""
+
+_rows = msgspec.json.Decoder(list[dict[str, Any]])
+
+
+def message(kind: str, data: Any) -> str:
+    """Return the text of one message."""
+    return msgspec.json.encode({"type": kind, "data": data}).decode()
+
+
+@dataclass(frozen=True)
+class HostNames:
+    """What a result says of its host."""
+
+    hostname: str = ""
+    display_name: str = ""
+
+
+class Progress:
+    """Counts what one viewer was sent, and says what changed since it was last told."""
+
+    def __init__(self) -> None:
+        self._actual = 0
+        self._with_results = 0
+        self._without_results = 0
+        self._finished = False
+        self._told: dict[str, str] = {}
+
+    def count(self, entry: RowsEntry) -> None:
+        """Take an answer into account. One with an error is neither with nor without results."""
+        if entry.outcome not in ANSWERS:
+            return
+        self._actual += 1
+        if entry.outcome == ANSWERED and not entry.error:
+            empty = not rows_of(entry)
+            self._with_results += not empty
+            self._without_results += empty
+
+    def news(self, totals: HostTotals, *, ended: bool, caught_up: bool = True) -> list[str]:
+        """Return the `totals` and `status` messages that differ from the last ones.
+
+        Finished stays finished; it is not said while earlier answers wait to be sent, since clients leave then.
+        """
+        self._finished = self._finished or (caught_up and (ended or self._actual >= totals.online))
+        now = {
+            "totals": message("totals", totals_data(totals)),
+            "status": message("status", self._status(totals)),
+        }
+        changed = [text for kind, text in now.items() if self._told.get(kind) != text]
+        self._told = now
+        return changed
+
+    def _status(self, totals: HostTotals) -> dict[str, Any]:
+        return {
+            "expected_results": totals.online,
+            "actual_results": self._actual,
+            "count_of_hosts_with_results": self._with_results,
+            "count_of_hosts_with_no_results": self._without_results,
+            "status": "finished" if self._finished else "pending",
+        }
+
+
+def totals_data(totals: HostTotals) -> dict[str, int]:
+    """Return the data of a `totals` message; the missing hosts are among the offline ones."""
+    return {
+        "count": totals.total,
+        "online": totals.online,
+        "offline": totals.offline,
+        "missing_in_action": totals.missing,
+    }
+
+
+def rows_of(entry: RowsEntry) -> list[dict[str, str]]:
+    """Return an answer's rows, every value a text. What cannot be read as rows is no rows."""
+    try:
+        rows = _rows.decode(entry.rows)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return []
+    return [{column: _text(value) for column, value in row.items()} for row in rows]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else msgspec.json.encode(value).decode()
+
+
+def error_of(entry: RowsEntry) -> str:
+    """Return why a host could not answer with rows; empty when it could."""
+    if entry.outcome == ANSWERED:
+        return entry.error
+    return entry.error or ("query is denylisted on this host" if entry.outcome == "denylisted" else "query failed")
+
+
+def result_message(campaign_id: int, entry: RowsEntry, names: HostNames) -> str:
+    """Return the `result` message of one answer. `position` lets the viewer go on from here later."""
+    error = error_of(entry)
+    added = {"host_hostname": names.hostname, "host_display_name": names.display_name}
+    data: dict[str, Any] = {
+        "distributed_query_execution_id": campaign_id,
+        "host": {"id": entry.host_id, "hostname": names.hostname, "display_name": names.display_name},
+        "rows": [] if error else [{**row, **added} for row in rows_of(entry)],
+        "stats": _stats(entry.stats),
+    }
+    if error:
+        data["error"] = error
+    return msgspec.json.encode({"type": "result", "data": data, "position": entry.position}).decode()
+
+
+def _stats(text: bytes) -> Mapping[str, Any] | None:
+    try:
+        found: Mapping[str, Any] | None = msgspec.json.decode(text, type=dict[str, Any] | None)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return found

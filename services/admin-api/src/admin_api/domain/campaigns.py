@@ -1,0 +1,180 @@
+"""Live queries: may they, at which hosts, and what is remembered of it (admin API part 15)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from flotilla_common.contracts.campaigns import CampaignKind, StartCampaignV1
+from flotilla_common.db.models.admin_api import AppConfig, Query
+from flotilla_common.db.models.live_query import Campaign
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from admin_api.domain import activities, queries, targets
+from admin_api.domain.authorize import Action, Subject, authorize_any, is_allowed, visible_team_ids
+from admin_api.domain.viewer import Viewer
+from admin_api.errors import BadRequest, Forbidden, InvalidArgument, PermissionDenied
+from admin_api.store import campaigns, hosts, labels
+from admin_api.store.host_scope import VisibleTeams
+from admin_api.store.targets import Selection
+
+NO_HOSTS = "no hosts targeted"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be asked: a query (ad hoc SQL has become one) and the teams whose hosts may be asked."""
+
+    query: Query
+    teams: VisibleTeams
+
+
+async def check_enabled(session: AsyncSession) -> None:
+    """Stop when an administrator has turned live queries off.
+
+    Raises:
+        PermissionDenied: they are off.
+
+    """
+    config = await session.get(AppConfig, 1)
+    settings = (config.document if config is not None else {}).get("server_settings") or {}
+    if settings.get("live_query_disabled"):
+        raise PermissionDenied
+
+
+async def saved(session: AsyncSession, viewer: Viewer, query_id: int) -> Asked:
+    """Return a saved query to ask.
+
+    Raises:
+        Forbidden: the viewer may not run it on any host.
+        Missing: there is no such query.
+        PermissionDenied: live queries are off.
+
+    """
+    await check_enabled(session)
+    authorize_any(viewer, Action.RUN_SAVED_QUERY)
+    query = await queries.readable(session, viewer, query_id)
+    if not query.saved:
+        return Asked(query, _some(visible_team_ids(viewer, Action.RUN_NEW_QUERY)))
+    teams = visible_team_ids(viewer, Action.RUN_SAVED_QUERY, observer_can_run=query.observer_can_run)
+    return Asked(query, _some(teams))
+
+
+async def ad_hoc(session: AsyncSession, viewer: Viewer, sql: str, now: datetime) -> Asked:
+    """Keep new SQL as an unsaved query and return it to be asked.
+
+    Raises:
+        Forbidden: the viewer may not run new SQL on any host.
+        PermissionDenied: live queries are off.
+
+    """
+    await check_enabled(session)
+    authorize_any(viewer, Action.RUN_NEW_QUERY)
+    query = Query(
+        name=f"distributed_{viewer.email}_{int(now.timestamp() * 1e6)}000",
+        query=sql,
+        saved=False,
+        author_id=viewer.user_id,
+        author_name=viewer.name,
+        author_email=viewer.email,
+    )
+    session.add(query)
+    await session.flush()
+    return Asked(query, _some(visible_team_ids(viewer, Action.RUN_NEW_QUERY)))
+
+
+def _some(teams: VisibleTeams) -> VisibleTeams:
+    if teams is not None and not teams:
+        raise Forbidden
+    return teams
+
+
+async def either(session: AsyncSession, viewer: Viewer, query_id: int | None, sql: str, now: datetime) -> Asked:
+    """Return what a body asks: a query by id, else SQL.
+
+    Raises:
+        InvalidArgument: neither is given.
+        Forbidden, Missing, PermissionDenied: as `saved` and `ad_hoc`.
+
+    """
+    if not query_id and not sql.strip():
+        authorize_any(viewer, Action.RUN_SAVED_QUERY)
+        raise InvalidArgument("query", "one of query or query_id must be specified")
+    return await saved(session, viewer, query_id) if query_id else await ad_hoc(session, viewer, sql, now)
+
+
+async def named(session: AsyncSession, host_names: list[str], label_names: list[str], teams: VisibleTeams) -> Selection:
+    """Turn identifiers of hosts and names of labels into ids. Unknown hosts and empty texts are passed over.
+
+    Raises:
+        BadRequest: a label is unknown.
+
+    """
+    wanted = {name for name in label_names if name}
+    found = await labels.by_names(session, wanted) if wanted else []
+    known = {label.name.lower() for label in found}
+    unknown = sorted(name for name in wanted if name.lower() not in known)
+    if unknown:
+        raise BadRequest(f"Invalid label name(s): {', '.join(unknown)}.")
+    host_ids = await hosts.ids_by_identifiers(session, host_names, teams)
+    return Selection(frozenset(host_ids), frozenset(label.id for label in found if label.id is not None))
+
+
+async def request(
+    session: AsyncSession,
+    viewer: Viewer,
+    asked: Asked,
+    selection: Selection,
+    now: datetime,
+    *,
+    kind: CampaignKind = "viewer",
+    deadline: datetime | None = None,
+    wait_seconds: float | None = None,
+) -> StartCampaignV1:
+    """Return the request that starts the campaign.
+
+    Raises:
+        Forbidden: a selected team is out of the viewer's reach.
+        BadRequest: no host within reach is selected.
+
+    """
+    targets.check_teams(selection, asked.teams)
+    if not (await targets.count(session, selection, asked.teams, now)).total:
+        raise BadRequest(NO_HOSTS)
+    return StartCampaignV1(
+        sql=asked.query.query,
+        query_id=asked.query.id,
+        user_id=viewer.user_id,
+        kind=kind,
+        host_ids=tuple(sorted(selection.hosts)),
+        label_ids=tuple(sorted(selection.labels)),
+        team_ids=tuple(sorted(selection.teams)),
+        allowed_team_ids=None if asked.teams is None else tuple(sorted(asked.teams)),
+        deadline=deadline,
+        wait_seconds=wait_seconds,
+    )
+
+
+async def record(session: AsyncSession, viewer: Viewer, query: Query, targets_count: int) -> None:
+    """Write the activity of a started campaign; ad hoc SQL has no name that people know."""
+    details: dict[str, Any] = {"targets_count": targets_count, "query_sql": query.query}
+    if query.saved:
+        details["query_name"] = query.name
+    await activities.record(session, viewer, "live_query", details)
+
+
+async def may_watch(session: AsyncSession, viewer: Viewer, campaign: Campaign) -> bool:
+    """Whether the viewer started the campaign, or may run its query on all its targets."""
+    if campaign.user_id == viewer.user_id:
+        return True
+    query = await session.get(Query, campaign.query_id) if campaign.query_id is not None else None
+    if query is not None and query.saved:
+        if not is_allowed(viewer, Action.READ_QUERIES, Subject(query.team_id)):
+            return False
+        teams = visible_team_ids(viewer, Action.RUN_SAVED_QUERY, observer_can_run=query.observer_can_run)
+    else:
+        teams = visible_team_ids(viewer, Action.RUN_NEW_QUERY)
+    if teams is not None and not teams:
+        return False
+    return await campaigns.targets_only(session, campaign.id or 0, teams)

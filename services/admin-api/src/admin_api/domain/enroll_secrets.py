@@ -1,0 +1,100 @@
+"""Enroll secrets: what lets a host in, and into which team. Encrypted at rest, with a keyed hash to look them up."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from flotilla_common.contracts.definitions import EnrollSecretsChangedV1
+from flotilla_common.contracts.secrets_at_rest import enroll_secret_encryption_key, enroll_secret_lookup
+from flotilla_common.db import outbox
+from flotilla_common.db.models.admin_api import EnrollSecret
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from admin_api.errors import AlreadyExists, InvalidArgument
+from admin_api.store import enroll_secrets as stored
+
+MOST = 50
+MAX_LENGTH = 255
+NONCE_BYTES = 12
+MASK = "********"
+
+
+@dataclass(frozen=True)
+class PlainSecret:
+    """A secret as people see it; masked where they may not."""
+
+    secret: str
+    created_at: datetime
+    team_id: int | None
+
+
+def encrypt(key: bytes, secret: str) -> bytes:
+    """Return nonce and AES-256-GCM ciphertext; the lookup hash is bound to it."""
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    cipher = AESGCM(enroll_secret_encryption_key(key))
+    return nonce + cipher.encrypt(nonce, secret.encode(), enroll_secret_lookup(key, secret))
+
+
+def decrypt(key: bytes, row: EnrollSecret) -> str:
+    """Return the plain text of a stored secret."""
+    nonce, sealed = row.ciphertext[:NONCE_BYTES], row.ciphertext[NONCE_BYTES:]
+    return AESGCM(enroll_secret_encryption_key(key)).decrypt(nonce, sealed, row.lookup_hash).decode()
+
+
+def reveal(key: bytes, rows: Iterable[EnrollSecret], *, masked: bool = False) -> list[PlainSecret]:
+    """Return stored secrets for people."""
+    return [PlainSecret(MASK if masked else decrypt(key, row), row.created_at, row.team_id) for row in rows]
+
+
+async def of_scope(session: AsyncSession, key: bytes, team_id: int | None) -> list[PlainSecret]:
+    """Return a team's secrets (None: the global ones)."""
+    return reveal(key, await stored.of_scope(session, team_id))
+
+
+async def has_any(session: AsyncSession) -> bool:
+    """Tell whether there is a global secret."""
+    return bool(await stored.of_scope(session, None))
+
+
+async def check(session: AsyncSession, key: bytes, team_id: int | None, wanted: Sequence[str]) -> None:
+    """Hold a new set of secrets to the rules.
+
+    Raises:
+        InvalidArgument: too many, an empty or too long one, one twice, or a mask.
+        AlreadyExists: one is used by another scope.
+
+    """
+    if len(wanted) > MOST:
+        raise InvalidArgument("secrets", "too many secrets")
+    for secret in wanted:
+        if not secret.strip() or secret == MASK:
+            raise InvalidArgument("secrets", "enroll secret must not be empty")
+        if len(secret) > MAX_LENGTH:
+            raise InvalidArgument("secrets", f"enroll secret is longer than {MAX_LENGTH} characters")
+        if "\x00" in secret:
+            raise InvalidArgument("secrets", "enroll secret has a character that cannot be stored")
+    taken = await stored.with_lookups(session, [enroll_secret_lookup(key, secret) for secret in wanted])
+    if any(row.team_id != team_id for row in taken):
+        raise AlreadyExists("EnrollSecret", MASK)
+
+
+async def replace(session: AsyncSession, key: bytes, team_id: int | None, wanted: Sequence[str]) -> None:
+    """Make these the secrets of a scope; those that stay keep their age, the others stop to work.
+
+    Raises:
+        InvalidArgument, AlreadyExists: see `check`.
+
+    """
+    await check(session, key, team_id, wanted)
+    by_lookup = {enroll_secret_lookup(key, secret): secret for secret in wanted}
+    present = {row.lookup_hash: row for row in await stored.of_scope(session, team_id)}
+    await stored.remove(session, [row.id or 0 for lookup, row in present.items() if lookup not in by_lookup])
+    for lookup, secret in by_lookup.items():
+        if lookup not in present:
+            row = EnrollSecret(team_id=team_id, lookup_hash=lookup, ciphertext=encrypt(key, secret))
+            await stored.add(session, row)
+    await outbox.add(session, EnrollSecretsChangedV1(team_id=team_id))

@@ -1,0 +1,154 @@
+"""Live queries started for viewers, and whether live queries work at all (admin API 15.1)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from flotilla_common.contracts.campaigns import CampaignKind, CampaignStartedV1, StartCampaignV1
+from flotilla_common.errors import Invalid
+from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from admin_api.deps import Deps, DepsDep
+from admin_api.domain import campaigns
+from admin_api.domain.campaigns import Asked
+from admin_api.domain.viewer import Viewer
+from admin_api.errors import BadRequest
+from admin_api.routes.authentication import ViewerDep
+from admin_api.routes.bodies import ApiBody
+from admin_api.routes.envelope import rfc3339
+from admin_api.routes.host_parameters import Number
+from admin_api.routes.targets import SelectedBody
+from admin_api.routes.versions import members_router
+from admin_api.store import campaign_rows
+from admin_api.store.targets import Selection
+
+router = members_router("live queries")
+
+WAITING = 0
+
+
+async def start(
+    deps: Deps, session: AsyncSession, viewer: Viewer, asked: Asked, request: StartCampaignV1
+) -> CampaignStartedV1:
+    """Ask live-query to start a campaign, and remember who did.
+
+    Raises:
+        BadRequest: live-query refuses it.
+
+    """
+    try:
+        started = await deps.bus.request(request)
+    except Invalid as error:
+        raise BadRequest(str(error)) from error
+    await campaigns.record(session, viewer, asked.query, started.counts.total)
+    return started
+
+
+def campaign_object(started: CampaignStartedV1, request: StartCampaignV1) -> dict[str, Any]:
+    """Return a new campaign; the capitals are part of the API."""
+    counts, created = started.counts, rfc3339(started.created_at)
+    return {
+        "created_at": created,
+        "updated_at": created,
+        "Metrics": {
+            "TotalHosts": counts.total,
+            "OnlineHosts": counts.online,
+            "OfflineHosts": counts.offline,
+            "MissingInActionHosts": counts.missing_in_action,
+            "NewHosts": counts.new,
+        },
+        "id": started.campaign_id,
+        "query_id": request.query_id,
+        "status": WAITING,
+        "user_id": request.user_id,
+    }
+
+
+class RunBody(ApiBody):
+    """SQL, or a saved query; a campaign with a deadline waits for its hosts whether anybody watches or not."""
+
+    query: str = ""
+    query_id: Number | None = None
+    selected: SelectedBody = Field(default_factory=SelectedBody)
+    deadline: Annotated[str, Field(description="RFC 3339; makes the campaign durable")] | None = None
+
+
+@router.post("/queries/run")
+async def run_query(deps: DepsDep, viewer: ViewerDep, body: RunBody) -> dict[str, Any]:
+    """Start a live query on hosts, labels and teams by id."""
+    now = deps.clock()
+    async with deps.sessions.begin() as session:
+        asked = await campaigns.either(session, viewer, body.query_id, body.query, now)
+        return await _run(deps, session, viewer, asked, body.selected.selection(), _deadline(body.deadline), now)
+
+
+class NamesBody(ApiBody):
+    """Identifiers of hosts (name, uuid, serial ...) and names of labels. Empty texts mean nothing."""
+
+    hosts: list[str] = Field(default_factory=list)
+    labels: list[str] = Field(default_factory=list)
+
+
+class RunByNamesBody(ApiBody):
+    """SQL, or a saved query, for hosts and labels by name."""
+
+    query: str = ""
+    query_id: Number | None = None
+    selected: NamesBody = Field(default_factory=NamesBody)
+    deadline: Annotated[str, Field(description="RFC 3339; makes the campaign durable")] | None = None
+
+
+@router.post("/queries/run_by_identifiers")
+@router.post("/queries/run_by_names", include_in_schema=False)
+async def run_query_by_names(deps: DepsDep, viewer: ViewerDep, body: RunByNamesBody) -> dict[str, Any]:
+    """Start a live query on hosts and labels by name."""
+    now = deps.clock()
+    async with deps.sessions.begin() as session:
+        asked = await campaigns.either(session, viewer, body.query_id, body.query, now)
+        selection = await campaigns.named(session, body.selected.hosts, body.selected.labels, asked.teams)
+        return await _run(deps, session, viewer, asked, selection, _deadline(body.deadline), now)
+
+
+async def _run(
+    deps: Deps,
+    session: AsyncSession,
+    viewer: Viewer,
+    asked: Asked,
+    selection: Selection,
+    deadline: datetime | None,
+    now: datetime,
+) -> dict[str, Any]:
+    kind: CampaignKind = "viewer" if deadline is None else "durable"
+    request = await campaigns.request(session, viewer, asked, selection, now, kind=kind, deadline=deadline)
+    return {"campaign": campaign_object(await start(deps, session, viewer, asked, request), request)}
+
+
+def _deadline(text: str | None) -> datetime | None:
+    if not text:
+        return None
+    try:
+        deadline = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadRequest("deadline must be an RFC 3339 time") from error
+    if deadline.tzinfo is None:
+        raise BadRequest("deadline must have a time zone")
+    return deadline
+
+
+@router.get("/status/live_query")
+async def live_query_status(deps: DepsDep, viewer: ViewerDep) -> dict[str, Any]:
+    """Answer `{}` when live queries are on."""
+    del viewer
+    async with deps.sessions.begin() as session:
+        await campaigns.check_enabled(session)
+    return {}
+
+
+@router.get("/status/result_store")
+async def result_store_status(deps: DepsDep, viewer: ViewerDep) -> dict[str, Any]:
+    """Answer `{}` when results can be kept."""
+    del viewer
+    await campaign_rows.check(deps.redis)
+    return {}

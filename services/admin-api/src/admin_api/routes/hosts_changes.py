@@ -1,0 +1,137 @@
+"""Hosts deleted, moved, refreshed, put into labels. inventory owns them: every change is a request to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flotilla_common.contracts.hosts import ChangeLabelMembersV1, DeleteHostsV1, RefetchHostV1, TransferHostsV1
+
+from admin_api.deps import Deps, DepsDep
+from admin_api.domain import hosts, labels_members
+from admin_api.domain.viewer import Viewer
+from admin_api.errors import BadRequest
+from admin_api.routes.authentication import ViewerDep
+from admin_api.routes.bodies import ApiBody
+from admin_api.routes.host_parameters import Number, filter_of
+from admin_api.routes.versions import Id, members_router
+from admin_api.store import hosts as host_store
+
+router = members_router("hosts")
+
+Nothing = dict[str, Any]
+"""The answer `{}`."""
+
+
+@router.delete("/hosts/{host_id:int}")
+async def delete_host(deps: DepsDep, viewer: ViewerDep, host_id: Id) -> Nothing:
+    """Delete a host; if it is still alive it enrolls again as a new one."""
+    async with deps.sessions.begin() as session:
+        row = await hosts.deletable(session, viewer, host_id, deps.clock())
+        await deps.bus.request(DeleteHostsV1(host_ids=(row.host_id,)))
+        await hosts.record_deletion(session, viewer, [row])
+    return {}
+
+
+class DeleteBody(ApiBody):
+    """Either ids, or filters; empty filters mean all hosts that the viewer may see."""
+
+    ids: list[Number] | None = None
+    filters: dict[str, Any] | None = None
+
+
+@router.post("/hosts/delete")
+async def delete_hosts(deps: DepsDep, viewer: ViewerDep, body: DeleteBody) -> Nothing:
+    """Delete many hosts."""
+    if not body.ids and body.filters is None:
+        raise BadRequest("list of ids or filters must be specified")
+    if body.ids and body.filters is not None:
+        raise BadRequest("Cannot specify a list of ids and filters at the same time")
+    host_ids = body.ids or await _found_by(deps, viewer, body.filters or {})
+    async with deps.sessions.begin() as session:
+        rows = await hosts.all_deletable(session, viewer, host_ids, deps.clock())
+        for portion in hosts.portions(rows):
+            await deps.bus.request(DeleteHostsV1(host_ids=portion))
+        await hosts.record_deletion(session, viewer, rows)
+    return {}
+
+
+async def _found_by(deps: Deps, viewer: Viewer, filters: dict[str, Any]) -> list[int]:
+    wanted = filter_of(filters)
+    now = deps.clock()
+    async with deps.sessions.begin() as session:
+        return await host_store.ids(session, await hosts.conditions(session, viewer, wanted, now))
+
+
+class TransferBody(ApiBody):
+    """Hosts by id; `team_id` null means no team."""
+
+    team_id: Number | None = None
+    hosts: list[Number] = []
+
+
+@router.post("/hosts/transfer")
+async def transfer_hosts(deps: DepsDep, viewer: ViewerDep, body: TransferBody) -> Nothing:
+    """Move hosts to another team."""
+    await _transfer(deps, viewer, body.hosts, body.team_id)
+    return {}
+
+
+class TransferByFilterBody(ApiBody):
+    """Hosts by filters; `team_id` null means no team."""
+
+    team_id: Number | None = None
+    filters: dict[str, Any] | None = None
+
+
+@router.post("/hosts/transfer/filter")
+async def transfer_hosts_by_filter(deps: DepsDep, viewer: ViewerDep, body: TransferByFilterBody) -> Nothing:
+    """Move all hosts that match filters to another team."""
+    if body.filters is None:
+        raise BadRequest("filters must be specified")
+    await _transfer(deps, viewer, await _found_by(deps, viewer, body.filters), body.team_id)
+    return {}
+
+
+async def _transfer(deps: Deps, viewer: Viewer, host_ids: list[int], team_id: int | None) -> None:
+    async with deps.sessions.begin() as session:
+        rows, team = await hosts.transferable(session, viewer, host_ids, team_id, deps.clock())
+        for portion in hosts.portions(rows):
+            await deps.bus.request(TransferHostsV1(host_ids=portion, team_id=team_id))
+        await hosts.record_transfer(session, viewer, rows, team)
+
+
+@router.post("/hosts/{host_id:int}/refetch")
+async def refetch_host(deps: DepsDep, viewer: ViewerDep, host_id: Id) -> Nothing:
+    """Ask for the host's details again at its next poll."""
+    async with deps.sessions.begin() as session:
+        row = await hosts.readable(session, viewer, host_id, deps.clock())
+    await deps.bus.request(RefetchHostV1(host_id=row.host_id))
+    return {}
+
+
+class HostLabelsBody(ApiBody):
+    """Names of manual labels."""
+
+    labels: list[str] = []
+
+
+@router.post("/hosts/{host_id:int}/labels")
+async def add_host_labels(deps: DepsDep, viewer: ViewerDep, host_id: Id, body: HostLabelsBody) -> Nothing:
+    """Put a host into manual labels."""
+    for label_id in await _manual_labels(deps, viewer, host_id, body, "add"):
+        await deps.bus.request(ChangeLabelMembersV1(label_id=label_id, add=(host_id,)))
+    return {}
+
+
+@router.delete("/hosts/{host_id:int}/labels")
+async def remove_host_labels(deps: DepsDep, viewer: ViewerDep, host_id: Id, body: HostLabelsBody) -> Nothing:
+    """Take a host out of manual labels."""
+    for label_id in await _manual_labels(deps, viewer, host_id, body, "remove"):
+        await deps.bus.request(ChangeLabelMembersV1(label_id=label_id, remove=(host_id,)))
+    return {}
+
+
+async def _manual_labels(deps: Deps, viewer: Viewer, host_id: int, body: HostLabelsBody, verb: str) -> list[int]:
+    async with deps.sessions.begin() as session:
+        await hosts.labelable(session, viewer, host_id, deps.clock())
+        return await labels_members.manual_ids(session, body.labels, verb)

@@ -1,0 +1,155 @@
+"""Live queries that answer in the same HTTP request (admin API 15.4)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from flotilla_common.contracts.campaigns import CampaignStartedV1
+from flotilla_common.errors import FleetError, Unavailable
+from pydantic import Field
+
+from admin_api.deps import Deps, DepsDep
+from admin_api.domain import campaigns
+from admin_api.domain.authorize import Action, Subject, authorize, authorize_any
+from admin_api.domain.viewer import Viewer
+from admin_api.errors import BadRequest
+from admin_api.routes.authentication import ViewerDep
+from admin_api.routes.bodies import ApiBody
+from admin_api.routes.campaigns import start
+from admin_api.routes.host_parameters import Number
+from admin_api.routes.live_answers import answer_object, collect, wait_seconds
+from admin_api.routes.versions import Id, members_router
+from admin_api.store import hosts as host_store
+from admin_api.store.campaign_rows import RowsEntry
+from admin_api.store.hosts import HostRow
+from admin_api.store.targets import Selection
+
+router = members_router("live queries")
+
+IDS_REQUIRED = "query_ids and host_ids are required"
+QUERIES_AT_ONCE = 20
+
+
+class HostIdsBody(ApiBody):
+    """Which hosts to ask."""
+
+    host_ids: list[Number] = Field(default_factory=list)
+
+
+async def _start(deps: Deps, viewer: Viewer, query_id: int, host_ids: list[int]) -> CampaignStartedV1:
+    now, selection = deps.clock(), Selection(hosts=frozenset(host_ids))
+    async with deps.sessions.begin() as session:
+        asked = await campaigns.saved(session, viewer, query_id)
+        request = await campaigns.request(
+            session, viewer, asked, selection, now, kind="synchronous", wait_seconds=wait_seconds(deps)
+        )
+        return await start(deps, session, viewer, asked, request)
+
+
+@router.post("/queries/{query_id:int}/run")
+async def run_saved_query(deps: DepsDep, viewer: ViewerDep, query_id: Id, body: HostIdsBody) -> dict[str, Any]:
+    """Run a saved query and wait for the answers."""
+    authorize_any(viewer, Action.RUN_SAVED_QUERY)
+    if not body.host_ids:
+        raise BadRequest(IDS_REQUIRED)
+    started = await _start(deps, viewer, query_id, body.host_ids)
+    answers = await collect(deps, started)
+    return {
+        "query_id": query_id,
+        "targeted_host_count": started.counts.total,
+        "responded_host_count": len(answers),
+        "results": [answer_object(entry) for entry in answers],
+    }
+
+
+class RunManyBody(ApiBody):
+    """Each of these queries is asked of each of these hosts."""
+
+    query_ids: list[Number] = Field(default_factory=list)
+    host_ids: list[Number] = Field(default_factory=list)
+
+
+@router.get("/queries/run")
+async def run_saved_queries(deps: DepsDep, viewer: ViewerDep, body: RunManyBody) -> dict[str, Any]:
+    """Run several saved queries and wait for the answers (the old way: a GET with a body)."""
+    authorize_any(viewer, Action.RUN_SAVED_QUERY)
+    if not body.query_ids or not body.host_ids:
+        raise BadRequest(IDS_REQUIRED)
+    query_ids = list(dict.fromkeys(body.query_ids))
+    if len(query_ids) > QUERIES_AT_ONCE:
+        raise BadRequest(f"at most {QUERIES_AT_ONCE} queries can be run at once")
+    found = await asyncio.gather(*(_run_one(deps, viewer, query_id, body.host_ids) for query_id in query_ids))
+    answered = {answer["host_id"] for result in found for answer in result["results"]}
+    summary = {"targeted_host_count": len(set(body.host_ids)), "responded_host_count": len(answered)}
+    return {"summary": summary, "live_query_results": found}
+
+
+async def _run_one(deps: Deps, viewer: Viewer, query_id: int, host_ids: list[int]) -> dict[str, Any]:
+    try:
+        answers = await collect(deps, await _start(deps, viewer, query_id, host_ids))
+    except Unavailable:
+        raise
+    except FleetError as error:  # one query that cannot be run leaves the others alone
+        return {"query_id": query_id, "error": str(error), "results": []}
+    return {"query_id": query_id, "results": [answer_object(entry) for entry in answers]}
+
+
+class SqlBody(ApiBody):
+    """What to ask."""
+
+    query: str = ""
+
+
+@router.post("/hosts/{host_id:int}/query")
+async def query_host(deps: DepsDep, viewer: ViewerDep, host_id: Id, body: SqlBody) -> dict[str, Any]:
+    """Ask one host new SQL and wait for its answer."""
+    _check_sql(viewer, body)
+    async with deps.sessions.begin() as session:
+        row = await host_store.by_id(session, host_id, deps.clock())
+    return await _query_host(deps, viewer, row, str(host_id), body.query)
+
+
+@router.post("/hosts/identifier/{identifier}/query")
+async def query_host_by_identifier(deps: DepsDep, viewer: ViewerDep, identifier: str, body: SqlBody) -> dict[str, Any]:
+    """Ask one host, found by any of its names, new SQL and wait for its answer."""
+    _check_sql(viewer, body)
+    async with deps.sessions.begin() as session:
+        row = await host_store.by_identifier(session, identifier, deps.clock())
+    return await _query_host(deps, viewer, row, identifier, body.query)
+
+
+def _check_sql(viewer: Viewer, body: SqlBody) -> None:
+    authorize_any(viewer, Action.RUN_NEW_QUERY)
+    if not body.query.strip():
+        raise BadRequest("query is required")
+
+
+async def _query_host(deps: Deps, viewer: Viewer, row: HostRow | None, which: str, sql: str) -> dict[str, Any]:
+    if row is None:
+        raise BadRequest(f"host not found: {which}")
+    authorize(viewer, Action.RUN_NEW_QUERY, Subject(row.host.team_id))
+    answer: dict[str, Any] = {"host_id": row.host_id, "rows": None, "query": sql, "status": "offline"}
+    if not row.online:
+        async with deps.sessions.begin() as session:
+            await campaigns.check_enabled(session)
+        return answer
+    entries = await collect(deps, await _start_ad_hoc(deps, viewer, row.host_id, sql))
+    return {**answer, "status": "online", **_outcome(entries)}
+
+
+async def _start_ad_hoc(deps: Deps, viewer: Viewer, host_id: int, sql: str) -> CampaignStartedV1:
+    now, selection = deps.clock(), Selection(hosts=frozenset([host_id]))
+    async with deps.sessions.begin() as session:
+        asked = await campaigns.ad_hoc(session, viewer, sql, now)
+        request = await campaigns.request(
+            session, viewer, asked, selection, now, kind="synchronous", wait_seconds=wait_seconds(deps)
+        )
+        return await start(deps, session, viewer, asked, request)
+
+
+def _outcome(entries: list[RowsEntry]) -> dict[str, Any]:
+    if not entries:
+        return {"error": "timeout waiting for results"}
+    found = answer_object(entries[0])
+    return {"rows": found["rows"]} if found["error"] is None else {"error": found["error"]}

@@ -1,0 +1,108 @@
+"""Reads of a campaign's answers in Redis: a viewer is a cursor on the stream that live-query writes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from flotilla_common.contracts.redis_keys import campaign_rows
+from flotilla_common.errors import Unavailable
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+START = "0-0"
+ENTRIES_AT_ONCE = 16  # an entry holds all rows of one host: few of them are in memory for a viewer at any time
+_POSITION = re.compile(r"[0-9]{1,18}(-[0-9]{1,18})?")
+
+
+@dataclass(frozen=True)
+class RowsEntry:
+    """One host's answer, or (`is_end`) the word that nothing follows. `rows`, `stats`: JSON from live-query."""
+
+    position: str
+    is_end: bool = False
+    host_id: int = 0
+    outcome: str = ""
+    error: str = ""
+    rows: bytes = b"[]"
+    stats: bytes = b"null"
+
+
+LONGEST_BLOCK_MS = 2_000  # below the client's socket time-out
+
+
+async def check(redis: Redis) -> None:
+    """Make sure that the store of results is there.
+
+    Raises:
+        Unavailable: it does not answer.
+
+    """
+    try:
+        await redis.ping()
+    except RedisError as error:
+        raise Unavailable(f"result store: {error!r}") from error
+
+
+def is_position(text: str) -> bool:
+    """Whether a text can be a place in the stream."""
+    return _POSITION.fullmatch(text) is not None
+
+
+async def read(redis: Redis, campaign_id: int, after: str, *, block_ms: int) -> list[RowsEntry]:
+    """Return the next entries behind a position; waits up to `block_ms` (2 s at most) for the first one.
+
+    Raises:
+        Unavailable: Redis does not answer; nothing is lost, the same position can be read later.
+
+    """
+    key = campaign_rows(campaign_id)
+    try:
+        answer = await redis.xread({key: after}, count=ENTRIES_AT_ONCE, block=min(max(block_ms, 1), LONGEST_BLOCK_MS))
+    except RedisError as error:
+        raise Unavailable(f"campaign rows: {error!r}") from error
+    return [_entry(position, fields) for _, entries in _streams(answer) for position, fields in entries]
+
+
+async def before(redis: Redis, campaign_id: int, start: str, last: str) -> list[RowsEntry]:
+    """Return the next entries behind `start` that are not beyond `last`, without waiting.
+
+    Raises:
+        Unavailable: Redis does not answer.
+
+    """
+    try:
+        entries: Any = await redis.xrange(campaign_rows(campaign_id), f"({start}", last, count=ENTRIES_AT_ONCE)
+    except RedisError as error:
+        raise Unavailable(f"campaign rows: {error!r}") from error
+    return [_entry(position, fields) for position, fields in entries]
+
+
+def _streams(answer: Any) -> list[tuple[Any, Any]]:
+    if isinstance(answer, dict):  # the third version of Redis' protocol
+        return [(key, entry) for key, lists in answer.items() for entry in lists]
+    return list(answer or [])
+
+
+def _entry(position: Any, fields: dict[Any, Any]) -> RowsEntry:
+    values = {_text(name): _bytes(value) for name, value in fields.items()}
+    place = _text(position)
+    if "end" in values:
+        return RowsEntry(place, is_end=True)
+    return RowsEntry(
+        place,
+        host_id=int(values.get("host", b"0")),
+        outcome=_text(values.get("outcome", b"")),
+        error=_text(values.get("error", b"")),
+        rows=values.get("rows") or b"[]",
+        stats=values.get("stats") or b"null",
+    )
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()

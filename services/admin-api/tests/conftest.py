@@ -1,0 +1,176 @@
+"""The application on real servers, reached as a client reaches it; members with every role."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import httpx2
+import pytest
+from admin_api.app import create_app
+from admin_api.deps import Deps
+from admin_api.domain import sessions as logins
+from admin_api.domain.passwords import Passwords
+from admin_api.settings import Settings
+from argon2 import PasswordHasher
+from fastapi import FastAPI
+from flotilla_common.bus.connection import Bus
+from flotilla_common.db.models.admin_api import Team, User, UserTeam
+from flotilla_common.testing.database import Database
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+PREFIX = "/api/latest/fleet"
+PASSWORD = "correct-Horse-7"
+CHEAP = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+
+Client = httpx2.AsyncClient
+
+
+@dataclass(frozen=True)
+class Member:
+    """A user who is logged in."""
+
+    user_id: int
+    email: str
+    token: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the user's requests carry."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+class Clock:
+    """The time, which tests may move."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def settings(database: Database, redis_url: str, secrets_key: bytes) -> Settings:
+    return Settings(
+        nats_url="nats://unused",
+        nats_user="admin_api",
+        nats_password=SecretStr("unused"),
+        health_port=0,
+        database_url=SecretStr(database.url("admin_api")),
+        redis_url=SecretStr(redis_url),
+        listen_port=0,
+        secrets_key=SecretStr(base64.b64encode(secrets_key).decode()),
+        trusted_proxies="127.0.0.0/8",
+        failed_login_seconds=0,
+    )
+
+
+@pytest.fixture
+async def deps(
+    database: Database,
+    bus_for: Callable[[str], Awaitable[Bus]],
+    settings: Settings,
+    secrets_key: bytes,
+    clock: Clock,
+) -> AsyncIterator[Deps]:
+    redis = Redis.from_url(settings.redis_url.get_secret_value())
+    passwords = Passwords(CHEAP)
+    yield Deps(
+        sessions=database.sessions("admin_api"),
+        bus=await bus_for("admin_api"),
+        redis=redis,
+        clock=clock,
+        settings=settings,
+        secrets_key=secrets_key,
+        passwords=passwords,
+    )
+    passwords.close()
+    await redis.aclose()
+
+
+@pytest.fixture
+def app(deps: Deps) -> FastAPI:
+    return create_app(deps)
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[Client]:
+    """A client without a token."""
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    async with Client(transport=transport, base_url="http://admin.test") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def admin_token(client: Client) -> str:
+    """Set up; the token of the first admin, whose id is 1."""
+    answer = await client.post(
+        "/api/v1/setup",
+        json={
+            "admin": {"name": "Ada Ops", "email": "ada@acme.test", "password": PASSWORD},
+            "org_info": {"org_name": "Acme"},
+            "server_url": "https://fleet.acme.test",
+        },
+    )
+    assert answer.status_code == 200, answer.text
+    token: str = answer.json()["token"]
+    return token
+
+
+@pytest.fixture
+def admin(admin_token: str) -> Member:
+    return Member(1, "ada@acme.test", admin_token)
+
+
+@pytest.fixture
+def make_team(database: Database, admin_token: str) -> Callable[..., Awaitable[int]]:
+    """`await make_team("Servers")` -> its id."""
+
+    async def make(name: str) -> int:
+        team = Team(name=name, document={}, agent_options={})
+        await database.add(team)
+        assert team.id is not None
+        return team.id
+
+    return make
+
+
+MakeUser = Callable[..., Awaitable[Member]]
+
+
+@pytest.fixture
+def make_user(database: Database, deps: Deps, admin_token: str) -> MakeUser:
+    """`await make_user("observer", team_id)` -> a logged-in user with that role there (globally without a team)."""
+    made = 0
+
+    async def make(role: str | None, team: int | None = None, *, api_only: bool = False) -> Member:
+        nonlocal made
+        made += 1
+        email = f"user{made}@acme.test"
+        stored = await deps.passwords.hash(PASSWORD)
+        user = User(
+            name=f"User {made}",
+            email=email,
+            password_hash=stored,
+            settings={},
+            global_role=role if team is None else None,
+            api_only=api_only,
+        )
+        await database.add(user)
+        assert user.id is not None
+        if team is not None:
+            await database.add(UserTeam(user_id=user.id, team_id=team, role=role))
+        async with deps.sessions.begin() as session:
+            token = await logins.open_session(session, user, now=deps.clock())
+        return Member(user.id, email, token)
+
+    return make
