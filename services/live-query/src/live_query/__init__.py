@@ -1,1 +1,8 @@
-"""live-query."""
+"""Campaigns: live queries that wait, add up and never get lost.
+
+Owns     schema live_query; KV CAMPAIGNS; Redis campaign:*
+Reads    schema inventory (hosts, host_seen, label_membership); schema admin_api (labels)
+Sends    nothing: gateways follow KV CAMPAIGNS, viewers the Redis streams
+Answers  StartCampaignV1, StopCampaignV1
+Listens  ANSWERS (what hosts say), HOSTS (deleted hosts), campaigns.viewed.v1 (who is watching)
+"""

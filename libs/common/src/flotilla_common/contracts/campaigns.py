@@ -69,6 +69,7 @@ def split_command(value: bytes) -> tuple[bytes, bytes]:
 
     Raises:
         Poison: the value is too short or does not begin with the magic.
+
     """
     begin = len(COMMAND_MAGIC)
     if not value.startswith(COMMAND_MAGIC) or len(value) <= begin + SIGNATURE_BYTES:

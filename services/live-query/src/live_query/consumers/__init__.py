@@ -1,0 +1,1 @@
+"""What comes in by NATS: one file per event or request."""

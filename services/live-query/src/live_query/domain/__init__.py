@@ -1,0 +1,1 @@
+"""Decides: who is targeted, what an answer means, when a campaign ends."""

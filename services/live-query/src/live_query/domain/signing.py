@@ -1,0 +1,46 @@
+"""Commands are signed here and nowhere else; gateways hold the public keys."""
+
+from __future__ import annotations
+
+import msgspec
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from flotilla_common.contracts.campaigns import CampaignCommand, encode_command, split_command
+
+
+def private_key_from(pem: str) -> Ed25519PrivateKey:
+    """Return the key that a PEM text holds.
+
+    Raises:
+        ValueError: the text holds no unencrypted Ed25519 private key.
+
+    """
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ValueError("not an unencrypted private key in PEM") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ValueError("not an Ed25519 key")  # noqa: TRY004 - pydantic shows ValueErrors
+    return key
+
+
+def sign(command: CampaignCommand, key: Ed25519PrivateKey) -> bytes:
+    """Return the exact bytes that gateways get: they verify these, never a re-encoding."""
+    payload = msgspec.json.encode(command)
+    return encode_command(key.sign(payload), payload)
+
+
+def verify(value: bytes, key: Ed25519PublicKey) -> CampaignCommand | None:
+    """Return the command of a bucket value, None when this key did not sign it.
+
+    Raises:
+        Poison: it does not even look like a signed command.
+
+    """
+    signature, payload = split_command(value)
+    try:
+        key.verify(signature, payload)
+    except InvalidSignature:
+        return None
+    return msgspec.json.decode(payload, type=CampaignCommand)

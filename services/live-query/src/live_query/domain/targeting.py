@@ -1,0 +1,70 @@
+"""Turn what a person selected into a set of hosts: once, when the campaign starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from flotilla_common.contracts.campaigns import StartCampaignV1, TargetCounts
+from flotilla_common.contracts.labels import ALL_HOSTS
+from pyroaring import BitMap
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from live_query.errors import BadCampaign, NothingTargeted
+from live_query.store import targets
+from live_query.store.targets import Selection
+
+BITMAP_LIMIT_BYTES = 512 * 1024
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Host ids, ascending, the same as a serialized bitmap, and their counts by state."""
+
+    host_ids: list[int]
+    bitmap: bytes
+    counts: TargetCounts
+
+
+async def resolve(session: AsyncSession, request: StartCampaignV1, *, now: datetime) -> Targets:
+    """Return the targets of a request, within the teams that the caller may query.
+
+    Raises:
+        NothingTargeted: no host matches.
+        BadCampaign: the hosts' ids are so many and so scattered that a command cannot carry them.
+
+    """
+    builtin = await targets.builtin_among(session, request.label_ids) if request.label_ids else set()
+    host_ids, counts = await targets.find(session, selection_of(request, builtin), request.allowed_team_ids, now)
+    if not host_ids:
+        raise NothingTargeted
+    return Targets(host_ids, bitmap_of(host_ids), counts)
+
+
+def selection_of(request: StartCampaignV1, builtin: set[int]) -> Selection:
+    """Split a request's labels by type; an unknown one counts as a regular label without members."""
+    return Selection(
+        host_ids=request.host_ids,
+        builtin_label_ids=tuple(label_id for label_id in request.label_ids if label_id in builtin),
+        regular_label_ids=tuple(label_id for label_id in request.label_ids if label_id not in builtin),
+        team_ids=request.team_ids,
+        everything=ALL_HOSTS in request.label_ids and ALL_HOSTS in builtin,
+    )
+
+
+def bitmap_of(host_ids: list[int]) -> bytes:
+    """Serialize a set of hosts.
+
+    Raises:
+        BadCampaign: it takes more than BITMAP_LIMIT_BYTES.
+
+    """
+    bitmap = BitMap(host_ids)
+    bitmap.run_optimize()
+    value: bytes = bitmap.serialize()
+    if len(value) > BITMAP_LIMIT_BYTES:
+        raise BadCampaign(
+            f"{len(host_ids)} hosts are too scattered for one live query: their set takes {len(value)} bytes,"
+            f" {BITMAP_LIMIT_BYTES} is the limit; select fewer hosts"
+        )
+    return value

@@ -1,0 +1,23 @@
+"""What can be wrong with a request about campaigns."""
+
+from __future__ import annotations
+
+from flotilla_common.errors import Invalid, NotFound
+
+
+class NothingTargeted(Invalid):
+    """The selection matches no host that the caller may query."""
+
+    def __init__(self) -> None:
+        super().__init__("no hosts targeted")
+
+
+class BadCampaign(Invalid):
+    """The campaign cannot be run as asked; the text says why."""
+
+
+class UnknownCampaign(NotFound):
+    """There is no campaign with this id."""
+
+    def __init__(self, campaign_id: int) -> None:
+        super().__init__(f"cannot find campaign for ID {campaign_id}")

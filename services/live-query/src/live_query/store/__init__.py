@@ -1,0 +1,1 @@
+"""Keeps: every SQL statement, Redis call and bucket access."""

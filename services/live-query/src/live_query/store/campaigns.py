@@ -1,0 +1,180 @@
+"""Rows of campaigns. Their ends are serialized by an advisory lock each: answers share it, an end has it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from flotilla_common.db.models.live_query import Campaign, LedgerRow
+from sqlalchemy import BigInteger, ColumnElement, Row, any_, case, cast, exists, func, insert, or_, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+_LOCK = "hashtextextended('live_query.campaign', campaign_id)"
+
+
+@dataclass(frozen=True)
+class CampaignState:
+    """What an answer or an end must know of a campaign."""
+
+    campaign_id: int
+    kind: str
+    open: bool
+    deadline: datetime
+    end_reason: str | None
+
+
+async def add(session: AsyncSession, campaign: Campaign) -> int:
+    """Insert a campaign and return its id."""
+    values = campaign.model_dump(exclude_unset=True)
+    result = await session.execute(insert(Campaign).values(**values).returning(col(Campaign.id)))
+    return int(result.scalar_one() or 0)
+
+
+async def next_id(session: AsyncSession) -> int:
+    """Return a fresh campaign id: the signed command names it before the row exists."""
+    return int((await session.execute(text("SELECT nextval('live_query.campaigns_id_seq')"))).scalar_one())
+
+
+async def share(session: AsyncSession, campaign_ids: Collection[int]) -> dict[int, CampaignState]:
+    """Keep these campaigns from ending until the transaction does, and return those that exist."""
+    await _lock(session, "pg_advisory_xact_lock_shared", campaign_ids)
+    return {state.campaign_id: state for state in await _states(session, campaign_ids)}
+
+
+async def seize(session: AsyncSession, campaign_id: int) -> CampaignState | None:
+    """Keep answers and other ends away from a campaign until the transaction ends; None when it does not exist."""
+    await _lock(session, "pg_advisory_xact_lock", [campaign_id])
+    return next(iter(await _states(session, [campaign_id])), None)
+
+
+async def seize_all(session: AsyncSession, campaign_ids: Collection[int]) -> None:
+    """Like `seize` for several, in one order for everybody, so that nobody waits in a circle."""
+    await _lock(session, "pg_advisory_xact_lock", campaign_ids)
+
+
+async def _lock(session: AsyncSession, function: str, campaign_ids: Collection[int]) -> None:
+    await session.execute(
+        text(
+            f"SELECT {function}({_LOCK}) FROM"  # noqa: S608 - both are constants of this module
+            " (SELECT campaign_id FROM unnest(CAST(:ids AS bigint[])) AS ids(campaign_id) ORDER BY campaign_id) ordered"
+        ),
+        {"ids": sorted(campaign_ids)},
+    )
+
+
+async def _states(session: AsyncSession, campaign_ids: Collection[int]) -> list[CampaignState]:
+    found = await session.execute(_select_state().where(_among(campaign_ids)))
+    return [_state_of(row) for row in found]
+
+
+async def decide_end(session: AsyncSession, campaign_id: int, reason: str, now: datetime) -> bool:
+    """Record that an open campaign ends now for this reason; False when its end was decided before."""
+    result = await session.execute(
+        update(Campaign)
+        .where(col(Campaign.id) == campaign_id, *_running())
+        .values(end_reason=reason, deadline=func.least(col(Campaign.deadline), now))
+        .returning(col(Campaign.id))
+    )
+    return result.first() is not None
+
+
+async def complete(session: AsyncSession, campaign_id: int, reason: str, now: datetime) -> None:
+    """Mark a seized campaign complete; a reason that was decided before stays."""
+    await session.execute(
+        update(Campaign)
+        .where(col(Campaign.id) == campaign_id)
+        .values(status="complete", end_reason=func.coalesce(col(Campaign.end_reason), reason), ended_at=now)
+    )
+
+
+async def mark_cleared(session: AsyncSession, campaign_id: int, now: datetime) -> None:
+    """Remember that gateways and viewers have been told of the end."""
+    await session.execute(update(Campaign).where(col(Campaign.id) == campaign_id).values(cleared_at=now))
+
+
+async def uncleared(session: AsyncSession, limit: int) -> list[int]:
+    """Return complete campaigns whose end has not been told everywhere."""
+    statement = select(col(Campaign.id)).where(col(Campaign.status) == "complete", col(Campaign.cleared_at).is_(None))
+    return _ids((await session.execute(statement.order_by(col(Campaign.id)).limit(limit))).scalars().all())
+
+
+async def due(session: AsyncSession, before: datetime) -> list[CampaignState]:
+    """Return open campaigns whose deadline lies before a time, or whose end was decided."""
+    statement = _select_state().where(
+        col(Campaign.status) == "open", or_(col(Campaign.deadline) < before, col(Campaign.end_reason).is_not(None))
+    )
+    return [_state_of(row) for row in await session.execute(statement.order_by(col(Campaign.id)))]
+
+
+async def settled(session: AsyncSession, among: Collection[int] | None = None) -> list[int]:
+    """Return open campaigns (of these, or of all) that wait for no host any more."""
+    pending = exists().where(col(LedgerRow.campaign_id) == col(Campaign.id), col(LedgerRow.state) == "pending")
+    statement = select(col(Campaign.id)).where(col(Campaign.status) == "open", ~pending)
+    if among is not None:
+        statement = statement.where(_among(among))
+    return _ids((await session.execute(statement.order_by(col(Campaign.id)))).scalars().all())
+
+
+async def open_ids(session: AsyncSession) -> list[int]:
+    """Return the campaigns that gateways must know of."""
+    return _ids((await session.execute(select(col(Campaign.id)).where(*_running()))).scalars().all())
+
+
+async def command_of(session: AsyncSession, campaign_id: int) -> bytes | None:
+    """Return the signed command of a campaign that gateways must know of."""
+    found = await session.execute(select(col(Campaign.command)).where(col(Campaign.id) == campaign_id, *_running()))
+    return found.scalar_one_or_none()
+
+
+async def watch(session: AsyncSession, campaign_id: int, now: datetime, until: datetime, longest: timedelta) -> None:
+    """Note that somebody watches: a viewer campaign then lives on until `until`, `longest` after its start at most.
+
+    A deadline that has passed stays: the campaign is over, only its ledger may not know yet.
+    """
+    moved = func.greatest(col(Campaign.deadline), func.least(until, col(Campaign.created_at) + longest))
+    await session.execute(
+        update(Campaign)
+        .where(col(Campaign.id) == campaign_id, *_running(), col(Campaign.deadline) > now)
+        .values(
+            last_viewed_at=now, deadline=case((col(Campaign.kind) == "viewer", moved), else_=col(Campaign.deadline))
+        )
+    )
+
+
+async def spare_viewers(session: AsyncSession, until: datetime) -> None:
+    """Let open viewer campaigns live until a time at least: nobody listened to their viewers meanwhile."""
+    await session.execute(
+        update(Campaign)
+        .where(col(Campaign.kind) == "viewer", *_running(), col(Campaign.deadline) < until)
+        .values(deadline=until)
+    )
+
+
+def _running() -> tuple[ColumnElement[bool], ...]:
+    return (col(Campaign.status) == "open", col(Campaign.end_reason).is_(None))
+
+
+def _among(campaign_ids: Collection[int]) -> ColumnElement[bool]:
+    return col(Campaign.id) == any_(cast(sorted(campaign_ids), ARRAY(BigInteger)))
+
+
+def _ids(found: Collection[int | None]) -> list[int]:
+    return [campaign_id for campaign_id in found if campaign_id is not None]
+
+
+def _select_state():  # type: ignore[no-untyped-def]
+    return select(
+        col(Campaign.id),
+        col(Campaign.kind),
+        col(Campaign.status),
+        col(Campaign.deadline),
+        col(Campaign.end_reason),
+    )
+
+
+def _state_of(row: Row[tuple[int, str, str, datetime, str | None]]) -> CampaignState:
+    campaign_id, kind, status, deadline, end_reason = row
+    return CampaignState(campaign_id, kind, status == "open", deadline, end_reason)

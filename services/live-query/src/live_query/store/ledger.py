@@ -1,0 +1,159 @@
+"""The ledger: one state per campaign and host. Every transition starts from pending and is one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+from flotilla_common.db.models.live_query import Campaign, LedgerRow
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+Outcome = Literal["answered", "failed", "denylisted"]
+End = Literal["expired", "cancelled", "unreachable"]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What one host's first answer came to; kept in Redis with the rows, then in the ledger."""
+
+    campaign_id: int
+    host_id: int
+    outcome: Outcome
+    settled_at: datetime
+    row_count: int = 0
+    truncated: bool = False
+    error: str = ""
+    stats: dict[str, float] | None = None
+
+
+async def add_pending(session: AsyncSession, campaign_id: int, host_ids: list[int]) -> None:
+    """Insert one pending row per host."""
+    await session.execute(
+        text(
+            "INSERT INTO live_query.ledger (campaign_id, host_id)"
+            " SELECT :campaign_id, host_id FROM unnest(CAST(:host_ids AS bigint[])) AS hosts(host_id)"
+        ),
+        {"campaign_id": campaign_id, "host_ids": host_ids},
+    )
+
+
+async def states(session: AsyncSession, pairs: Collection[tuple[int, int]]) -> dict[tuple[int, int], str]:
+    """Return the states of (campaign, host) pairs; those that were never targeted are absent."""
+    found = await session.execute(
+        text(
+            "SELECT campaign_id, host_id, state FROM live_query.ledger"
+            " JOIN unnest(CAST(:campaigns AS bigint[]), CAST(:hosts AS bigint[])) AS asked(campaign_id, host_id)"
+            " USING (campaign_id, host_id)"
+        ),
+        {"campaigns": [pair[0] for pair in pairs], "hosts": [pair[1] for pair in pairs]},
+    )
+    return {(row.campaign_id, row.host_id): row.state for row in found}
+
+
+async def settle(session: AsyncSession, entries: Sequence[Entry]) -> int:
+    """Settle pending rows by these entries, all in one statement; return how many were pending."""
+    if not entries:
+        return 0
+    result = await session.execute(
+        text(
+            "UPDATE live_query.ledger AS row SET state = entry.outcome, row_count = entry.row_count,"
+            " truncated = entry.truncated, error = nullif(entry.error, ''), stats = CAST(entry.stats AS jsonb),"
+            " settled_at = entry.settled_at"
+            " FROM unnest(CAST(:campaigns AS bigint[]), CAST(:hosts AS bigint[]), CAST(:outcomes AS text[]),"
+            " CAST(:row_counts AS bigint[]), CAST(:truncated AS boolean[]), CAST(:errors AS text[]),"
+            " CAST(:stats AS text[]), CAST(:settled_at AS timestamptz[]))"
+            " AS entry(campaign_id, host_id, outcome, row_count, truncated, error, stats, settled_at)"
+            " WHERE row.campaign_id = entry.campaign_id AND row.host_id = entry.host_id AND row.state = 'pending'"
+            " RETURNING row.host_id"
+        ),
+        {
+            "campaigns": [entry.campaign_id for entry in entries],
+            "hosts": [entry.host_id for entry in entries],
+            "outcomes": [entry.outcome for entry in entries],
+            "row_counts": [entry.row_count for entry in entries],
+            "truncated": [entry.truncated for entry in entries],
+            "errors": [entry.error for entry in entries],
+            "stats": [None if entry.stats is None else msgspec.json.encode(entry.stats).decode() for entry in entries],
+            "settled_at": [entry.settled_at for entry in entries],
+        },
+    )
+    return len(result.all())
+
+
+async def pending_hosts(session: AsyncSession, campaign_id: int) -> list[int]:
+    """Return the hosts that a campaign still waits for, ascending."""
+    statement = select(col(LedgerRow.host_id)).where(
+        col(LedgerRow.campaign_id) == campaign_id, col(LedgerRow.state) == "pending"
+    )
+    return list((await session.execute(statement.order_by(col(LedgerRow.host_id)))).scalars())
+
+
+async def campaigns_waiting_for(session: AsyncSession, host_id: int) -> list[int]:
+    """Return the open campaigns that wait for a host, ascending."""
+    statement = (
+        select(col(LedgerRow.campaign_id))
+        .join(Campaign, col(Campaign.id) == col(LedgerRow.campaign_id))
+        .where(col(Campaign.status) == "open", col(LedgerRow.host_id) == host_id, col(LedgerRow.state) == "pending")
+    )
+    return list((await session.execute(statement.order_by(col(LedgerRow.campaign_id)))).scalars())
+
+
+async def end_campaign(session: AsyncSession, campaign_id: int, state: End, now: datetime) -> int:
+    """Settle all that is pending in a campaign; return how many hosts that were."""
+    result = await session.execute(
+        text(
+            "UPDATE live_query.ledger SET state = :state, settled_at = :now"
+            " WHERE campaign_id = :campaign_id AND state = 'pending'"
+        ),
+        {"campaign_id": campaign_id, "state": state, "now": now},
+    )
+    return int(result.rowcount)  # type: ignore[attr-defined]
+
+
+async def end_host(session: AsyncSession, host_id: int, campaign_ids: Collection[int], now: datetime) -> int:
+    """Settle as unreachable what these campaigns still wait for from a host."""
+    result = await session.execute(
+        text(
+            "UPDATE live_query.ledger SET state = 'unreachable', settled_at = :now"
+            " WHERE host_id = :host_id AND campaign_id = ANY(CAST(:campaigns AS bigint[])) AND state = 'pending'"
+        ),
+        {"host_id": host_id, "campaigns": list(campaign_ids), "now": now},
+    )
+    return int(result.rowcount)  # type: ignore[attr-defined]
+
+
+async def counts(session: AsyncSession, campaign_id: int) -> dict[str, int]:
+    """Return how many hosts of a campaign are in each state."""
+    statement = (
+        select(col(LedgerRow.state), func.count())
+        .where(col(LedgerRow.campaign_id) == campaign_id)
+        .group_by(col(LedgerRow.state))
+    )
+    return dict(await session.execute(statement))
+
+
+async def last_settled(session: AsyncSession, campaign_ids: Collection[int]) -> dict[int, datetime]:
+    """Return when each of these campaigns settled a host last; those that settled none are absent."""
+    found = await session.execute(
+        text(
+            "SELECT campaign_id, latest FROM unnest(CAST(:ids AS bigint[])) AS asked(campaign_id), LATERAL"
+            " (SELECT max(settled_at) AS latest FROM live_query.ledger AS row"
+            "  WHERE row.campaign_id = asked.campaign_id AND row.settled_at IS NOT NULL) AS newest"
+            " WHERE latest IS NOT NULL"
+        ),
+        {"ids": list(campaign_ids)},
+    )
+    return {row.campaign_id: row.latest for row in found}
+
+
+async def settled_since(session: AsyncSession, campaign_id: int, since: datetime | None) -> list[int]:
+    """Return the hosts of a campaign that were settled at or after a time (None: ever)."""
+    statement = select(col(LedgerRow.host_id)).where(
+        col(LedgerRow.campaign_id) == campaign_id, col(LedgerRow.settled_at).is_not(None)
+    )
+    if since is not None:
+        statement = statement.where(col(LedgerRow.settled_at) >= since)
+    return list((await session.execute(statement)).scalars())

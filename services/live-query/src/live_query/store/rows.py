@@ -1,0 +1,133 @@
+"""Rows of answers in Redis: at most one entry per campaign and host, decided by one script."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+import msgspec
+import redis.exceptions
+from flotilla_common.bus import outage
+from flotilla_common.contracts.redis_keys import campaign_rows, campaign_seen
+from redis.asyncio import Redis
+
+from live_query.store.ledger import Entry
+
+outage.register(
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    redis.exceptions.OutOfMemoryError,  # noeviction: answers wait until campaigns expire
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.TryAgainError,
+)
+
+KEEP_AFTER_END_SECONDS = 24 * 3600
+KEEP_AFTER_DEADLINE_SECONDS = 48 * 3600
+LOOK_UP_AT_ONCE = 10_000
+SOCKET_TIMEOUT_SECONDS = 5.0
+
+# Returns {1, entry} for the host's first answer, {0, the first answer's entry} for any other.
+KEEP = """
+local kept = redis.call('HGET', KEYS[1], ARGV[1])
+if kept then return {0, kept} end
+local entry, rows, row_count, truncated = ARGV[2], ARGV[4], ARGV[5], ARGV[6]
+local total = tonumber(redis.call('HGET', KEYS[1], '#bytes') or '0') + #rows
+if #rows > 2 and total > tonumber(ARGV[7]) then
+  entry, rows, row_count, truncated = ARGV[3], '[]', '0', '1'
+else
+  redis.call('HSET', KEYS[1], '#bytes', total)
+end
+redis.call('HSET', KEYS[1], ARGV[1], entry)
+redis.call('XADD', KEYS[2], '*', 'host', ARGV[1], 'outcome', ARGV[9], 'error', ARGV[10], 'rows', rows,
+  'row_count', row_count, 'truncated', truncated, 'stats', ARGV[11], 'settled_at', ARGV[12])
+redis.call('EXPIREAT', KEYS[1], ARGV[8])
+redis.call('EXPIREAT', KEYS[2], ARGV[8])
+return {1, entry}
+"""
+END = """
+if redis.call('HSETNX', KEYS[1], '#end', ARGV[1]) == 1 then
+  redis.call('XADD', KEYS[2], '*', 'end', ARGV[1])
+  redis.call('EXPIRE', KEYS[1], ARGV[2])
+  redis.call('EXPIRE', KEYS[2], ARGV[2])
+end
+"""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """An entry with the rows that belong to it (a JSON array), and when its campaign must be over."""
+
+    entry: Entry
+    rows: bytes
+    deadline: datetime
+
+
+class ResultRows:
+    """The rows of all campaigns; `campaign_limit_bytes` bounds those of one, later ones are cut off."""
+
+    def __init__(self, client: Redis, campaign_limit_bytes: int) -> None:
+        self._redis = client
+        self._limit = campaign_limit_bytes
+        self._keep = client.register_script(KEEP)
+        self._end = client.register_script(END)
+
+    async def keep(self, answers: Sequence[Rows]) -> list[tuple[bool, Entry]]:
+        """Keep each answer unless its host has one already; return (is the first, the entry that counts) for each."""
+        if not answers:
+            return []
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for answer in answers:
+                campaign_id = answer.entry.campaign_id
+                keys = [campaign_seen(campaign_id), campaign_rows(campaign_id)]
+                await self._keep(keys=keys, args=self._arguments(answer), client=pipe)
+            replies = await pipe.execute()
+        return [(first == 1, msgspec.json.decode(entry, type=Entry)) for first, entry in replies]
+
+    def _arguments(self, answer: Rows) -> list[bytes | str | int]:
+        entry = answer.entry
+        cut = msgspec.structs.replace(entry, row_count=0, truncated=True)
+        return [
+            entry.host_id,
+            msgspec.json.encode(entry),
+            msgspec.json.encode(cut),
+            answer.rows,
+            entry.row_count,
+            int(entry.truncated),
+            self._limit,
+            int(answer.deadline.timestamp()) + KEEP_AFTER_DEADLINE_SECONDS,
+            entry.outcome,
+            entry.error,
+            msgspec.json.encode(entry.stats),
+            entry.settled_at.isoformat(),
+        ]
+
+    async def kept_for(self, campaign_id: int, host_ids: Sequence[int]) -> list[Entry]:
+        """Return the entries that are kept for these hosts."""
+        entries: list[Entry] = []
+        for start in range(0, len(host_ids), LOOK_UP_AT_ONCE):
+            names = [str(host_id) for host_id in host_ids[start : start + LOOK_UP_AT_ONCE]]
+            found = await cast("Awaitable[list[bytes | None]]", self._redis.hmget(campaign_seen(campaign_id), names))
+            entries += [msgspec.json.decode(entry, type=Entry) for entry in found if entry is not None]
+        return entries
+
+    async def end(self, campaign_id: int, reason: str) -> None:
+        """Add the last entry, once, and let the campaign's keys expire."""
+        keys = [campaign_seen(campaign_id), campaign_rows(campaign_id)]
+        await self._end(keys=keys, args=[reason, KEEP_AFTER_END_SECONDS])
+
+    async def check(self) -> str | None:
+        """Readiness: does Redis answer?."""
+        await cast("Awaitable[bool]", self._redis.ping())
+        return None
+
+
+def connect(url: str) -> Redis:
+    """Return a client that opens connections as they are needed."""
+    return Redis.from_url(
+        url,
+        socket_timeout=SOCKET_TIMEOUT_SECONDS,
+        socket_connect_timeout=2.0,
+        health_check_interval=15,
+    )
