@@ -81,6 +81,17 @@ def running(home: Path, services: Path) -> Iterator[Stack]:
             stack.stop()
 
 
+def with_own_ports(home: Path) -> None:
+    """Let a stack use ports that no other stack wants between two runs of it."""
+    program = (
+        "import json; from flotilla_stack.ports_plan import USUAL; from flotilla_stack.servers.ports import choose_port;"
+        " print(json.dumps({name: choose_port() for name in USUAL}))"
+    )
+    chosen = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    home.mkdir(mode=0o700)
+    (home / "ports.json").write_text(chosen.stdout)
+
+
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, services: Path) -> Iterator[Stack]:
     with running(tmp_path_factory.mktemp("home") / "flotilla", services) as started:
@@ -160,6 +171,7 @@ def test_the_flagfile_names_every_endpoint_and_only_existing_files(stack: Stack)
 
 def test_a_stop_is_clean_and_the_next_run_goes_on_where_it_ended(tmp_path: Path, services: Path) -> None:
     home = tmp_path / "flotilla"
+    with_own_ports(home)
     with running(home, services) as first:
         pids, before = first.pids(), first.dev()
         begun = time.monotonic()

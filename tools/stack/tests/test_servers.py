@@ -110,6 +110,14 @@ def test_a_taken_port_is_replaced_by_a_free_one() -> None:
     assert chosen != port
 
 
+def test_two_processes_never_choose_the_same_port() -> None:
+    port = choose_port()
+    program = f"from flotilla_stack.servers.ports import choose_port; print(choose_port({port}))"
+    other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+
+    assert int(other.stdout) != port
+
+
 class Broken(Server):
     name = "broken"
 

@@ -1,9 +1,22 @@
-"""Free TCP ports on 127.0.0.1."""
+"""Free TCP ports on 127.0.0.1.
 
+A port that is chosen now is listened on later. Meanwhile, and while its server is down, two things could take it:
+another stack or test run on this machine, and the kernel, for the near end of somebody's outgoing connection. So a
+process reserves what it chose with an abstract Unix socket of that number (Linux; it goes with the process, and belongs
+to a network namespace as ports do), and never chooses from the range that the kernel takes from.
+"""
+
+import random
 import socket
+import sys
+
+CHOICE = range(10_000, 32_000)
+"""Below the range of outgoing connections on Linux (32768-60999) and macOS (49152-65535)."""
 
 _given: set[int] = set()
 """Ports that this process has promised to somebody who may not listen yet."""
+_reserved: dict[int, socket.socket] = {}
+"""What keeps other processes like this one from choosing the same, until this one ends."""
 
 
 def is_free(port: int) -> bool:
@@ -18,19 +31,33 @@ def is_free(port: int) -> bool:
 
 
 def choose_port(preferred: int | None = None) -> int:
-    """Return the preferred port if it is free, else one that the kernel chooses; never the same port twice."""
-    if preferred and preferred not in _given and is_free(preferred):
-        _given.add(preferred)
-        return preferred
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in _given:
+    """Return the preferred port if it is free, else some free one; never the same port twice.
+
+    Raises:
+        OSError: no port is free.
+
+    """
+    candidates = random.sample(CHOICE, len(CHOICE))
+    for port in [preferred, *candidates] if preferred else candidates:
+        if port not in _given and is_free(port) and _reserve(port):
             _given.add(port)
             return port
+    raise OSError(f"no TCP port between {CHOICE.start} and {CHOICE.stop - 1} is free")
 
 
 def give_back(*ports: int) -> None:
-    """Take back the promise: the next `choose_port` may give these ports again."""
+    """Take back the promise: the next `choose_port` of this process may give these ports again."""
     _given.difference_update(ports)
+
+
+def _reserve(port: int) -> bool:
+    if port in _reserved or not sys.platform.startswith("linux"):
+        return True
+    reservation = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        reservation.bind(f"\0flotilla-port-{port}")
+    except OSError:
+        reservation.close()
+        return False
+    _reserved[port] = reservation
+    return True
