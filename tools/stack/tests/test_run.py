@@ -16,6 +16,13 @@ import pytest
 
 COMMAND = [sys.executable, "-m", "flotilla_stack"]
 READY_SECONDS = 60
+CHOOSE_PORTS = """
+import json
+from flotilla_stack.ports_plan import USUAL
+from flotilla_stack.servers.ports import choose_port
+
+print(json.dumps({name: choose_port() for name in USUAL}))
+"""
 
 
 class Stack:
@@ -83,11 +90,9 @@ def running(home: Path, services: Path) -> Iterator[Stack]:
 
 def with_own_ports(home: Path) -> None:
     """Let a stack use ports that no other stack wants between two runs of it."""
-    program = (
-        "import json; from flotilla_stack.ports_plan import USUAL; from flotilla_stack.servers.ports import choose_port;"
-        " print(json.dumps({name: choose_port() for name in USUAL}))"
+    chosen = subprocess.run(
+        [sys.executable, "-c", CHOOSE_PORTS], capture_output=True, text=True, check=True, timeout=30
     )
-    chosen = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
     home.mkdir(mode=0o700)
     (home / "ports.json").write_text(chosen.stdout)
 
