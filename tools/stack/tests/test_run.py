@@ -10,12 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from flotilla_stack.testing import COMMAND, RunningStack
 
-COMMAND = [sys.executable, "-m", "flotilla_stack"]
-READY_SECONDS = 60
 CHOOSE_PORTS = """
 import json
 from flotilla_stack.ports_plan import USUAL
@@ -25,51 +23,6 @@ print(json.dumps({name: choose_port() for name in USUAL}))
 """
 
 
-class Stack:
-    """One `python -m flotilla_stack run` as a process."""
-
-    def __init__(self, home: Path, services: Path) -> None:
-        self.home = home
-        self.environment = os.environ | {"PYTHONPATH": str(services), "STAND_INS": str(services)}
-        self.process = subprocess.Popen(
-            [*COMMAND, "run", "--home", str(home), "--without-simulator"],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.said = ""
-
-    def wait_until_ready(self) -> None:
-        assert self.process.stdout is not None
-        deadline = time.monotonic() + READY_SECONDS
-        for line in self.process.stdout:
-            self.said += line
-            assert time.monotonic() < deadline, self.said
-            if line.startswith("Ctrl-C stops everything"):
-                return
-        raise AssertionError(f"it ended:\n{self.said}")
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        rest, _ = self.process.communicate(timeout=30)
-        self.said += rest
-        return self.process.returncode
-
-    def dev(self) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self.home / "dev.json").read_text())
-        return content
-
-    def pids(self) -> list[int]:
-        dev = self.dev()
-        found = [part["pid"] for kind in ("services", "servers") for part in dev[kind].values()]
-        return [*found, *(gateway["pid"] for gateway in dev["gateways"])]
-
-    def ctl(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [*COMMAND, "ctl", "--home", str(self.home), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-
-
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
@@ -77,15 +30,9 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def running(home: Path, services: Path) -> Iterator[Stack]:
-    stack = Stack(home, services)
-    try:
-        stack.wait_until_ready()
-        yield stack
-    finally:
-        if stack.process.poll() is None:
-            stack.stop()
+def running(home: Path, services: Path) -> RunningStack:
+    stand_ins = {"PYTHONPATH": str(services), "STAND_INS": str(services)}
+    return RunningStack(home, "--without-simulator", environment=stand_ins)
 
 
 def with_own_ports(home: Path) -> None:
@@ -98,12 +45,12 @@ def with_own_ports(home: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, services: Path) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, services: Path) -> Iterator[RunningStack]:
     with running(tmp_path_factory.mktemp("home") / "flotilla", services) as started:
         yield started
 
 
-def test_dev_json_describes_everything_and_only_the_owner_may_read_it(stack: Stack) -> None:
+def test_dev_json_describes_everything_and_only_the_owner_may_read_it(stack: RunningStack) -> None:
     dev = stack.dev()
 
     assert dev["url"].startswith("https://localhost:")
@@ -119,14 +66,14 @@ def test_dev_json_describes_everything_and_only_the_owner_may_read_it(stack: Sta
     assert stack.home.stat().st_mode & 0o777 == 0o700
 
 
-def test_nothing_that_holds_a_secret_is_readable_by_others(stack: Stack) -> None:
+def test_nothing_that_holds_a_secret_is_readable_by_others(stack: RunningStack) -> None:
     names = ["secrets.json", "owner.json", "enroll_secret", "curl.conf", "keys/signing.key", "keys/server.key"]
     modes = {name: (stack.home / name).stat().st_mode & 0o077 for name in names}
 
     assert modes == dict.fromkeys(names, 0)
 
 
-def test_no_password_stands_on_a_command_line(stack: Stack) -> None:
+def test_no_password_stands_on_a_command_line(stack: RunningStack) -> None:
     secrets = json.loads((stack.home / "secrets.json").read_text())
     passwords = {*secrets["postgres"].values(), *secrets["nats"].values(), secrets["redis"]}
     lines = [Path(f"/proc/{pid}/cmdline").read_text() for pid in stack.pids()]
@@ -134,7 +81,7 @@ def test_no_password_stands_on_a_command_line(stack: Stack) -> None:
     assert not [line for line in lines if any(password in line for password in passwords)]
 
 
-def test_a_second_run_beside_it_says_who_runs(stack: Stack) -> None:
+def test_a_second_run_beside_it_says_who_runs(stack: RunningStack) -> None:
     second = subprocess.run(
         [*COMMAND, "run", "--home", str(stack.home)], capture_output=True, text=True, check=False, timeout=30
     )
@@ -143,7 +90,7 @@ def test_a_second_run_beside_it_says_who_runs(stack: Stack) -> None:
     assert f"already runs in {stack.home} (supervisor pid {stack.process.pid})" in second.stdout
 
 
-def test_ctl_stops_a_server_and_starts_it_again(stack: Stack) -> None:
+def test_ctl_stops_a_server_and_starts_it_again(stack: RunningStack) -> None:
     before = stack.dev()["servers"]["valkey"]["pid"]
     stopped = stack.ctl("stop", "valkey").stdout
     gone = not is_alive(before)
@@ -156,7 +103,7 @@ def test_ctl_stops_a_server_and_starts_it_again(stack: Stack) -> None:
     assert after not in {None, before}
 
 
-def test_the_flagfile_names_every_endpoint_and_only_existing_files(stack: Stack) -> None:
+def test_the_flagfile_names_every_endpoint_and_only_existing_files(stack: RunningStack) -> None:
     lines = (stack.home / "osquery.flags").read_text().splitlines()
     flags = dict(line.removeprefix("--").split("=", 1) for line in lines)
 
@@ -197,13 +144,12 @@ def test_a_stop_is_clean_and_the_next_run_goes_on_where_it_ended(tmp_path: Path,
 def test_killing_the_supervisor_leaves_no_process(tmp_path: Path, services: Path) -> None:
     with running(tmp_path / "flotilla", services) as stack:
         pids = stack.pids()
-        stack.process.kill()
+        stack.kill()
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 descriptor = os.pidfd_open(pid)
                 select.select([descriptor], [], [], 10)
                 os.close(descriptor)
-        stack.process.communicate(timeout=10)
     survivors = [pid for pid in pids if is_alive(pid)]
     with running(tmp_path / "flotilla", services) as again:
         alive = all(is_alive(pid) for pid in again.pids())
