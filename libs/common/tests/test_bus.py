@@ -1,6 +1,7 @@
 """Bus: permissions are enforced by the real server; consumers settle; followers survive."""
 
 import asyncio
+import itertools
 from typing import ClassVar
 
 import nats.errors
@@ -291,3 +292,31 @@ class Unknown(TeamChangedV1):
 async def test_a_subject_without_stream_is_a_mistake_seen_at_import():
     with pytest.raises(LookupError):
         event_subscription(Unknown, "x", lambda _event, _deps: asyncio.sleep(0))
+
+
+async def test_the_keys_of_a_bucket_are_complete_however_often_they_are_asked_for(bus_for):
+    bus = await bus_for("config_merger")
+    bucket = await open_bucket(bus, "PLANS")
+    await bucket.put("head.a", b"1")
+    await bucket.put("head.gone", b"1")
+    await bucket.put("config.b", b"x" * 100_000)
+    await bucket.delete("head.gone")
+
+    listed = [await asyncio.gather(*(bucket.keys() for _ in range(8))) for _ in range(25)]
+
+    assert {tuple(sorted(keys)) for keys in itertools.chain(*listed)} == {("config.b", "head.a")}
+    assert (await bus.js.stream_info("KV_PLANS")).state.consumer_count == 0
+
+
+async def test_an_empty_bucket_has_no_keys(bus_for):
+    bucket = await open_bucket(await bus_for("config_merger"), "PLANS")
+
+    assert await bucket.keys() == []
+
+
+async def test_a_bucket_of_many_keys_is_listed_whole(bus_for):
+    bucket = await open_bucket(await bus_for("config_merger"), "PLANS")
+    names = {f"head.{number}" for number in range(1300)}
+    await asyncio.gather(*(bucket.put(name, b"{}") for name in names))
+
+    assert set(await bucket.keys()) == names

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import nats.errors
 import nats.js.errors
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.client import JetStreamContext
 from nats.js.kv import KeyValue
 
 from flotilla_common.bus import outage
 from flotilla_common.bus.connection import Bus
+from flotilla_common.contracts.streams import bucket_stream, bucket_subject
 from flotilla_common.errors import Unavailable
+
+LISTED_AT_ONCE = 512
+LISTING_SECONDS = 5.0
 
 
 class Bucket:
     """One bucket. Open it with `open_bucket`."""
 
-    def __init__(self, kv: KeyValue, name: str) -> None:
+    def __init__(self, kv: KeyValue, js: JetStreamContext, name: str) -> None:
         self._kv = kv
+        self._js = js
         self.name = name
 
     async def get(self, key: str) -> bytes | None:
@@ -63,13 +72,45 @@ class Bucket:
             raise Unavailable(f"bucket {self.name}: {error!r}") from error
 
     async def keys(self) -> list[str]:
-        """Return all keys that exist."""
+        """Return all keys that exist.
+
+        Not by nats-py's own `keys`: when the server's word that nothing is left overtakes the entries themselves, that
+        returns none of them; and each call leaves a consumer behind for minutes.
+        """
         try:
-            return await self._kv.keys()
-        except nats.js.errors.NoKeysError:
-            return []
-        except outage.kinds() as error:
+            newest = {key_of(message.subject): message for message in await self._list()}
+        except outage.kinds(nats.errors.Error, nats.js.errors.Error) as error:
             raise Unavailable(f"bucket {self.name}: {error!r}") from error
+        return [key for key, message in newest.items() if not is_delete(message.headers)]
+
+    async def _list(self) -> list[Msg]:
+        """Return the newest message of each key, deletions too, without values."""
+        stream = bucket_stream(self.name)
+        consumer = await self._js.add_consumer(
+            stream,
+            ConsumerConfig(
+                filter_subject=bucket_subject(self.name, ">"),
+                deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
+                ack_policy=AckPolicy.NONE,
+                headers_only=True,
+                mem_storage=True,
+                num_replicas=1,
+                inactive_threshold=4 * LISTING_SECONDS,
+            ),
+        )
+        pull = await self._js.pull_subscribe_bind(consumer=consumer.name, stream=stream)
+        listed: list[Msg] = []
+        try:
+            pending = consumer.num_pending or 0
+            while pending:
+                listed += await pull.fetch(min(pending, LISTED_AT_ONCE), timeout=LISTING_SECONDS)
+                pending = listed[-1].metadata.num_pending
+        finally:
+            await pull.unsubscribe()
+            await self._js.delete_consumer(stream, consumer.name)
+        if listed and listed[-1].metadata.sequence.consumer != len(listed):
+            raise Unavailable(f"bucket {self.name}: an entry was lost on the way")
+        return listed
 
 
 async def open_bucket(bus: Bus, name: str) -> Bucket:
@@ -80,7 +121,7 @@ async def open_bucket(bus: Bus, name: str) -> Bucket:
 
     """
     try:
-        return Bucket(await bus.js.key_value(name), name)
+        return Bucket(await bus.js.key_value(name), bus.js, name)
     except outage.kinds(nats.js.errors.Error) as error:
         raise Unavailable(f"bucket {name}: {error!r}") from error
 
