@@ -205,7 +205,12 @@ async def test_a_destination_taken_out_of_the_settings_filters_what_it_lacks(
     other.name = "other"
     async with shipping(deps, FileSink(directory), other):
         await gateway.send()
-        await eventually(lambda: len(lines_in(tmp_path / "other")) == 3)
+
+        async def settled():
+            # Lines that stand in the file and are not settled yet would be filtered below, with those that it lacks.
+            return (await balanced(deps))["other", "result"].delivered == 3
+
+        await eventually(settled)
     await gateway.send()
 
     async with shipping(deps, FileSink(directory)):
@@ -215,6 +220,26 @@ async def test_a_destination_taken_out_of_the_settings_filters_what_it_lacks(
 
         await eventually(filtered)
     assert len(lines_in(tmp_path / "other")) == 3
+
+
+async def test_a_destination_taken_out_while_a_batch_is_unsettled_filters_that_batch(
+    gateway, deps, shipping, directory, tmp_path
+):
+    other = WatchedSink(FileSink(tmp_path / "other"))
+    other.name = "other"
+    other.after = crash
+    async with shipping(deps, FileSink(directory), other):
+        await gateway.send()
+        await eventually(lambda: len(lines_in(tmp_path / "other")) == 3)
+    await gateway.send()
+
+    async with shipping(deps, FileSink(directory)):
+
+        async def filtered():
+            entry = (await balanced(deps))["other", "result"]
+            return (entry.received, entry.filtered, entry.delivered, entry.pending) == (6, 6, 0, 0)
+
+        await eventually(filtered)
 
 
 async def test_a_destination_added_later_begins_where_the_intake_stands(
