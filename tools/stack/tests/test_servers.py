@@ -102,6 +102,31 @@ def test_s3_keeps_an_object(tmp_path: Path) -> None:
     assert body == b"line"
 
 
+def test_s3_keeps_its_objects_and_forgets_deleted_ones(tmp_path: Path) -> None:
+    def ask(method: str, path: str, body: bytes | None = None) -> bytes:
+        headers = UNSIGNED | {"Content-Type": "text/plain", "x-amz-meta-made-by": "test"}
+        request = urllib.request.Request(s3.endpoint + path, data=body, method=method, headers=headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.read() if method != "HEAD" else str(answer.headers["x-amz-meta-made-by"]).encode()
+
+    with RunningServer(S3(tmp_path / "s3")) as s3:
+        s3.create_bucket("logs")
+        ask("PUT", "/logs/a%20b/c%2Bd", b"kept")
+        ask("PUT", "/logs/gone", b"gone")
+        ask("DELETE", "/logs/gone")
+    with RunningServer(S3(tmp_path / "s3")) as s3:
+        s3.create_bucket("logs")
+        content, made_by, listing = (
+            ask("GET", "/logs/a%20b/c%2Bd"),
+            ask("HEAD", "/logs/a%20b/c%2Bd"),
+            ask("GET", "/logs"),
+        )
+
+    assert content == b"kept"
+    assert made_by == b"test"
+    assert b"gone" not in listing
+
+
 def test_a_taken_port_is_replaced_by_a_free_one() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

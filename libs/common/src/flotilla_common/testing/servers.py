@@ -92,7 +92,7 @@ class ServerRun:
         valkey = self._stack.enter_context(
             RunningServer(Valkey(self.directory / "valkey", password=redis_password, durable=False))
         )
-        s3 = self._stack.enter_context(RunningServer(S3(self.directory / "s3")))
+        s3 = self._stack.enter_context(RunningServer(S3(self.directory / "s3", durable=False)))
         postgres.create_database(TEMPLATE)
         return SharedServers(
             "127.0.0.1",

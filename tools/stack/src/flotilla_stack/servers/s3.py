@@ -13,22 +13,26 @@ UNSIGNED = {"Authorization": SCOPE}
 
 
 class S3(Server):
-    """The S3 API as moto implements it: real objects over HTTP, in memory, any key and secret are accepted.
+    """The S3 API as moto implements it: real objects over HTTP; any key and secret are accepted.
 
-    Objects live as long as the process. Never test authentication against it.
+    With `durable` objects are kept in the directory (see s3_server.py), else they live as long as the process. Never
+    test authentication against it.
     """
 
     name: ClassVar[str] = "s3"
 
-    def __init__(self, directory: Path, *, port: int | None = None) -> None:
+    def __init__(self, directory: Path, *, port: int | None = None, durable: bool = True) -> None:
         super().__init__(directory, port=port)
+        self.durable = durable
 
     def prepare(self) -> None:
-        """Create the directory, which only holds the log."""
+        """Create the directory."""
         self.make_directory()
 
     def command(self) -> list[str]:
         """Start moto's threaded server."""
+        if self.durable:
+            return [sys.executable, "-m", "flotilla_stack.s3_server", str(self.port), str(self.directory / "objects")]
         return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
 
     def is_ready(self) -> bool:
