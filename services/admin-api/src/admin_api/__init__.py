@@ -5,5 +5,5 @@ Reads    schema inventory (hosts, label membership), schema live_query (ledgers)
 Asks     inventory TransferHostsV1, DeleteHostsV1, RefetchHostV1, ChangeLabelMembersV1;
          live-query StartCampaignV1, StopCampaignV1
 Sends    definitions.*_changed.v1; campaigns.viewed.v1 (core)
-Listens  nothing
+Listens  HOSTS (enrolled: the activity that tells people of a new host)
 """

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from admin_api.domain.json_types import fits, name_of
+from admin_api.domain.json_types import check_depth, fits, name_of
 from admin_api.domain.osquery_flags import FLAG_TYPES, OPTION_TYPES, REFUSED_FLAGS
 from admin_api.errors import StrictBodyError
 from admin_api.store import known_labels
@@ -63,8 +63,11 @@ LONGEST_SCRIPT_SECONDS = 3600
 Shape = dict[str, Any]
 
 
-async def validate(session: AsyncSession, document: object) -> None:
+async def validate(session: AsyncSession, document: object, *, force: bool = False, nulls_delete: bool = False) -> None:
     """Hold a layer of agent options to the rules; None (cleared) is fine.
+
+    `force` leaves only what no layer can do without: an object that is not nested without end. `nulls_delete` is for
+    a layer that is merged over another: null takes an override away there.
 
     Raises:
         StrictBodyError: the first thing wrong with it, with a hint where a known key stands in the wrong place.
@@ -73,10 +76,13 @@ async def validate(session: AsyncSession, document: object) -> None:
     if document is None:
         return
     top = _object(document, "agent_options")
+    check_depth(top)
+    if force:
+        return
     _keys(top, TOP_LEVEL, "")
     if top.get("config") is not None:
         _prefixed("common config", top["config"])
-    _overrides(top.get("overrides") or {})
+    _overrides(top.get("overrides") or {}, nulls_delete=nulls_delete)
     _flags(top.get("command_line_flags") or {})
     _channels(top.get("update_channels") or {})
     if (top.get("script_execution_timeout") or 0) > LONGEST_SCRIPT_SECONDS:
@@ -133,12 +139,15 @@ def _config(config: dict[str, Any]) -> None:
         raise StrictBodyError(f"options.logger_tls_endpoint must be a path starting with '/': \"{endpoint}\"")
     for name, table in (config.get("auto_table_construction") or {}).items():
         where = f"auto_table_construction.{name}"
-        _keys(_object(table, where), TABLE_CONSTRUCTION, where)
+        if table is not None:
+            _keys(_object(table, where), TABLE_CONSTRUCTION, where)
 
 
-def _overrides(overrides: dict[str, Any]) -> None:
+def _overrides(overrides: dict[str, Any], *, nulls_delete: bool) -> None:
     _keys(overrides, {"platforms": "object"}, "overrides")
     for platform, config in (overrides.get("platforms") or {}).items():
+        if config is None and nulls_delete:
+            continue
         if config is None:
             raise StrictBodyError(f"{platform} platform config: must not be null")
         _prefixed(f"{platform} platform config", config)

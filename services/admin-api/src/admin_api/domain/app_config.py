@@ -71,11 +71,11 @@ async def change(session: AsyncSession, viewer: Viewer, patch: dict[str, Any], o
     """
     row = await stored.get(session, lock=True)
     before = complete(row)
-    patch = {key: value for key, value in patch.items() if key.lower() not in config_fixed.SERVER_ONLY}
+    patch = {key.lower(): value for key, value in patch.items() if key.lower() not in config_fixed.SERVER_ONLY}
     config_fixed.refuse_mdm(patch.pop("mdm", None))
     options_given = patch.pop("agent_options", ABSENT)
-    if options_given is not ABSENT and not options.force:
-        await agent_options.validate(session, options_given)
+    if options_given is not ABSENT:
+        await agent_options.validate(session, options_given, force=options.force)
     after = config_masks.unmask(_merged(before, patch, overwrite=options.overwrite), before)
     check(after)
     if not options.dry_run:

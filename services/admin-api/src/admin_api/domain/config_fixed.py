@@ -56,6 +56,17 @@ MDM: dict[str, Any] = {
     "volume_purchasing_program": None,
 }
 
+TEAM_MDM: dict[str, Any] = {
+    "enable_disk_encryption": False,
+    "macos_updates": {"minimum_version": None, "deadline": None},
+    "ios_updates": {"minimum_version": None, "deadline": None},
+    "ipados_updates": {"minimum_version": None, "deadline": None},
+    "windows_updates": {"deadline_days": None, "grace_period_days": None},
+    "macos_settings": {"custom_settings": None},
+    "macos_setup": MDM["macos_setup"],
+    "windows_settings": {"custom_settings": None},
+}
+
 
 def server_only() -> dict[str, Any]:
     """Return what GET /config adds: intervals in nanoseconds, licence, log destinations."""
@@ -78,14 +89,14 @@ def server_only() -> dict[str, Any]:
     }
 
 
-def refuse_mdm(given: object) -> None:
+def refuse_mdm(given: object, defaults: dict[str, Any] = MDM) -> None:
     """Take the defaults, nulls and empty lists of device management, which is off here.
 
     Raises:
         InvalidArgument: anything else is set.
 
     """
-    changed = _first_change(given, MDM)
+    changed = _first_change(given, defaults)
     if changed is not None:
         block = changed or "mdm"
         reason = f"Couldn't update {block} because MDM features aren't turned on in Fleet."

@@ -11,9 +11,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from flotilla_common.contracts.definitions import EnrollSecretsChangedV1
 from flotilla_common.contracts.secrets_at_rest import enroll_secret_encryption_key, enroll_secret_lookup
 from flotilla_common.db import outbox
-from flotilla_common.db.models.admin_api import EnrollSecret
+from flotilla_common.db.models.admin_api import EnrollSecret, Team
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from admin_api.domain.activities import record
+from admin_api.domain.viewer import Viewer
 from admin_api.errors import AlreadyExists, InvalidArgument
 from admin_api.store import enroll_secrets as stored
 
@@ -64,7 +66,7 @@ async def check(session: AsyncSession, key: bytes, team_id: int | None, wanted: 
     """Hold a new set of secrets to the rules.
 
     Raises:
-        InvalidArgument: too many, an empty or too long one, one twice, or a mask.
+        InvalidArgument: too many, an empty or too long one, or a mask.
         AlreadyExists: one is used by another scope.
 
     """
@@ -98,3 +100,32 @@ async def replace(session: AsyncSession, key: bytes, team_id: int | None, wanted
             row = EnrollSecret(team_id=team_id, lookup_hash=lookup, ciphertext=encrypt(key, secret))
             await stored.add(session, row)
     await outbox.add(session, EnrollSecretsChangedV1(team_id=team_id))
+
+
+async def change(
+    session: AsyncSession, viewer: Viewer, key: bytes, team: Team | None, wanted: Sequence[str]
+) -> list[PlainSecret]:
+    """Make these the secrets of a team (None: the global ones), on behalf of somebody; return them.
+
+    Raises:
+        InvalidArgument, AlreadyExists: see `check`.
+
+    """
+    team_id = None if team is None else team.id
+    await replace(session, key, team_id, wanted)
+    details = {"team_id": team_id, "team_name": None if team is None else team.name}
+    await record(session, viewer, "edited_enroll_secrets", details)
+    return await of_scope(session, key, team_id)
+
+
+async def rehearse(session: AsyncSession, key: bytes, wanted: Sequence[str]) -> None:
+    """Check a new set of global secrets and leave it at that.
+
+    Raises:
+        InvalidArgument: see `check`; also for one that another scope uses.
+
+    """
+    try:
+        await check(session, key, None, wanted)
+    except AlreadyExists as error:
+        raise InvalidArgument("secrets", "a provided global enroll secret is already being used") from error

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from admin_api.errors import StrictBodyError
+
+DEEPEST = 64  # levels of objects and arrays: far beyond every real document, far below what a parser can stand
+
 
 def name_of(value: object) -> str:
     """Return the JSON type of a decoded value."""
@@ -20,3 +24,24 @@ def fits(value: object, expected: str) -> bool:
     if expected in {"int", "uint"}:
         return isinstance(value, int) and not isinstance(value, bool) and (expected == "int" or value >= 0)
     return name_of(value) == expected
+
+
+def check_depth(value: object) -> None:
+    """Refuse what is nested so deeply that later it could be read by nobody.
+
+    Raises:
+        StrictBodyError: more than `DEEPEST` levels.
+
+    """
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = [member for item in level for member in _members(item)]
+        if not level:
+            return
+    raise StrictBodyError(f"nested deeper than {DEEPEST} levels")
+
+
+def _members(value: object) -> list[object]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []

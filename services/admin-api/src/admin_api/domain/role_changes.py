@@ -43,7 +43,7 @@ async def give(session: AsyncSession, viewer: Viewer, user: User, roles: Roles) 
     user.global_role = roles.global_role or None
     await users.set_team_roles(session, _id(user), roles.by_team)
     await _record_global(session, viewer, user, before.global_role, user.global_role)
-    await _record_teams(session, viewer, user, before.by_team, roles.by_team)
+    await record_teams(session, viewer, user, before.by_team, roles.by_team)
 
 
 async def _record_global(
@@ -55,9 +55,10 @@ async def _record_global(
     await record(session, viewer, kind, {**about(user), "role": after or before})
 
 
-async def _record_teams(
+async def record_teams(
     session: AsyncSession, viewer: Viewer, user: User, before: Mapping[int, str], after: Mapping[int, str]
 ) -> None:
+    """Write an activity for each team where the role is another now, or gone."""
     names = await teams.existing(session, {*before, *after})
     for team_id in sorted({*before, *after}):
         if before.get(team_id) == after.get(team_id) or team_id not in names:

@@ -48,6 +48,16 @@ def parsed(model: type[M], document: object) -> M:
         raise StrictBodyError(_complaint(error)) from error
 
 
+def read(model: type[M], document: dict[str, Any]) -> M:
+    """Read what people sent; keys match without regard to case, null for what cannot be null counts as absent.
+
+    Raises:
+        StrictBodyError: see `merged`.
+
+    """
+    return parsed(model, _canonical(model, document))
+
+
 def _complaint(error: ValidationError) -> str:
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
@@ -83,6 +93,31 @@ def _canonical(model: type[BaseModel], patch: dict[str, Any]) -> dict[str, Any]:
         else:
             result[name] = value
     return result
+
+
+def known(model: type[BaseModel], document: object) -> object:
+    """Return what people sent without the keys that the model does not have, for bodies that may have more."""
+    if not isinstance(document, dict):
+        return document
+    result: dict[str, Any] = {}
+    for key, value in _canonical(model, document).items():
+        field = model.model_fields.get(key)
+        if field is not None:
+            inner = _model_in(field.annotation)
+            result[key] = value if inner is None else _each(inner, value)
+    return result
+
+
+def _each(model: type[BaseModel], value: object) -> object:
+    return [known(model, item) for item in value] if isinstance(value, list) else known(model, value)
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """Return the model that a field holds: itself, as a list of it, or either with None beside it."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = (_model_in(part) for part in get_args(annotation))
+    return next((model for model in inner if model is not None), None)
 
 
 def _may_be_null(annotation: object) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
+from fastapi import Body
 from pydantic import BaseModel, ConfigDict, model_validator
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,6 +33,13 @@ class ApiBody(BaseModel):
 def _may_be_null(model: type[BaseModel], name: str) -> bool:
     annotation = model.model_fields[name].annotation
     return annotation is Any or type(None) in get_args(annotation)
+
+
+RawObject = Annotated[dict[str, Any], Body()]
+"""A JSON object whose members the domain checks itself."""
+
+RawDocument = Annotated[dict[str, Any] | None, Body()]
+"""Like `RawObject`, or null."""
 
 
 class BodyGate:

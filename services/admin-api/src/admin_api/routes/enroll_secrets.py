@@ -1,0 +1,88 @@
+"""Enroll secrets, global and of teams (admin API part 6). A given list replaces the present one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from admin_api.deps import DepsDep
+from admin_api.domain import enroll_secrets, teams
+from admin_api.domain.authorize import Action, authorize
+from admin_api.domain.team_objects import secret_object, shown_secrets
+from admin_api.errors import InvalidArgument
+from admin_api.routes.authentication import ViewerDep
+from admin_api.routes.bodies import ApiBody
+from admin_api.routes.versions import Flag, Id, members_router
+from admin_api.store import enroll_secrets as stored
+
+router = members_router("enroll secrets")
+
+
+class SecretBody(ApiBody):
+    """One secret; what else a read printed of it means nothing."""
+
+    secret: str = ""
+
+
+class SecretsBody(ApiBody):
+    """A whole set; an empty one lets no host in."""
+
+    secrets: list[SecretBody] | None = None
+
+    def plain(self) -> list[str]:
+        """Return the secrets.
+
+        Raises:
+            InvalidArgument: no list was given.
+
+        """
+        if self.secrets is None:
+            raise InvalidArgument("secrets", "missing required argument")
+        return [entry.secret for entry in self.secrets]
+
+
+class SpecBody(ApiBody):
+    """What the command line applies."""
+
+    spec: SecretsBody = SecretsBody()
+
+
+@router.get("/spec/enroll_secret")
+async def get_global_secrets(deps: DepsDep, viewer: ViewerDep) -> dict[str, Any]:
+    """Print the global secrets: hosts that use one of them join no team."""
+    authorize(viewer, Action.READ_GLOBAL_SECRETS)
+    async with deps.sessions.begin() as session:
+        found = await enroll_secrets.of_scope(session, deps.secrets_key, None)
+    return {"spec": {"secrets": [secret_object(secret) for secret in found]}}
+
+
+@router.post("/spec/enroll_secret")
+async def apply_global_secrets(
+    deps: DepsDep, viewer: ViewerDep, body: SpecBody, dry_run: Flag = False
+) -> dict[str, Any]:
+    """Replace the global secrets."""
+    authorize(viewer, Action.WRITE_GLOBAL_SECRETS)
+    wanted = body.spec.plain()
+    async with deps.sessions.begin() as session:
+        if dry_run:
+            await enroll_secrets.rehearse(session, deps.secrets_key, wanted)
+        else:
+            await enroll_secrets.change(session, viewer, deps.secrets_key, None, wanted)
+    return {}
+
+
+@router.get("/teams/{team_id:int}/secrets")
+async def get_team_secrets(deps: DepsDep, viewer: ViewerDep, team_id: Id) -> dict[str, Any]:
+    """List a team's secrets; masked for those who may only know how many there are."""
+    async with deps.sessions.begin() as session:
+        await teams.find(session, viewer, team_id, Action.READ_TEAM_SECRETS)
+        found = shown_secrets(viewer, deps.secrets_key, team_id, await stored.of_scope(session, team_id))
+    return {"secrets": [secret_object(secret) for secret in found]}
+
+
+@router.patch("/teams/{team_id:int}/secrets")
+async def replace_team_secrets(deps: DepsDep, viewer: ViewerDep, team_id: Id, body: SecretsBody) -> dict[str, Any]:
+    """Replace a team's secrets."""
+    async with deps.sessions.begin() as session:
+        team = await teams.find(session, viewer, team_id, Action.WRITE_TEAM_SECRETS, lock=True)
+        found = await enroll_secrets.change(session, viewer, deps.secrets_key, team, body.plain())
+    return {"secrets": [secret_object(secret) for secret in found]}
