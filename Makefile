@@ -60,7 +60,7 @@ openapi: install ## Write docs/openapi.json from admin-api
 	@$(BIN)/python -m admin_api.openapi docs/openapi.json
 
 bench: install ## Measure; results in bench/results/latest.json
-	@$(BIN)/python bench/run.py
+	@$(BIN)/python bench/run.py $(ARGS)
 
 lock: install ## Resolve requirements.lock anew from the members' pyproject.toml files (needs uv)
 	@sh tools/lock.sh $(MEMBERS)

@@ -1,0 +1,209 @@
+"""One function per measure; each returns rows of the table."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from flotilla_stack.testing import LAST_LINE, RunningStack
+
+from bench.memory import by_program
+from bench.people import Admin, Door
+
+ROOT = Path(__file__).resolve().parent.parent
+IDLE_HOSTS = 20
+IDLE_SECONDS = 30.0
+EDITS = 20
+QUERIED_HOSTS = 50
+QUERIED_INTERVAL_SECONDS = 2
+QUERIES = 10
+WAIT_SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. `limit` is what the figure must not exceed; `ratio` compares within the same run."""
+
+    measure: str
+    figure: float
+    unit: str
+    limit: float
+    ratio: str = ""
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the figure is within its limit."""
+        return self.figure <= self.limit
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row with its verdict."""
+        return {**asdict(self), "figure": round(self.figure, 3), "met": self.is_met}
+
+
+def starts(home: Path) -> list[Row]:
+    """Measure a first and a second start, and the memory of the idle system."""
+    with RunningStack(home, "--hosts", str(IDLE_HOSTS)) as first:
+        time.sleep(1)  # a person does not stop at once either
+        first_seconds = first.ready_seconds
+    with RunningStack(home, "--hosts", str(IDLE_HOSTS)) as second:
+        wait_until(lambda: len(online(Admin(second))) >= IDLE_HOSTS, "all hosts are online")
+        time.sleep(IDLE_SECONDS)
+        memory = by_program(second.process.pid)
+        seconds = second.ready_seconds
+    for program, mib in memory.items():
+        print(f"    {mib:8.1f} MiB  {program}")
+    total = sum(memory.values())
+    return [
+        Row("start, new data", first_seconds, "s", 20),
+        Row("start, data of an earlier run", seconds, "s", 20, f"{seconds / first_seconds:.2f} x the first"),
+        Row("memory, idle, 20 hosts (PSS)", total, "MiB", 1.2e9 / 2**20, f"{total / IDLE_HOSTS:.1f} MiB a host"),
+    ]
+
+
+def edits(stack: RunningStack) -> list[Row]:
+    """Measure how long an edit of agent options takes to be in every gateway's answers."""
+    admin = Admin(stack)
+    doors = [Door(gateway["plain_url"]) for gateway in stack.dev()["gateways"]]
+    enrolling = {"enroll_secret": stack.dev()["enroll_secret"], "host_identifier": "bench-edit"}
+    key = {"node_key": doors[0].post("/enroll", enrolling)["node_key"]}
+    for door in doors:
+        door.post("/config", key)
+    plain = statistics.median(seconds_of(lambda: doors[0].post("/config", key)) for _ in range(50))
+    taken = [seconds_of_edit(admin, doors, key, number) for number in range(EDITS)]
+    middle, worst = statistics.median(taken), max(taken)
+    return [
+        Row("edit of agent options, at every gateway: median", middle, "s", 1, f"{middle / plain:.0f} x one config"),
+        Row(f"edit of agent options, at every gateway: worst of {EDITS}", worst, "s", 1),
+    ]
+
+
+def seconds_of_edit(admin: Admin, doors: list[Door], key: dict[str, str], number: int) -> float:
+    """Change one option and wait until each gateway answers with it."""
+    begun = time.perf_counter()
+    admin.call("PATCH", "/config", {"agent_options": {"config": {"options": {"custom_edit": str(number)}}}})
+    waiting = list(doors)
+    while waiting:
+        waiting = [d for d in waiting if d.post("/config", key).get("options", {}).get("custom_edit") != str(number)]
+        if time.perf_counter() - begun > WAIT_SECONDS:
+            raise TimeoutError(f"edit {number} did not arrive in {WAIT_SECONDS:g} s")
+    return time.perf_counter() - begun
+
+
+def live_queries(stack: RunningStack, directory: Path) -> list[Row]:
+    """Measure live queries on 50 hosts."""
+    admin = Admin(stack)
+    options = {"distributed_interval": QUERIED_INTERVAL_SECONDS, "logger_tls_period": 10}
+    admin.call("PATCH", "/config", {"agent_options": {"config": {"options": options}}})
+    with simulated(stack, directory, QUERIED_HOSTS):
+        wait_until(lambda: len(online(admin)) >= QUERIED_HOSTS, "50 hosts are online")
+        ids = online(admin)[:QUERIED_HOSTS]
+        admin.seconds_of_live_query("SELECT version FROM osquery_info", ids)
+        taken = [admin.seconds_of_live_query("SELECT version FROM osquery_info", ids) for _ in range(QUERIES)]
+    middle, worst = statistics.median(taken), max(taken)
+    ratio = f"{middle / QUERIED_INTERVAL_SECONDS:.2f} x the hosts' interval"
+    return [
+        Row("live query on 50 hosts, last result: median", middle, "s", 4, ratio),
+        Row(f"live query on 50 hosts, last result: worst of {QUERIES}", worst, "s", 4),
+    ]
+
+
+def cold() -> list[Row]:
+    """Measure `make run` in a fresh clone without any cached package."""
+    with tempfile.TemporaryDirectory(prefix="flotilla-cold-") as directory:
+        clone, cache = Path(directory) / "flotilla", Path(directory) / "cache"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+        environment = {
+            "UV_CACHE_DIR": str(cache),
+            "PIP_CACHE_DIR": str(cache),
+            "UV_NO_CACHE": "1",
+            "PIP_NO_CACHE_DIR": "1",
+        }
+        begun = time.perf_counter()
+        make = shutil.which("make") or "make"
+        process = subprocess.Popen(
+            [make, "-C", str(clone), "run"],
+            env={**clean_environment(), **environment},
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        seconds = 0.0
+        for line in process.stdout or ():
+            if line.startswith(LAST_LINE):
+                seconds = time.perf_counter() - begun
+                stop_group(process)
+    if not seconds:
+        raise RuntimeError("make run ended before it was ready")
+    return [Row("cold start, packages to download", seconds, "s", 180)]
+
+
+def stop_group(process: subprocess.Popen[str]) -> None:
+    """Press Ctrl-C in the terminal of a process."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment without a virtual environment of ours."""
+    return {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "PYTHONPATH"}}
+
+
+@contextmanager
+def simulated(stack: RunningStack, directory: Path, hosts: int) -> Iterator[None]:
+    """Run simulated hosts that know the interval from their configuration."""
+    dev = stack.dev()
+    secret = directory / "enroll_secret"
+    secret.write_text(dev["enroll_secret"], "utf-8")
+    options = {
+        "--url": dev["url"],
+        "--ca-file": dev["ca_file"],
+        "--enroll-secret-file": str(secret),
+        "--hosts": str(hosts),
+        "--seed": "simulated",
+        "--flag": "config_refresh=5",
+    }
+    words = [word for pair in options.items() for word in pair]
+    with (directory / "simulator.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "osquery_simulator", *words], stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def online(admin: Admin) -> list[int]:
+    """Return the ids of hosts that are online and have a hostname (the edit's own host has none)."""
+    found = admin.call("GET", "/hosts", status="online")["hosts"]
+    return [host["id"] for host in found if host["hostname"]]
+
+
+def seconds_of(call: Callable[[], object]) -> float:
+    """Return how long a call takes."""
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def wait_until(check: Callable[[], bool], what: str) -> None:
+    """Wait until something is true.
+
+    Raises:
+        TimeoutError: it is not, after WAIT_SECONDS.
+
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not check():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not true after {WAIT_SECONDS:g} s: {what}")
+        time.sleep(0.2)

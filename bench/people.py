@@ -1,0 +1,75 @@
+"""An admin and the gateways, for measures over HTTP."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from typing import Any
+
+import httpx2
+from flotilla_stack.testing import RunningStack
+from websockets.sync.client import connect
+
+API = "/api/latest/fleet"
+TIMEOUT_SECONDS = 60.0
+
+
+class Admin:
+    """The seeded admin of a running stack."""
+
+    def __init__(self, stack: RunningStack) -> None:
+        dev = stack.dev()
+        self.token: str = dev["admin"]["token"]
+        self.trust = ssl.create_default_context(cafile=dev["ca_file"])
+        headers = {"Authorization": f"Bearer {self.token}"}
+        self.client = httpx2.Client(base_url=dev["url"], verify=self.trust, headers=headers, timeout=TIMEOUT_SECONDS)
+
+    def call(self, method: str, path: str, body: object = None, **parameters: Any) -> dict[str, Any]:
+        """Send a request that must succeed.
+
+        Raises:
+            RuntimeError: it did not.
+
+        """
+        reply = self.client.request(method, API + path, json=body, params=parameters or None)
+        if not reply.is_success:
+            raise RuntimeError(f"{method} {path} answered {reply.status_code}: {reply.text}")
+        content: dict[str, Any] = reply.json()
+        return content
+
+    def seconds_of_live_query(self, sql: str, host_ids: list[int]) -> float:
+        """Return the seconds from the request to the last result at the viewer.
+
+        Raises:
+            RuntimeError: a socket said something else.
+            TimeoutError: not all hosts answered in a minute.
+
+        """
+        begun = time.perf_counter()
+        selected = {"hosts": host_ids, "labels": [], "teams": []}
+        campaign = self.call("POST", "/queries/run", {"query": sql, "selected": selected})["campaign"]
+        address = str(self.client.base_url).replace("https://", "wss://").rstrip("/") + f"{API}/results/websocket"
+        waiting = set(host_ids)
+        with connect(address, ssl=self.trust, max_size=None) as socket:
+            socket.send(json.dumps({"type": "auth", "data": {"token": self.token}}))
+            socket.send(json.dumps({"type": "select_campaign", "data": {"campaign_id": campaign["id"]}}))
+            while waiting:
+                message = json.loads(socket.recv(TIMEOUT_SECONDS))
+                if message["type"] == "error":
+                    raise RuntimeError(f"the socket said {message['data']}")
+                if message["type"] == "result":
+                    waiting.discard(message["data"]["host"]["id"])
+        return time.perf_counter() - begun
+
+
+class Door:
+    """One host at one gateway, on a kept connection."""
+
+    def __init__(self, url: str) -> None:
+        self.client = httpx2.Client(base_url=url, timeout=TIMEOUT_SECONDS, headers={"User-Agent": "orbit"})
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Send a request of a host."""
+        content: dict[str, Any] = self.client.post(f"/api/osquery{path}", json=body).json()
+        return content
