@@ -18,14 +18,22 @@ from admin_api.app import create_app
 from admin_api.consumers import on_host_enrolled
 from admin_api.deps import Deps
 from admin_api.domain.passwords import Passwords
+from admin_api.routes.campaign_sockets import SERVER_OPTIONS
 from admin_api.settings import Settings, decode_key
+
+REQUESTS_AT_ONCE = 100  # connections to Redis beside those of viewers
 
 
 async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) -> None:
     """Open connections and start serving."""
     engine = db.create_engine(settings)
     bus = await connection.connect(settings)
-    redis = Redis.from_url(settings.redis_url.get_secret_value(), socket_timeout=3, socket_connect_timeout=3)
+    redis = Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_timeout=3,
+        socket_connect_timeout=3,
+        max_connections=settings.most_viewers + REQUESTS_AT_ONCE,
+    )
     health.ready_checks["postgres"] = lambda: db.check(engine)
     health.ready_checks["nats"] = bus.check
     deps = Deps(
@@ -41,7 +49,8 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     tasks.create_task(bus.heartbeat(), name="heartbeat")
     tasks.create_task(relay(bus, settings, "admin_api"), name="outbox relay")
     tasks.create_task(consume(bus, on_host_enrolled.SUBSCRIPTION, deps), name="on_host_enrolled")
-    tasks.create_task(serve(create_app(deps), settings.listen_host, settings.listen_port, loop="uvloop"), name="http")
+    serving = serve(create_app(deps), settings.listen_host, settings.listen_port, loop="uvloop", **SERVER_OPTIONS)
+    tasks.create_task(serving, name="http")
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ class Settings(DatabaseSettings):
     body_limit_bytes: int = Field(16 * 1024 * 1024, description="largest request body, inflated", ge=1024)
     live_query_rest_period: str = Field("25s", description="longest wait of a synchronous live query, such as 25s")
     allowed_origins: str = Field("", description="other origins whose pages may open WebSockets, comma separated")
+    most_viewers: int = Field(1000, description="WebSockets that are open at once; each reads Redis by itself", ge=1)
 
     @field_validator("live_query_rest_period")
     @classmethod

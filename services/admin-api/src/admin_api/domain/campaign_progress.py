@@ -5,6 +5,7 @@ The messages are those of Fleet's result socket (admin API 15.3), texts of JSON.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,8 +42,14 @@ class Progress:
         self._actual = 0
         self._with_results = 0
         self._without_results = 0
+        self._expected: int | None = None
         self._finished = False
         self._told: dict[str, str] = {}
+
+    @property
+    def looks_finished(self) -> bool:
+        """Whether the viewer has not heard yet that all who were online at the last news have answered."""
+        return not self._finished and self._expected is not None and self._actual >= self._expected
 
     def count(self, entry: RowsEntry) -> None:
         """Take an answer into account. One with an error is neither with nor without results."""
@@ -59,6 +66,7 @@ class Progress:
 
         Finished stays finished; it is not said while earlier answers wait to be sent, since clients leave then.
         """
+        self._expected = totals.online
         self._finished = self._finished or (caught_up and (ended or self._actual >= totals.online))
         now = {
             "totals": message("totals", totals_data(totals)),
@@ -92,15 +100,28 @@ def rows_of(entry: RowsEntry) -> list[dict[str, str]]:
     """Return an answer's rows, every value a text. What cannot be read as rows is no rows."""
     try:
         rows = _rows.decode(entry.rows)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
+        rows = _rows_by_the_letter(entry.rows)
+    return [{_clean(column): _text(value) for column, value in row.items()} for row in rows]
+
+
+def _rows_by_the_letter(text: bytes) -> list[dict[str, Any]]:
+    """Read what the fast decoder refuses and hosts may send: broken UTF-8, halves of UTF-16 pairs, huge numbers."""
+    try:
+        rows = json.loads(text.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
         return []
-    return [{column: _text(value) for column, value in row.items()} for row in rows]
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def _text(value: Any) -> str:
     if isinstance(value, str):
-        return value
-    return "" if value is None else msgspec.json.encode(value).decode()
+        return _clean(value)
+    return "" if value is None else _clean(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def error_of(entry: RowsEntry) -> str:
@@ -128,6 +149,6 @@ def result_message(campaign_id: int, entry: RowsEntry, names: HostNames) -> str:
 def _stats(text: bytes) -> Mapping[str, Any] | None:
     try:
         found: Mapping[str, Any] | None = msgspec.json.decode(text, type=dict[str, Any] | None)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return None
     return found

@@ -1,4 +1,4 @@
-"""Which campaigns were reported as watched lately, so that any number of viewers costs one message."""
+"""How many viewers there are, and which campaigns were reported as watched lately: one message for all viewers."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ _KEPT = 1_024
 
 
 class CampaignViews:
-    """Remembers, for this process, when live-query was last told that a campaign is watched."""
+    """Remembers, for this process, when live-query was last told that a campaign is watched.
+
+    `now` is any clock that only grows, in seconds; `sockets` is how many viewers are connected.
+    """
 
     def __init__(self) -> None:
+        self.sockets = 0
         self._told: dict[int, float] = {}
 
     def is_due(self, campaign_id: int, now: float) -> bool:
-        """Whether it is time to tell again; the caller then does. `now` is any clock that only grows, in seconds."""
-        if now - self._told.get(campaign_id, -VIEWED_SECONDS) < VIEWED_SECONDS:
-            return False
+        """Whether it is time to tell again."""
+        return now - self._told.get(campaign_id, now - VIEWED_SECONDS) >= VIEWED_SECONDS
+
+    def note(self, campaign_id: int, now: float) -> None:
+        """Remember that it was told now."""
         if len(self._told) >= _KEPT:
             self._told = {known: told for known, told in self._told.items() if now - told < VIEWED_SECONDS}
         self._told[campaign_id] = now
-        return True

@@ -14,12 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from admin_api.domain import activities, queries, targets
 from admin_api.domain.authorize import Action, Subject, authorize_any, is_allowed, visible_team_ids
 from admin_api.domain.viewer import Viewer
-from admin_api.errors import BadRequest, Forbidden, InvalidArgument, PermissionDenied
+from admin_api.errors import BadRequest, Forbidden, InvalidArgument, Missing, PermissionDenied
 from admin_api.store import campaigns, hosts, labels
 from admin_api.store.host_scope import VisibleTeams
 from admin_api.store.targets import Selection
 
 NO_HOSTS = "no hosts targeted"
+LONGEST_SQL = 1024 * 1024  # characters; commands and requests must fit into messages of the bus
+MOST_HOSTS = 100_000  # that one request may list one by one
 
 
 @dataclass(frozen=True)
@@ -136,10 +138,14 @@ async def request(
 
     Raises:
         Forbidden: a selected team is out of the viewer's reach.
-        BadRequest: no host within reach is selected.
+        BadRequest: no host within reach is selected, or the request is too large.
 
     """
     targets.check_teams(selection, asked.teams)
+    if len(selection.hosts) > MOST_HOSTS:
+        raise BadRequest(f"at most {MOST_HOSTS} hosts can be listed; select labels or teams for more")
+    if len(asked.query.query) > LONGEST_SQL:
+        raise BadRequest(f"the query is longer than {LONGEST_SQL} characters")
     if not (await targets.count(session, selection, asked.teams, now)).total:
         raise BadRequest(NO_HOSTS)
     return StartCampaignV1(
@@ -169,12 +175,52 @@ async def may_watch(session: AsyncSession, viewer: Viewer, campaign: Campaign) -
     if campaign.user_id == viewer.user_id:
         return True
     query = await session.get(Query, campaign.query_id) if campaign.query_id is not None else None
-    if query is not None and query.saved:
-        if not is_allowed(viewer, Action.READ_QUERIES, Subject(query.team_id)):
-            return False
-        teams = visible_team_ids(viewer, Action.RUN_SAVED_QUERY, observer_can_run=query.observer_can_run)
-    else:
-        teams = visible_team_ids(viewer, Action.RUN_NEW_QUERY)
+    if query is None or not query.saved:
+        return await _reaches_all(session, campaign, visible_team_ids(viewer, Action.RUN_NEW_QUERY))
+    if not is_allowed(viewer, Action.READ_QUERIES, Subject(query.team_id)):
+        return False
+    teams = visible_team_ids(viewer, Action.RUN_SAVED_QUERY, observer_can_run=query.observer_can_run)
+    return await _reaches_all(session, campaign, teams)
+
+
+async def _reaches_all(session: AsyncSession, campaign: Campaign, teams: VisibleTeams) -> bool:
     if teams is not None and not teams:
         return False
     return await campaigns.targets_only(session, campaign.id or 0, teams)
+
+
+async def watchable(session: AsyncSession, viewer: Viewer, campaign_id: int) -> Campaign:
+    """Return a campaign that the viewer may watch.
+
+    Raises:
+        Forbidden: the viewer may run nothing, or may not watch this one.
+        Missing: there is no such campaign.
+
+    """
+    campaign = await _existing(session, viewer, campaign_id)
+    if not await may_watch(session, viewer, campaign):
+        raise Forbidden
+    return campaign
+
+
+async def stoppable(session: AsyncSession, viewer: Viewer, campaign_id: int) -> Campaign:
+    """Return a campaign that the viewer may stop: an own one, or one whose targets the viewer administers.
+
+    Raises:
+        Forbidden: the viewer may run nothing, or may not stop this one.
+        Missing: there is no such campaign.
+
+    """
+    campaign = await _existing(session, viewer, campaign_id)
+    teams = visible_team_ids(viewer, Action.STOP_CAMPAIGN)
+    if campaign.user_id != viewer.user_id and not await _reaches_all(session, campaign, teams):
+        raise Forbidden
+    return campaign
+
+
+async def _existing(session: AsyncSession, viewer: Viewer, campaign_id: int) -> Campaign:
+    authorize_any(viewer, Action.RUN_SAVED_QUERY)
+    campaign = await campaigns.by_id(session, campaign_id)
+    if campaign is None:
+        raise Missing("Campaign", campaign_id)
+    return campaign

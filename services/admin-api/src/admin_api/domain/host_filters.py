@@ -6,6 +6,7 @@ well-formed filter selects nothing; a malformed one is refused as documented.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -64,7 +65,7 @@ def parse(parameters: Mapping[str, str], *, label_id: int | None = None, query: 
     _check_combinations(given)
     return HostFilter(
         status=_one_of(given.get("status"), STATUSES, "Invalid status: {}"),
-        team_id=_number("team_id", given.get("team_id")),
+        team_id=_optional_id("team_id", given),
         label_id=label_id,
         query=query,
         os_name=given.get("os_name"),
@@ -107,11 +108,11 @@ def _check_combinations(given: Mapping[str, str]) -> None:
 
 def _selects_by_missing_data(given: Mapping[str, str]) -> bool:
     choices = [_one_of(given.get(name), allowed, f"Invalid {name}: {{}}") for name, allowed in _CHOICES.items()]
-    numbers = [_number(name, given.get(name)) for name in _NUMBERS]
-    disk = _number("low_disk_space", given.get("low_disk_space"))
+    numbers = [_optional_id(name, given) for name in _NUMBERS]
+    disk = _optional_id("low_disk_space", given)
     if disk is not None and not 1 <= disk <= 100:
         raise BadRequest("invalid low_disk_space threshold, must be between 1 and 100")
-    policy = _number("policy_id", given.get("policy_id"))
+    policy = _optional_id("policy_id", given)
     response = _one_of(given.get("policy_response"), ("passing", "failing"), "Invalid policy_response: {}")
     return any(value is not None for value in (*choices, *numbers, disk, policy, response)) or any(
         name in given for name in _TEXTS
@@ -124,12 +125,20 @@ def _one_of(value: str | None, allowed: tuple[str, ...], complaint: str) -> str 
     return value
 
 
-def _number(name: str, value: str | None) -> int | None:
-    if value is None:
-        return None
-    if not value.isascii() or not value.isdigit() or int(value[:20]) > LARGEST_ID:
+def parse_id(name: str, value: str) -> int:
+    """Return the id that a query parameter names.
+
+    Raises:
+        BadRequest: it is no number.
+
+    """
+    if not re.fullmatch("[0-9]{1,19}", value) or int(value) > LARGEST_ID:
         raise BadRequest(f"Invalid {name}: {value[:100]}")
     return int(value)
+
+
+def _optional_id(name: str, given: Mapping[str, str]) -> int | None:
+    return parse_id(name, given[name]) if name in given else None
 
 
 def _flag(name: str, value: str) -> bool:

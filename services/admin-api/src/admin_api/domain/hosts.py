@@ -40,6 +40,18 @@ async def conditions(
     return hosts.conditions(wanted, visible, now)
 
 
+async def found_by(
+    session: AsyncSession, viewer: Viewer, wanted: HostFilter, now: datetime, *, action: Action = Action.READ_HOSTS
+) -> list[int]:
+    """Return the ids of the hosts that match a filter and that the viewer may do this to, ascending.
+
+    Raises:
+        Forbidden, BadRequest: as `conditions`.
+
+    """
+    return await hosts.ids(session, await conditions(session, viewer, wanted, now, action=action))
+
+
 async def readable(session: AsyncSession, viewer: Viewer, host_id: int, now: datetime) -> HostRow:
     """Return a host that the viewer may read.
 
@@ -132,16 +144,13 @@ def _each_in(rows: list[HostRow], teams: frozenset[int] | None) -> list[HostRow]
     return rows
 
 
-def portions(rows: Sequence[HostRow]) -> list[tuple[int, ...]]:
-    """Cut host ids into what one request to inventory may carry."""
-    ids = [row.host_id for row in rows]
-    return [tuple(ids[start : start + IDS_AT_ONCE]) for start in range(0, len(ids), IDS_AT_ONCE)]
+def portions(rows: list[HostRow]) -> list[list[HostRow]]:
+    """Cut hosts into what one request to inventory may carry."""
+    return [rows[start : start + IDS_AT_ONCE] for start in range(0, len(rows), IDS_AT_ONCE)]
 
 
 async def record_transfer(session: AsyncSession, viewer: Viewer, rows: Sequence[HostRow], team: Team | None) -> None:
-    """Write the activity of a transfer that moved hosts; nothing when there were none."""
-    if not rows:
-        return
+    """Write the activity of a transfer."""
     details: dict[str, Any] = {
         "team_id": None if team is None else team.id,
         "team_name": None if team is None else team.name,

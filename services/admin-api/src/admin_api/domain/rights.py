@@ -61,6 +61,7 @@ read_queries@global        Y   Y   Y   Y   Y    Y   Y   Y   Y   -
 write_queries              Y   Y   -   -   Y    own own -   -   own
 run_saved_query            Y   Y   Y   run -    own own own ownrun -
 run_new_query              Y   Y   Y   -   -    own own own -   -
+stop_campaign              Y   Y   -   -   -    own own -   -   -
 search_targets             Y   Y   Y   Y   -    Y   Y   Y   Y   -
 read_version               Y   Y   Y   Y   Y    Y   Y   Y   Y   Y
 """
@@ -103,6 +104,7 @@ class Action(StrEnum):
     WRITE_QUERIES = "write_queries"
     RUN_SAVED_QUERY = "run_saved_query"
     RUN_NEW_QUERY = "run_new_query"
+    STOP_CAMPAIGN = "stop_campaign"  # of somebody else, on hosts of one's teams; everybody may stop an own one
     SEARCH_TARGETS = "search_targets"
     READ_VERSION = "read_version"
 

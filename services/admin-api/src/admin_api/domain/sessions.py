@@ -25,8 +25,10 @@ async def open_session(session: AsyncSession, user: User, *, now: datetime) -> s
     return token
 
 
-async def authenticate(session: AsyncSession, token: str, *, now: datetime, lifetime_seconds: int) -> Viewer:
-    """Return whose token this is; a use prolongs the login.
+async def authenticate(
+    session: AsyncSession, token: str, *, now: datetime, lifetime_seconds: int, prolong: bool = True
+) -> Viewer:
+    """Return whose token this is; a use prolongs the login, unless the server only looks whether it still holds.
 
     Raises:
         Unauthenticated: nobody's, or not used for too long (tokens of API-only users never end).
@@ -38,7 +40,7 @@ async def authenticate(session: AsyncSession, token: str, *, now: datetime, life
     login, user = found
     if not user.api_only and now - login.accessed_at > timedelta(seconds=lifetime_seconds):
         raise Unauthenticated(BAD_TOKEN)
-    if now - login.accessed_at > TOUCH_AFTER:
+    if prolong and now - login.accessed_at > TOUCH_AFTER:
         login.accessed_at = now
     return await viewer_of(session, user, session_id=login.id or 0)
 

@@ -10,61 +10,60 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from flotilla_common.bus import outage
-from flotilla_common.contracts.campaigns import CampaignViewedV1
 from flotilla_common.db.models.live_query import Campaign
 
 from admin_api.deps import Deps
-from admin_api.domain import campaigns, sessions
 from admin_api.domain.campaign_progress import ANSWERS, HostNames, Progress, result_message
 from admin_api.domain.sockjs import HEARTBEAT_SECONDS
-from admin_api.errors import Unauthenticated
-from admin_api.routes.campaign_sockets import Refused, ViewerSocket
+from admin_api.routes.campaign_sockets import ViewerSocket
 from admin_api.store import campaign_rows, hosts
 from admin_api.store import campaigns as campaign_store
-from admin_api.store.campaign_rows import START, RowsEntry
+from admin_api.store.campaign_rows import MOST_ENTRIES, START, RowsEntry
 
 log = structlog.get_logger()
 
 NEWS_SECONDS = 5.0
 OUTAGE_SECONDS = 1.0
+LARGE_READ = 1024 * 1024  # bytes of rows in one read; after a larger one the next read takes a single entry
 
 
 class CampaignFeed:
-    """Feeds one viewer, who showed `token` and may watch `campaign`, from position `last` on."""
+    """Feeds one viewer, who may watch `campaign`, from position `last` on."""
 
-    def __init__(self, deps: Deps, socket: ViewerSocket, token: str, campaign: Campaign, last: str) -> None:
+    def __init__(self, deps: Deps, socket: ViewerSocket, campaign: Campaign, last: str) -> None:
         self._deps = deps
         self._socket = socket
-        self._token = token
-        self._campaign = campaign
         self._id = campaign.id or 0
         self._position = last
+        self._count = 1
         self._progress = Progress()
+        self._is_open = True
         self._ended = False
         self._behind = False
         self._clock = asyncio.get_running_loop().time
         self._next_news = self._clock()
         self._next_beat = self._clock() + HEARTBEAT_SECONDS
 
+    @property
+    def ended(self) -> bool:
+        """Whether the viewer has all that will ever come."""
+        return self._ended
+
     async def run(self) -> None:
-        """Feed until cancelled; a part that is down is waited for.
-
-        Raises:
-            Refused: the viewer may not watch any more.
-
-        """
+        """Feed until cancelled; a part that is down is waited for."""
         await self._through_outages(self._count_seen)
         while True:
             await self._through_outages(self._step)
 
     async def _through_outages(self, step: Callable[[], Awaitable[None]]) -> None:
+        waiting = False
         while True:
             try:
                 await step()
             except outage.kinds() as error:
-                if isinstance(error, TimeoutError):
-                    raise  # the viewer does not take what is sent
-                log.warning("viewer waits for a part that is down", campaign_id=self._id, error=repr(error))
+                if not waiting:
+                    log.warning("viewer waits for a part that is down", campaign_id=self._id, error=repr(error))
+                waiting = True
                 await asyncio.sleep(OUTAGE_SECONDS)
             else:
                 return
@@ -80,23 +79,35 @@ class CampaignFeed:
             for entry in entries:
                 progress.count(entry)
         self._progress = progress
-        waiting = await campaign_rows.read(self._deps.redis, self._id, self._position, block_ms=0)
+        waiting = await campaign_rows.read(self._deps.redis, self._id, self._position, block_ms=1, count=1)
         self._behind = bool(waiting)
 
     async def _step(self) -> None:
-        await self._tell_viewed()
         if self._clock() >= self._next_news:
             await self._tell_news()
         if self._clock() >= self._next_beat:
             self._next_beat = self._clock() + HEARTBEAT_SECONDS
             await self._socket.beat()
         pause = max(min(self._next_news, self._next_beat) - self._clock(), 0.001)
-        if self._ended and not self._behind:
-            await asyncio.sleep(pause)  # nothing comes any more; the viewer closes when it has seen enough
-            return
-        entries = await campaign_rows.read(self._deps.redis, self._id, self._position, block_ms=int(pause * 1000))
+        if self._ended:
+            await asyncio.sleep(pause)  # the viewer closes when it has seen enough
+        else:
+            await self._read(int(pause * 1000))
+
+    async def _read(self, block_ms: int) -> None:
+        was_open = self._is_open
+        entries = await campaign_rows.read(
+            self._deps.redis, self._id, self._position, block_ms=block_ms, count=self._count
+        )
         await self._pass_on(entries)
-        self._behind = len(entries) == campaign_rows.ENTRIES_AT_ONCE
+        # What a campaign has got is in the stream before it is complete: once it is, an empty read is the end of it.
+        self._ended = self._ended or not (was_open or entries)
+        self._behind = len(entries) == self._count and not self._ended
+        if self._ended or (self._progress.looks_finished and not self._behind):
+            self._next_news = self._clock()
+        self._count = (
+            1 if sum(len(entry.rows) for entry in entries) > LARGE_READ else min(2 * self._count, MOST_ENTRIES)
+        )
 
     async def _pass_on(self, entries: list[RowsEntry]) -> None:
         names = await self._names(entries)
@@ -116,24 +127,10 @@ class CampaignFeed:
         return {row.host_id: HostNames(row.host.hostname, row.display_name) for row in rows}
 
     async def _tell_news(self) -> None:
-        """Look again: who is online now, is the campaign still open, may the viewer still watch."""
-        now = self._deps.clock()
+        """Look again who is online and whether hosts are still asked; the last news come with the end."""
         async with self._deps.sessions.begin() as session:
-            try:
-                viewer = await sessions.authenticate(
-                    session, self._token, now=now, lifetime_seconds=self._deps.settings.session_seconds
-                )
-            except Unauthenticated as error:
-                raise Refused("unauthorized") from error
-            if not await campaigns.may_watch(session, viewer, self._campaign):
-                raise Refused("forbidden")
-            totals = await campaign_store.totals(session, self._id, now)
-            self._ended = self._ended or not await campaign_store.is_open(session, self._id)
-        self._next_news = self._clock() + NEWS_SECONDS
+            totals = await campaign_store.totals(session, self._id, self._deps.clock())
+            self._is_open = await campaign_store.is_open(session, self._id)
+        self._next_news = float("inf") if self._ended else self._clock() + NEWS_SECONDS
         for text in self._progress.news(totals, ended=self._ended, caught_up=not self._behind):
             await self._socket.send(text)
-
-    async def _tell_viewed(self) -> None:
-        if self._ended or not self._deps.views.is_due(self._id, self._clock()):
-            return
-        await self._deps.bus.send(CampaignViewedV1(campaign_id=self._id))

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Protocol
+from typing import Any, Protocol
 
 from fastapi import WebSocket, WebSocketDisconnect
 
 from admin_api.domain import sockjs
 
 SEND_SECONDS = 60.0  # a viewer that takes nothing for so long is gone
-LONGEST_MESSAGE = 64 * 1024  # characters of one message from a viewer
+LONGEST_MESSAGE = 64 * 1024  # bytes of one message from a viewer
+SERVER_OPTIONS: dict[str, Any] = {
+    "ws_max_size": LONGEST_MESSAGE,
+    "ws_ping_timeout": SEND_SECONDS,  # a slow viewer answers a ping only when it has taken what was sent before
+    "ws_per_message_deflate": False,  # megabytes of rows for each of many viewers would stop the event loop
+}
+"""What the HTTP server must be told for these sockets."""
 
 
 class Refused(Exception):
     """The viewer gets this text as an `error` message, and the connection ends."""
+
+
+class TakesNothing(Exception):
+    """The viewer has not taken what was sent for SEND_SECONDS."""
 
 
 class ViewerSocket(Protocol):
@@ -28,7 +38,7 @@ class ViewerSocket(Protocol):
         """Return the next message; raises Refused or WebSocketDisconnect."""
 
     async def send(self, text: str) -> None:
-        """Send one message; raises TimeoutError or WebSocketDisconnect."""
+        """Send one message; raises TakesNothing or WebSocketDisconnect."""
 
     async def beat(self) -> None:
         """Show that the connection lives."""
@@ -103,11 +113,14 @@ async def _receive_text(websocket: WebSocket) -> str:
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message.get("code") or 1005)
     text: str | None = message.get("text")
-    if text is None or len(text) > LONGEST_MESSAGE:
-        raise Refused("messages must be short texts")
+    if text is None:
+        raise Refused("messages must be texts")
     return text
 
 
 async def _send_text(websocket: WebSocket, text: str) -> None:
-    async with asyncio.timeout(SEND_SECONDS):
-        await websocket.send_text(text)
+    try:
+        async with asyncio.timeout(SEND_SECONDS):
+            await websocket.send_text(text)
+    except TimeoutError as error:
+        raise TakesNothing from error

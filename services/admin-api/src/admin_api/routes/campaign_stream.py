@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
-from fastapi import WebSocket, WebSocketDisconnect
+from fastapi import Response, WebSocket, WebSocketDisconnect
 from fastapi.responses import PlainTextResponse
 from flotilla_common.bus import outage
 from flotilla_common.db.models.live_query import Campaign
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from admin_api.deps import Deps, deps_of
-from admin_api.domain import campaigns, sessions, sockjs
+from admin_api.domain import campaigns, sockjs
 from admin_api.domain.campaign_progress import message
 from admin_api.domain.viewer import Viewer
-from admin_api.errors import Unauthenticated
 from admin_api.routes.campaign_feed import CampaignFeed
-from admin_api.routes.campaign_sockets import RawSocket, Refused, SockJSSocket, ViewerSocket
+from admin_api.routes.campaign_sockets import RawSocket, Refused, SockJSSocket, TakesNothing, ViewerSocket
+from admin_api.routes.campaign_watch import login_of, watch
+from admin_api.routes.envelope import failure
 from admin_api.routes.versions import public_router
 from admin_api.store import campaign_rows
 from admin_api.store import campaigns as campaign_store
@@ -62,8 +62,9 @@ async def greet() -> PlainTextResponse:
 
 
 @router.get("/results/info")
-async def sockjs_information() -> dict[str, Any]:
+async def sockjs_information(response: Response) -> dict[str, Any]:
     """Tell SockJS clients that WebSockets work."""
+    response.headers["Cache-Control"] = "no-store, no-cache, no-transform, must-revalidate, max-age=0"
     return sockjs.information()
 
 
@@ -85,14 +86,20 @@ async def _serve(websocket: WebSocket, socket: ViewerSocket) -> None:
     if not is_own_origin(websocket.headers.get("origin"), websocket.headers.get("host", ""), deps):
         await websocket.close(1008)  # before it is accepted: the handshake gets 403
         return
+    if deps.views.sockets >= deps.settings.most_viewers:
+        await websocket.send_denial_response(failure(503, "Service Unavailable", [("base", "too many viewers")]))
+        return
+    deps.views.sockets += 1
     try:
         await socket.open()
         await _converse(deps, socket)
     except WebSocketDisconnect:
         log.debug("viewer left")
-    except TimeoutError:
+    except TakesNothing:
         log.info("viewer takes nothing")
         await _close(websocket)
+    finally:
+        deps.views.sockets -= 1
 
 
 async def _close(websocket: WebSocket) -> None:
@@ -108,56 +115,50 @@ def is_own_origin(origin: str | None, host: str, deps: Deps) -> bool:
     if origin is None:
         return True
     allowed = [item.strip().lower() for item in deps.settings.allowed_origins.split(",") if item.strip()]
-    return urlsplit(origin).netloc.lower() == host.lower() or origin.lower() in allowed
+    scheme, _, authority = origin.lower().partition("://")
+    return (scheme in {"http", "https"} and authority == host.lower()) or origin.lower() in allowed
 
 
 async def _converse(deps: Deps, socket: ViewerSocket) -> None:
     try:
-        feed = await _admit(deps, socket)
-        await _first_of(feed.run(), _listen(socket))
+        token, campaign, last = await _admit(deps, socket)
+        feed = CampaignFeed(deps, socket, campaign, last)
+        await _first_of(feed.run(), watch(deps, token, campaign, feed), _listen(socket))
     except Refused as refusal:
         await socket.send(message("error", str(refusal)))
         await socket.end()
     except outage.kinds() as error:
-        if isinstance(error, TimeoutError):
-            raise
         log.warning("viewer cannot be served", error=repr(error))
         await socket.send(message("error", "a part that is needed does not answer now"))
         await socket.end()
 
 
-async def _admit(deps: Deps, socket: ViewerSocket) -> CampaignFeed:
-    """Hear who it is and what it wants to see.
+async def _admit(deps: Deps, socket: ViewerSocket) -> tuple[str, Campaign, str]:
+    """Hear who it is and what it wants to see: token, campaign, position.
 
     Raises:
-        Refused: one of the two is missing, wrong or not allowed.
+        Refused: one of them is missing, wrong or not allowed.
 
     """
     try:
         async with asyncio.timeout(HELLO_SECONDS):
-            token, viewer = await _authenticate(deps, await socket.receive())
+            token = _token(await socket.receive())
+            viewer = await login_of(deps, token)
             selection = _selection(await socket.receive())
     except TimeoutError as error:
         raise Refused("timeout: nothing was selected") from error
     campaign = await _campaign(deps, viewer, selection.campaign_id)
-    return CampaignFeed(deps, socket, token, campaign, selection.last or campaign_rows.START)
+    return token, campaign, selection.last or campaign_rows.START
 
 
-async def _authenticate(deps: Deps, text: str) -> tuple[str, Viewer]:
+def _token(text: str) -> str:
     try:
         incoming = _Incoming.model_validate_json(text)
-        if incoming.type != "auth":
-            raise Refused("unauthorized")
-        token = _Auth.model_validate(incoming.data).token
-        async with deps.sessions.begin() as session:
-            viewer = await sessions.authenticate(
-                session, token, now=deps.clock(), lifetime_seconds=deps.settings.session_seconds
-            )
-    except (ValidationError, Unauthenticated) as error:
+        if incoming.type == "auth":
+            return _Auth.model_validate(incoming.data).token
+    except ValidationError as error:
         raise Refused("unauthorized") from error
-    if viewer.must_reset_password:
-        raise Refused("unauthorized")
-    return token, viewer
+    raise Refused("unauthorized")
 
 
 def _selection(text: str) -> _Selection:
@@ -170,9 +171,9 @@ def _selection(text: str) -> _Selection:
     try:
         selection = _Selection.model_validate(incoming.data)
     except ValidationError as error:
-        raise Refused("error unmarshaling select_campaign data") from error
+        raise Refused("error unmarshaling selectCampaign data") from error
     if selection.last is not None and not campaign_rows.is_position(selection.last):
-        raise Refused("error unmarshaling select_campaign data")
+        raise Refused("error unmarshaling selectCampaign data")
     if selection.campaign_id == 0:
         raise Refused("0 is not a valid campaign ID")
     return selection

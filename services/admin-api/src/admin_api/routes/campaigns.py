@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from flotilla_common.contracts.campaigns import CampaignKind, CampaignStartedV1, StartCampaignV1
+from flotilla_common.contracts.campaigns import CampaignKind, CampaignStartedV1, StartCampaignV1, StopCampaignV1
+from flotilla_common.db.models.live_query import Campaign
 from flotilla_common.errors import Invalid
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,13 +21,15 @@ from admin_api.routes.bodies import ApiBody
 from admin_api.routes.envelope import rfc3339
 from admin_api.routes.host_parameters import Number
 from admin_api.routes.targets import SelectedBody
-from admin_api.routes.versions import members_router
+from admin_api.routes.versions import Id, members_router
 from admin_api.store import campaign_rows
+from admin_api.store import campaigns as campaign_store
 from admin_api.store.targets import Selection
 
 router = members_router("live queries")
 
-WAITING = 0
+WAITING, RUNNING, COMPLETE = 0, 1, 2
+STATES = ("answered", "failed", "denylisted", "expired", "cancelled", "unreachable", "pending")
 
 
 async def start(
@@ -135,6 +138,42 @@ def _deadline(text: str | None) -> datetime | None:
     if deadline.tzinfo is None:
         raise BadRequest("deadline must have a time zone")
     return deadline
+
+
+@router.get("/campaigns/{campaign_id:int}")
+async def get_campaign(deps: DepsDep, viewer: ViewerDep, campaign_id: Id) -> dict[str, Any]:
+    """Show a live query and its ledger: every targeted host is in exactly one state."""
+    async with deps.sessions.begin() as session:
+        campaign = await campaigns.watchable(session, viewer, campaign_id)
+        ledger = await campaign_store.ledger(session, campaign_id)
+    return {"campaign": campaign_detail(campaign, ledger)}
+
+
+def campaign_detail(campaign: Campaign, ledger: dict[str, int]) -> dict[str, Any]:
+    """Return a campaign with its ledger."""
+    return {
+        "created_at": campaign.created_at,
+        "updated_at": campaign.ended_at or campaign.last_viewed_at or campaign.created_at,
+        "id": campaign.id,
+        "query_id": campaign.query_id,
+        "query": campaign.sql,
+        "status": RUNNING if campaign.status == "open" else COMPLETE,
+        "user_id": campaign.user_id,
+        "kind": campaign.kind,
+        "deadline": campaign.deadline,
+        "ended_at": campaign.ended_at,
+        "end_reason": campaign.end_reason,
+        "hosts": {"targeted": campaign.target_count, **{state: ledger.get(state, 0) for state in STATES}},
+    }
+
+
+@router.delete("/campaigns/{campaign_id:int}")
+async def stop_campaign(deps: DepsDep, viewer: ViewerDep, campaign_id: Id) -> dict[str, Any]:
+    """Stop a live query: hosts that have not answered are asked no more. What they answered stays to be seen."""
+    async with deps.sessions.begin() as session:
+        await campaigns.stoppable(session, viewer, campaign_id)
+    await deps.bus.request(StopCampaignV1(campaign_id=campaign_id))
+    return {}
 
 
 @router.get("/status/live_query")

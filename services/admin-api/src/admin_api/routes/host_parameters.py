@@ -34,7 +34,7 @@ def _wanted_with_label(
     request: Request,
     label_id: Annotated[str, Query(description="only hosts in this label")] = "",
 ) -> HostFilter:
-    label = host_filters.parse({"team_id": label_id}).team_id if label_id else None
+    label = host_filters.parse_id("label_id", label_id) if label_id else None
     return host_filters.parse(request.query_params, query=wanted.query, label_id=label)
 
 
@@ -65,9 +65,11 @@ def filter_of(filters: dict[str, Any]) -> HostFilter:
         BadRequest: it has another key, or a value of a wrong type.
 
     """
-    unknown = [key for key in filters if key.lower() not in HostsFilters.model_fields]
-    if unknown:
-        raise BadRequest(f"unknown filter key: {unknown[0]}")
+    for key, value in filters.items():
+        if key.lower() not in HostsFilters.model_fields:
+            raise BadRequest(f"unknown filter key: {key[:100]}")
+        if value is None:  # else a client's missing label would mean every host
+            raise BadRequest(f"{key} must not be null")
     try:
         given = HostsFilters.model_validate(filters)
     except ValueError as error:

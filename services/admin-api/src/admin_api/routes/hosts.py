@@ -8,8 +8,8 @@ from fastapi import Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from admin_api.deps import DepsDep
-from admin_api.domain import hosts
-from admin_api.domain.authorize import Action, authorize_any, visible_team_ids
+from admin_api.domain import hosts, targets
+from admin_api.domain.authorize import Action, authorize_any
 from admin_api.domain.host_filters import HostView
 from admin_api.domain.host_objects import host_detail, host_object
 from admin_api.domain.label_objects import label_object, label_summary
@@ -21,7 +21,6 @@ from admin_api.routes.list_options import ListOptionsDep
 from admin_api.routes.versions import Flag, Id, members_router
 from admin_api.store import host_scope, host_summary, labels
 from admin_api.store import hosts as host_store
-from admin_api.store import queries as query_store
 from admin_api.store.hosts import HostFilter, HostRow
 
 router = members_router("hosts")
@@ -103,13 +102,12 @@ class SearchBody(ApiBody):
 
 @router.post("/hosts/search")
 async def search_hosts(deps: DepsDep, viewer: ViewerDep, body: SearchBody) -> dict[str, Any]:
-    """Offer at most ten hosts, the newest first."""
+    """Offer at most ten hosts that the query (or a new one) could be aimed at, the newest first."""
     authorize_any(viewer, Action.READ_HOSTS)
     now = deps.clock()
     async with deps.sessions.begin() as session:
-        if body.query_id is not None:
-            await query_store.by_id(session, body.query_id)
-        where = host_store.conditions(HostFilter(query=body.query.strip()), visible_team_ids(viewer), now)
+        teams = await targets.reach(session, viewer, body.query_id or None)
+        where = host_store.conditions(HostFilter(query=body.query.strip()), teams, now)
         where.append(~host_scope.one_of(host_scope.ID, body.excluded_host_ids))
         rows = await host_store.newest(session, where, SEARCH_LIMIT, now)
     return {"hosts": [host_object(row) for row in rows]}

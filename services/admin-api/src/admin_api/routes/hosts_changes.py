@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from flotilla_common.contracts.hosts import ChangeLabelMembersV1, DeleteHostsV1, RefetchHostV1, TransferHostsV1
+from flotilla_common.db.models.admin_api import Team
 
 from admin_api.deps import Deps, DepsDep
 from admin_api.domain import hosts, labels_members
+from admin_api.domain.authorize import Action
 from admin_api.domain.viewer import Viewer
 from admin_api.errors import BadRequest
 from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.bodies import ApiBody
 from admin_api.routes.host_parameters import Number, filter_of
 from admin_api.routes.versions import Id, members_router
-from admin_api.store import hosts as host_store
+from admin_api.store.hosts import HostRow
 
 router = members_router("hosts")
 
@@ -27,8 +29,7 @@ async def delete_host(deps: DepsDep, viewer: ViewerDep, host_id: Id) -> Nothing:
     """Delete a host; if it is still alive it enrolls again as a new one."""
     async with deps.sessions.begin() as session:
         row = await hosts.deletable(session, viewer, host_id, deps.clock())
-        await deps.bus.request(DeleteHostsV1(host_ids=(row.host_id,)))
-        await hosts.record_deletion(session, viewer, [row])
+    await _delete(deps, viewer, [row])
     return {}
 
 
@@ -46,20 +47,19 @@ async def delete_hosts(deps: DepsDep, viewer: ViewerDep, body: DeleteBody) -> No
         raise BadRequest("list of ids or filters must be specified")
     if body.ids and body.filters is not None:
         raise BadRequest("Cannot specify a list of ids and filters at the same time")
-    host_ids = body.ids or await _found_by(deps, viewer, body.filters or {})
+    now = deps.clock()
     async with deps.sessions.begin() as session:
-        rows = await hosts.all_deletable(session, viewer, host_ids, deps.clock())
-        for portion in hosts.portions(rows):
-            await deps.bus.request(DeleteHostsV1(host_ids=portion))
-        await hosts.record_deletion(session, viewer, rows)
+        host_ids = body.ids or await hosts.found_by(session, viewer, filter_of(body.filters or {}), now)
+        rows = await hosts.all_deletable(session, viewer, host_ids, now)
+    await _delete(deps, viewer, rows)
     return {}
 
 
-async def _found_by(deps: Deps, viewer: Viewer, filters: dict[str, Any]) -> list[int]:
-    wanted = filter_of(filters)
-    now = deps.clock()
-    async with deps.sessions.begin() as session:
-        return await host_store.ids(session, await hosts.conditions(session, viewer, wanted, now))
+async def _delete(deps: Deps, viewer: Viewer, rows: list[HostRow]) -> None:
+    for portion in hosts.portions(rows):
+        await deps.bus.request(DeleteHostsV1(host_ids=tuple(row.host_id for row in portion)))
+        async with deps.sessions.begin() as session:
+            await hosts.record_deletion(session, viewer, portion)
 
 
 class TransferBody(ApiBody):
@@ -72,7 +72,9 @@ class TransferBody(ApiBody):
 @router.post("/hosts/transfer")
 async def transfer_hosts(deps: DepsDep, viewer: ViewerDep, body: TransferBody) -> Nothing:
     """Move hosts to another team."""
-    await _transfer(deps, viewer, body.hosts, body.team_id)
+    async with deps.sessions.begin() as session:
+        rows, team = await hosts.transferable(session, viewer, body.hosts, body.team_id, deps.clock())
+    await _transfer(deps, viewer, rows, team)
     return {}
 
 
@@ -85,19 +87,23 @@ class TransferByFilterBody(ApiBody):
 
 @router.post("/hosts/transfer/filter")
 async def transfer_hosts_by_filter(deps: DepsDep, viewer: ViewerDep, body: TransferByFilterBody) -> Nothing:
-    """Move all hosts that match filters to another team."""
+    """Move all hosts that match filters, as far as the viewer may move them, to another team."""
     if body.filters is None:
         raise BadRequest("filters must be specified")
-    await _transfer(deps, viewer, await _found_by(deps, viewer, body.filters), body.team_id)
+    wanted, now = filter_of(body.filters), deps.clock()
+    async with deps.sessions.begin() as session:
+        host_ids = await hosts.found_by(session, viewer, wanted, now, action=Action.TRANSFER_HOSTS)
+        rows, team = await hosts.transferable(session, viewer, host_ids, body.team_id, now)
+    await _transfer(deps, viewer, rows, team)
     return {}
 
 
-async def _transfer(deps: Deps, viewer: Viewer, host_ids: list[int], team_id: int | None) -> None:
-    async with deps.sessions.begin() as session:
-        rows, team = await hosts.transferable(session, viewer, host_ids, team_id, deps.clock())
-        for portion in hosts.portions(rows):
-            await deps.bus.request(TransferHostsV1(host_ids=portion, team_id=team_id))
-        await hosts.record_transfer(session, viewer, rows, team)
+async def _transfer(deps: Deps, viewer: Viewer, rows: list[HostRow], team: Team | None) -> None:
+    team_id = None if team is None else team.id
+    for portion in hosts.portions(rows):
+        await deps.bus.request(TransferHostsV1(host_ids=tuple(row.host_id for row in portion), team_id=team_id))
+        async with deps.sessions.begin() as session:
+            await hosts.record_transfer(session, viewer, portion, team)
 
 
 @router.post("/hosts/{host_id:int}/refetch")

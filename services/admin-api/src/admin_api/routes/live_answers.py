@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 from flotilla_common.contracts.campaigns import CampaignStartedV1, StopCampaignV1
-from flotilla_common.errors import FleetError
+from flotilla_common.errors import FleetError, Unavailable
 
 from admin_api.deps import Deps
 from admin_api.domain.campaign_progress import ANSWERS, error_of, rows_of
@@ -16,6 +16,8 @@ from admin_api.store import campaign_rows
 from admin_api.store.campaign_rows import START, RowsEntry
 
 log = structlog.get_logger()
+
+OUTAGE_SECONDS = 1.0
 
 
 def wait_seconds(deps: Deps) -> float:
@@ -27,7 +29,7 @@ async def collect(deps: Deps, started: CampaignStartedV1) -> list[RowsEntry]:
     """Return the answers that came in time, as soon as all hosts answered; then the campaign is over.
 
     Raises:
-        Unavailable: Redis does not answer.
+        Unavailable: Redis does not answer, not even at the end of the time.
 
     """
     try:
@@ -41,12 +43,17 @@ async def _read(deps: Deps, started: CampaignStartedV1) -> list[RowsEntry]:
     until = loop.time() + wait_seconds(deps)
     position, answers = START, list[RowsEntry]()
     while len(answers) < started.counts.total and (left := until - loop.time()) > 0:
-        for entry in await campaign_rows.read(deps.redis, started.campaign_id, position, block_ms=int(left * 1000)):
-            position = entry.position
-            if entry.is_end:
-                return answers
-            if entry.outcome in ANSWERS:
-                answers.append(entry)
+        try:
+            entries = await campaign_rows.read(deps.redis, started.campaign_id, position, block_ms=int(left * 1000))
+        except Unavailable:
+            if left <= OUTAGE_SECONDS:
+                raise
+            await asyncio.sleep(OUTAGE_SECONDS)
+            continue
+        answers += [entry for entry in entries if entry.outcome in ANSWERS]
+        if entries and entries[-1].is_end:
+            break
+        position = entries[-1].position if entries else position
     return answers
 
 

@@ -79,6 +79,7 @@ async def run_saved_queries(deps: DepsDep, viewer: ViewerDep, body: RunManyBody)
     query_ids = list(dict.fromkeys(body.query_ids))
     if len(query_ids) > QUERIES_AT_ONCE:
         raise BadRequest(f"at most {QUERIES_AT_ONCE} queries can be run at once")
+    await _check_enabled(deps)
     found = await asyncio.gather(*(_run_one(deps, viewer, query_id, body.host_ids) for query_id in query_ids))
     answered = {answer["host_id"] for result in found for answer in result["results"]}
     summary = {"targeted_host_count": len(set(body.host_ids)), "responded_host_count": len(answered)}
@@ -131,11 +132,15 @@ async def _query_host(deps: Deps, viewer: Viewer, row: HostRow | None, which: st
     authorize(viewer, Action.RUN_NEW_QUERY, Subject(row.host.team_id))
     answer: dict[str, Any] = {"host_id": row.host_id, "rows": None, "query": sql, "status": "offline"}
     if not row.online:
-        async with deps.sessions.begin() as session:
-            await campaigns.check_enabled(session)
+        await _check_enabled(deps)
         return answer
     entries = await collect(deps, await _start_ad_hoc(deps, viewer, row.host_id, sql))
     return {**answer, "status": "online", **_outcome(entries)}
+
+
+async def _check_enabled(deps: Deps) -> None:
+    async with deps.sessions.begin() as session:
+        await campaigns.check_enabled(session)
 
 
 async def _start_ad_hoc(deps: Deps, viewer: Viewer, host_id: int, sql: str) -> CampaignStartedV1:

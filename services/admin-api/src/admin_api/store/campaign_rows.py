@@ -12,8 +12,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 START = "0-0"
-ENTRIES_AT_ONCE = 16  # an entry holds all rows of one host: few of them are in memory for a viewer at any time
-_POSITION = re.compile(r"[0-9]{1,18}(-[0-9]{1,18})?")
+MOST_ENTRIES = 8  # an entry holds all rows of one host, megabytes at worst: few are in memory for a viewer at any time
+LONGEST_BLOCK_MS = 2_000  # below the client's socket time-out
+_POSITION = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,6 @@ class RowsEntry:
     error: str = ""
     rows: bytes = b"[]"
     stats: bytes = b"null"
-
-
-LONGEST_BLOCK_MS = 2_000  # below the client's socket time-out
 
 
 async def check(redis: Redis) -> None:
@@ -50,7 +48,9 @@ def is_position(text: str) -> bool:
     return _POSITION.fullmatch(text) is not None
 
 
-async def read(redis: Redis, campaign_id: int, after: str, *, block_ms: int) -> list[RowsEntry]:
+async def read(
+    redis: Redis, campaign_id: int, after: str, *, block_ms: int, count: int = MOST_ENTRIES
+) -> list[RowsEntry]:
     """Return the next entries behind a position; waits up to `block_ms` (2 s at most) for the first one.
 
     Raises:
@@ -59,7 +59,7 @@ async def read(redis: Redis, campaign_id: int, after: str, *, block_ms: int) -> 
     """
     key = campaign_rows(campaign_id)
     try:
-        answer = await redis.xread({key: after}, count=ENTRIES_AT_ONCE, block=min(max(block_ms, 1), LONGEST_BLOCK_MS))
+        answer = await redis.xread({key: after}, count=count, block=min(max(block_ms, 1), LONGEST_BLOCK_MS))
     except RedisError as error:
         raise Unavailable(f"campaign rows: {error!r}") from error
     return [_entry(position, fields) for _, entries in _streams(answer) for position, fields in entries]
@@ -73,7 +73,7 @@ async def before(redis: Redis, campaign_id: int, start: str, last: str) -> list[
 
     """
     try:
-        entries: Any = await redis.xrange(campaign_rows(campaign_id), f"({start}", last, count=ENTRIES_AT_ONCE)
+        entries: Any = await redis.xrange(campaign_rows(campaign_id), f"({start}", last, count=MOST_ENTRIES)
     except RedisError as error:
         raise Unavailable(f"campaign rows: {error!r}") from error
     return [_entry(position, fields) for position, fields in entries]

@@ -28,6 +28,16 @@ async def is_open(session: AsyncSession, campaign_id: int) -> bool:
     return await session.scalar(select(col(Campaign.status)).where(col(Campaign.id) == campaign_id)) == "open"
 
 
+async def ledger(session: AsyncSession, campaign_id: int) -> dict[str, int]:
+    """Return state -> number of targeted hosts in it; states of no host are left out."""
+    statement = (
+        select(col(LedgerRow.state), func.count())
+        .where(col(LedgerRow.campaign_id) == campaign_id)
+        .group_by(col(LedgerRow.state))
+    )
+    return {row[0]: row[1] for row in await session.execute(statement)}
+
+
 async def totals(session: AsyncSession, campaign_id: int, now: datetime) -> HostTotals:
     """Return how the targeted hosts are now. Deleted ones count as offline: they were targeted and cannot answer."""
     targeted = select(col(LedgerRow.host_id)).where(col(LedgerRow.campaign_id) == campaign_id)
