@@ -1,17 +1,38 @@
-"""Rows of campaigns. Their ends are serialized by an advisory lock each: answers share it, an end has it alone."""
+"""Rows of campaigns. Their ends are serialized by an advisory lock each: answers share it, an end has it alone.
+
+A campaign is open until its ledger is closed, and running as long as hosts are to be asked: before its deadline, and
+nobody has ended it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from flotilla_common.db.models.live_query import Campaign, LedgerRow
-from sqlalchemy import BigInteger, ColumnElement, Row, any_, case, cast, exists, func, insert, or_, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Row,
+    Select,
+    any_,
+    case,
+    cast,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+CHANNEL = "live_query_campaigns"
 _LOCK = "hashtextextended('live_query.campaign', campaign_id)"
 
 
@@ -70,12 +91,17 @@ async def _states(session: AsyncSession, campaign_ids: Collection[int]) -> list[
     return [_state_of(row) for row in found]
 
 
+async def exists_at_all(session: AsyncSession, campaign_id: int) -> bool:
+    """Whether there ever was such a campaign."""
+    return (await session.execute(select(exists().where(col(Campaign.id) == campaign_id)))).scalar_one()
+
+
 async def decide_end(session: AsyncSession, campaign_id: int, reason: str, now: datetime) -> bool:
-    """Record that an open campaign ends now for this reason; False when its end was decided before."""
+    """Record that a running campaign ends now for this reason; False when it does not run any more."""
     result = await session.execute(
         update(Campaign)
-        .where(col(Campaign.id) == campaign_id, *_running())
-        .values(end_reason=reason, deadline=func.least(col(Campaign.deadline), now))
+        .where(col(Campaign.id) == campaign_id, *_running(now))
+        .values(end_reason=reason, deadline=now)
         .returning(col(Campaign.id))
     )
     return result.first() is not None
@@ -95,10 +121,13 @@ async def mark_cleared(session: AsyncSession, campaign_id: int, now: datetime) -
     await session.execute(update(Campaign).where(col(Campaign.id) == campaign_id).values(cleared_at=now))
 
 
-async def uncleared(session: AsyncSession, limit: int) -> list[int]:
-    """Return complete campaigns whose end has not been told everywhere."""
-    statement = select(col(Campaign.id)).where(col(Campaign.status) == "complete", col(Campaign.cleared_at).is_(None))
-    return _ids((await session.execute(statement.order_by(col(Campaign.id)).limit(limit))).scalars().all())
+async def uncleared(session: AsyncSession, limit: int) -> list[tuple[int, str]]:
+    """Return complete campaigns, with the reason of their end, whose end has not been told everywhere."""
+    statement = select(col(Campaign.id), func.coalesce(col(Campaign.end_reason), "")).where(
+        col(Campaign.status) == "complete", col(Campaign.cleared_at).is_(None)
+    )
+    found = await session.execute(statement.order_by(col(Campaign.id)).limit(limit))
+    return [(campaign_id or 0, reason) for campaign_id, reason in found]
 
 
 async def due(session: AsyncSession, before: datetime) -> list[CampaignState]:
@@ -118,14 +147,17 @@ async def settled(session: AsyncSession, among: Collection[int] | None = None) -
     return _ids((await session.execute(statement.order_by(col(Campaign.id)))).scalars().all())
 
 
-async def open_ids(session: AsyncSession) -> list[int]:
-    """Return the campaigns that gateways must know of."""
-    return _ids((await session.execute(select(col(Campaign.id)).where(*_running()))).scalars().all())
+async def running_ids(session: AsyncSession, now: datetime, among: Collection[int] | None = None) -> set[int]:
+    """Return the running campaigns (of these, or of all): those that gateways must know of."""
+    statement = select(col(Campaign.id)).where(*_running(now))
+    if among is not None:
+        statement = statement.where(_among(among))
+    return set(_ids((await session.execute(statement)).scalars().all()))
 
 
-async def command_of(session: AsyncSession, campaign_id: int) -> bytes | None:
-    """Return the signed command of a campaign that gateways must know of."""
-    found = await session.execute(select(col(Campaign.command)).where(col(Campaign.id) == campaign_id, *_running()))
+async def command_of(session: AsyncSession, campaign_id: int, now: datetime) -> bytes | None:
+    """Return the signed command of a running campaign."""
+    found = await session.execute(select(col(Campaign.command)).where(col(Campaign.id) == campaign_id, *_running(now)))
     return found.scalar_one_or_none()
 
 
@@ -134,27 +166,44 @@ async def watch(session: AsyncSession, campaign_id: int, now: datetime, until: d
 
     A deadline that has passed stays: the campaign is over, only its ledger may not know yet.
     """
-    moved = func.greatest(col(Campaign.deadline), func.least(until, col(Campaign.created_at) + longest))
+    moved = _later(until, longest)
     await session.execute(
         update(Campaign)
-        .where(col(Campaign.id) == campaign_id, *_running(), col(Campaign.deadline) > now)
+        .where(col(Campaign.id) == campaign_id, *_running(now))
         .values(
             last_viewed_at=now, deadline=case((col(Campaign.kind) == "viewer", moved), else_=col(Campaign.deadline))
         )
     )
 
 
-async def spare_viewers(session: AsyncSession, until: datetime) -> None:
-    """Let open viewer campaigns live until a time at least: nobody listened to their viewers meanwhile."""
+async def spare_viewers(session: AsyncSession, until: datetime, longest: timedelta) -> None:
+    """Let viewer campaigns live until a time at least, as `watch` does: nobody listened to their viewers meanwhile."""
     await session.execute(
         update(Campaign)
-        .where(col(Campaign.kind) == "viewer", *_running(), col(Campaign.deadline) < until)
-        .values(deadline=until)
+        .where(
+            col(Campaign.kind) == "viewer",
+            col(Campaign.status) == "open",
+            col(Campaign.end_reason).is_(None),
+            col(Campaign.deadline) < until,
+        )
+        .values(deadline=_later(until, longest))
     )
 
 
-def _running() -> tuple[ColumnElement[bool], ...]:
-    return (col(Campaign.status) == "open", col(Campaign.end_reason).is_(None))
+async def notify(session: AsyncSession, campaign_ids: Collection[int]) -> None:
+    """Wake the keeper for these campaigns when the transaction commits."""
+    await session.execute(
+        text("SELECT pg_notify(:channel, CAST(id AS text)) FROM unnest(CAST(:ids AS bigint[])) AS ids(id)"),
+        {"channel": CHANNEL, "ids": sorted(campaign_ids)},
+    )
+
+
+def _later(until: datetime, longest: timedelta) -> ColumnElement[datetime]:
+    return func.greatest(col(Campaign.deadline), func.least(until, col(Campaign.created_at) + longest))
+
+
+def _running(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (col(Campaign.status) == "open", col(Campaign.end_reason).is_(None), col(Campaign.deadline) > now)
 
 
 def _among(campaign_ids: Collection[int]) -> ColumnElement[bool]:
@@ -165,7 +214,7 @@ def _ids(found: Collection[int | None]) -> list[int]:
     return [campaign_id for campaign_id in found if campaign_id is not None]
 
 
-def _select_state():  # type: ignore[no-untyped-def]
+def _select_state() -> Select[int | None, str, str, datetime, str | None]:
     return select(
         col(Campaign.id),
         col(Campaign.kind),
@@ -175,6 +224,5 @@ def _select_state():  # type: ignore[no-untyped-def]
     )
 
 
-def _state_of(row: Row[tuple[int, str, str, datetime, str | None]]) -> CampaignState:
-    campaign_id, kind, status, deadline, end_reason = row
-    return CampaignState(campaign_id, kind, status == "open", deadline, end_reason)
+def _state_of(row: Row[*tuple[Any, ...]]) -> CampaignState:
+    return CampaignState(row.id, row.kind, row.status == "open", row.deadline, row.end_reason)

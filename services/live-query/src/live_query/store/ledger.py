@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
+from flotilla_common.db.models.inventory import Host
 from flotilla_common.db.models.live_query import Campaign, LedgerRow
-from sqlalchemy import func, select, text
+from sqlalchemy import exists, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -135,25 +136,24 @@ async def counts(session: AsyncSession, campaign_id: int) -> dict[str, int]:
     return dict(await session.execute(statement))
 
 
-async def last_settled(session: AsyncSession, campaign_ids: Collection[int]) -> dict[int, datetime]:
-    """Return when each of these campaigns settled a host last; those that settled none are absent."""
-    found = await session.execute(
-        text(
-            "SELECT campaign_id, latest FROM unnest(CAST(:ids AS bigint[])) AS asked(campaign_id), LATERAL"
-            " (SELECT max(settled_at) AS latest FROM live_query.ledger AS row"
-            "  WHERE row.campaign_id = asked.campaign_id AND row.settled_at IS NOT NULL) AS newest"
-            " WHERE latest IS NOT NULL"
-        ),
-        {"ids": list(campaign_ids)},
-    )
-    return {row.campaign_id: row.latest for row in found}
-
-
-async def settled_since(session: AsyncSession, campaign_id: int, since: datetime | None) -> list[int]:
-    """Return the hosts of a campaign that were settled at or after a time (None: ever)."""
-    statement = select(col(LedgerRow.host_id)).where(
+async def settled_hosts(session: AsyncSession, campaign_id: int) -> list[int]:
+    """Return the hosts of a campaign that it does not wait for any more."""
+    statement = select(func.array_agg(col(LedgerRow.host_id))).where(
         col(LedgerRow.campaign_id) == campaign_id, col(LedgerRow.settled_at).is_not(None)
     )
-    if since is not None:
-        statement = statement.where(col(LedgerRow.settled_at) >= since)
+    return list((await session.execute(statement)).scalar_one() or ())
+
+
+async def vanished_hosts(session: AsyncSession) -> list[int]:
+    """Return hosts that open campaigns wait for though they are deleted."""
+    statement = (
+        select(col(LedgerRow.host_id))
+        .join(Campaign, col(Campaign.id) == col(LedgerRow.campaign_id))
+        .where(
+            col(Campaign.status) == "open",
+            col(LedgerRow.state) == "pending",
+            ~exists().where(col(Host.id) == col(LedgerRow.host_id)),
+        )
+        .distinct()
+    )
     return list((await session.execute(statement)).scalars())

@@ -12,6 +12,8 @@ import redis.exceptions
 from flotilla_common.bus import outage
 from flotilla_common.contracts.redis_keys import campaign_rows, campaign_seen
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from live_query.store.ledger import Entry
 
@@ -21,17 +23,19 @@ outage.register(
     redis.exceptions.OutOfMemoryError,  # noeviction: answers wait until campaigns expire
     redis.exceptions.ReadOnlyError,
     redis.exceptions.TryAgainError,
+    redis.exceptions.NoScriptError,  # it was restarted between the loading of a script and its run
 )
 
 KEEP_AFTER_END_SECONDS = 24 * 3600
 KEEP_AFTER_DEADLINE_SECONDS = 48 * 3600
 LOOK_UP_AT_ONCE = 10_000
-SOCKET_TIMEOUT_SECONDS = 5.0
+SOCKET_TIMEOUT_SECONDS = 3.0
 
-# Returns {1, entry} for the host's first answer, {0, the first answer's entry} for any other.
+# Returns {1, entry} for the host's first answer, {0, the first answer's entry} for any other, {-1} after the end.
 KEEP = """
 local kept = redis.call('HGET', KEYS[1], ARGV[1])
 if kept then return {0, kept} end
+if redis.call('HEXISTS', KEYS[1], '#end') == 1 then return {-1} end
 local entry, rows, row_count, truncated = ARGV[2], ARGV[4], ARGV[5], ARGV[6]
 local total = tonumber(redis.call('HGET', KEYS[1], '#bytes') or '0') + #rows
 if #rows > 2 and total > tonumber(ARGV[7]) then
@@ -73,8 +77,11 @@ class ResultRows:
         self._keep = client.register_script(KEEP)
         self._end = client.register_script(END)
 
-    async def keep(self, answers: Sequence[Rows]) -> list[tuple[bool, Entry]]:
-        """Keep each answer unless its host has one already; return (is the first, the entry that counts) for each."""
+    async def keep(self, answers: Sequence[Rows]) -> list[Entry]:
+        """Keep each answer unless its host has one already; return the entries that count.
+
+        A campaign whose end entry is written takes none: its ledger is closed.
+        """
         if not answers:
             return []
         async with self._redis.pipeline(transaction=False) as pipe:
@@ -83,7 +90,7 @@ class ResultRows:
                 keys = [campaign_seen(campaign_id), campaign_rows(campaign_id)]
                 await self._keep(keys=keys, args=self._arguments(answer), client=pipe)
             replies = await pipe.execute()
-        return [(first == 1, msgspec.json.decode(entry, type=Entry)) for first, entry in replies]
+        return [msgspec.json.decode(reply[1], type=Entry) for reply in replies if reply[0] >= 0]
 
     def _arguments(self, answer: Rows) -> list[bytes | str | int]:
         entry = answer.entry
@@ -119,14 +126,19 @@ class ResultRows:
 
     async def check(self) -> str | None:
         """Readiness: does Redis answer?."""
-        await cast("Awaitable[bool]", self._redis.ping())
+        await self._redis.ping()
         return None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
 
 
 def connect(url: str) -> Redis:
-    """Return a client that opens connections as they are needed."""
+    """Return a client that connects when needed; a broken connection is replaced once, then it is an outage."""
     return Redis.from_url(
         url,
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.exceptions.ConnectionError,)),
         socket_timeout=SOCKET_TIMEOUT_SECONDS,
         socket_connect_timeout=2.0,
         health_check_interval=15,

@@ -9,13 +9,12 @@ from typing import Any
 
 from flotilla_common.contracts.campaigns import TargetCounts
 from flotilla_common.db.models.admin_api import Label
-from flotilla_common.db.models.inventory import Host, HostSeen, LabelMembership
+from flotilla_common.db.models.inventory import Host, HostSeen, LabelMembership, online_clause
 from sqlalchemy import BigInteger, ColumnElement, and_, any_, cast, exists, func, or_, select, true
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-ONLINE_GRACE = timedelta(seconds=60)
 MISSING_AFTER = timedelta(days=30)
 NEW_FOR = timedelta(hours=24)
 
@@ -47,13 +46,11 @@ async def find(
 ) -> tuple[list[int], TargetCounts]:
     """Return the ids of the targeted hosts, ascending, and their counts by state."""
     seen = func.coalesce(col(HostSeen.seen_at), col(Host.created_at))
-    shorter = func.least(col(Host.distributed_interval_seconds), col(Host.config_refresh_seconds))
-    online = seen + func.make_interval(0, 0, 0, 0, 0, 0, shorter + ONLINE_GRACE.total_seconds()) > now
     statement = (
         select(
             func.array_agg(aggregate_order_by(col(Host.id), col(Host.id))),
             func.count(),
-            func.count().filter(online),
+            func.count().filter(online_clause(now)),
             func.count().filter(seen <= now - MISSING_AFTER),
             func.count().filter(col(Host.created_at) >= now - NEW_FOR),
         )
@@ -65,7 +62,7 @@ async def find(
     counts = TargetCounts(
         total=total, online=online_count, offline=total - online_count, missing_in_action=missing, new=new
     )
-    return list(ids or ()), counts
+    return [host_id for host_id in ids or () if host_id is not None], counts
 
 
 def _allowed(team_ids: tuple[int, ...] | None) -> ColumnElement[bool]:
@@ -85,7 +82,7 @@ def _selected(selection: Selection) -> ColumnElement[bool]:
 
 
 def _member(label_ids: Collection[int]) -> ColumnElement[bool]:
-    membership = select(1).where(  # type: ignore[call-overload]
+    membership = select(1).where(
         col(LabelMembership.host_id) == col(Host.id), _one_of(col(LabelMembership.label_id), label_ids)
     )
     return exists(membership)
@@ -97,4 +94,4 @@ def _team() -> ColumnElement[int]:
 
 def _one_of(column: ColumnElement[int] | Any, ids: Collection[int]) -> ColumnElement[bool]:
     """One array parameter, however many ids there are."""
-    return column == any_(cast(sorted(ids), ARRAY(BigInteger)))  # type: ignore[no-any-return]
+    return column == any_(cast(sorted(ids), ARRAY(BigInteger)))

@@ -1,0 +1,26 @@
+"""`python -m live_query`: read the settings and run."""
+
+from __future__ import annotations
+
+import asyncio
+
+from flotilla_common.http.health import Health
+from flotilla_common.service import run
+from flotilla_common.settings import load_or_exit
+
+from live_query.app import start
+from live_query.settings import Settings
+
+
+def main() -> None:
+    """Run until told to stop."""
+    settings = load_or_exit(Settings)
+
+    async def begin(tasks: asyncio.TaskGroup, health: Health) -> None:
+        await start(tasks, health, settings)
+
+    run("live-query", settings, begin)
+
+
+if __name__ == "__main__":
+    main()

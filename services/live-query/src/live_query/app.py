@@ -1,0 +1,85 @@
+"""Put the parts together: connections, checks, and one task per thing that live-query hears or keeps."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from flotilla_common.bus.answering import Responder, respond
+from flotilla_common.bus.buckets import open_bucket
+from flotilla_common.bus.connection import Bus, connect
+from flotilla_common.bus.consumer import Subscription, consume
+from flotilla_common.bus.provision import verify
+from flotilla_common.contracts.campaigns import ANSWERS_STREAM, BUCKET
+from flotilla_common.db import engine as db
+from flotilla_common.db.schema_check import verify_schema
+from flotilla_common.http.health import Health
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from live_query.consumers import (
+    answer_start_campaign,
+    answer_stop_campaign,
+    housekeeping,
+    on_campaign_answers,
+    on_campaign_viewed,
+    on_host_deleted,
+)
+from live_query.deps import Deps
+from live_query.domain.answers import Limits
+from live_query.domain.signing import private_key_from
+from live_query.settings import Settings
+from live_query.store import rows
+from live_query.store.rows import ResultRows
+
+RESPONDERS: tuple[Responder[Any, Deps], ...] = (answer_start_campaign.RESPONDER, answer_stop_campaign.RESPONDER)
+SUBSCRIPTIONS: tuple[Subscription[Any, Deps], ...] = (on_campaign_answers.SUBSCRIPTION, on_host_deleted.SUBSCRIPTION)
+
+
+async def start(tasks: asyncio.TaskGroup, health: Health, settings: Settings) -> None:
+    """Open the connections and start everything; return when requests and answers reach this process."""
+    engine = db.create_engine(settings)
+    await verify_schema(engine)
+    bus = await connect(settings)
+    kept = ResultRows(rows.connect(settings.redis_url.get_secret_value()), settings.campaign_rows_bytes)
+    tasks.create_task(_close_at_the_end(bus, engine, kept), name="connections")
+    await verify(bus, ANSWERS_STREAM, "HOSTS")
+    deps = Deps(
+        sessions=db.session_maker(engine),
+        bus=bus,
+        bucket=await open_bucket(bus, BUCKET),
+        rows=kept,
+        signing_key=private_key_from(settings.signing_key.get_secret_value()),
+        limits=Limits(settings.host_rows, settings.host_rows_bytes),
+    )
+    health.ready_checks["bus"] = bus.check
+    health.ready_checks["database"] = lambda: db.check(engine)
+    health.ready_checks["redis"] = kept.check
+    await listen(tasks, deps, settings.database_url.get_secret_value())
+
+
+async def listen(tasks: asyncio.TaskGroup, deps: Deps, database_url: str) -> None:
+    """Start all that hears, and housekeeping; return when everything hears."""
+    started: list[asyncio.Event] = []
+
+    def ready() -> asyncio.Event:
+        started.append(asyncio.Event())
+        return started[-1]
+
+    tasks.create_task(deps.bus.heartbeat(), name="heartbeat")
+    for responder in RESPONDERS:
+        tasks.create_task(respond(deps.bus, responder, deps, ready=ready()), name=responder.request.subject)
+    for subscription in SUBSCRIPTIONS:
+        tasks.create_task(consume(deps.bus, subscription, deps, ready=ready()), name=subscription.durable)
+    tasks.create_task(on_campaign_viewed.listen(deps, ready=ready()), name="campaigns.viewed")
+    for event in started:
+        await event.wait()
+    tasks.create_task(housekeeping.keep_house(database_url, deps), name="housekeeping")
+
+
+async def _close_at_the_end(bus: Bus, engine: AsyncEngine, kept: ResultRows) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await bus.close()
+        await kept.close()
+        await engine.dispose()

@@ -1,0 +1,56 @@
+"""Tell gateways who is settled: `<id>.done`, at most once a second per campaign and only when it changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from live_query import metrics
+from live_query.deps import Deps
+from live_query.store import campaigns, commands, ledger
+
+EVERY_SECONDS = 1.0
+
+
+class DoneSets:
+    """What has been told, in the memory of the one replica that keeps house."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._changed: set[int] = set()
+        self._told: dict[int, int] = {}  # campaign -> hosts; a set only grows, so its size says whether it changed
+        self._not_before: dict[int, float] = {}
+
+    def note(self, campaign_ids: Iterable[int]) -> None:
+        """Note that the ledgers of these campaigns may have changed."""
+        self._changed.update(campaign_ids)
+
+    async def publish(self) -> float:
+        """Publish what has changed and is due; return in how many seconds more is due, EVERY_SECONDS at most."""
+        now = time.monotonic()
+        due = {campaign_id for campaign_id in self._changed if self._not_before.get(campaign_id, 0.0) <= now}
+        if due:
+            await self._publish(due)
+        waiting = [self._not_before[campaign_id] - now for campaign_id in self._changed]
+        return max(min(waiting, default=EVERY_SECONDS), 0.01)
+
+    async def _publish(self, due: set[int]) -> None:
+        async with self._deps.sessions.begin() as session:
+            running = await campaigns.running_ids(session, self._deps.clock(), due)
+            settled = {campaign_id: await ledger.settled_hosts(session, campaign_id) for campaign_id in running}
+        for campaign_id in due - running:
+            self._forget(campaign_id)
+        for campaign_id, host_ids in settled.items():
+            if campaign_id not in self._told:
+                self._told[campaign_id] = await commands.done_count(self._deps.bucket, campaign_id)
+            if len(host_ids) != self._told[campaign_id]:
+                self._not_before[campaign_id] = time.monotonic() + EVERY_SECONDS
+                await commands.put_done(self._deps.bucket, campaign_id, host_ids)
+                self._told[campaign_id] = len(host_ids)
+                metrics.DONE_SETS.inc()
+            self._changed.discard(campaign_id)
+
+    def _forget(self, campaign_id: int) -> None:
+        self._changed.discard(campaign_id)
+        self._told.pop(campaign_id, None)
+        self._not_before.pop(campaign_id, None)

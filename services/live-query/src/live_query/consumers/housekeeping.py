@@ -1,0 +1,151 @@
+"""Housekeeping, by one replica at a time: end campaigns, tell gateways and viewers, repair what a crash left."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from flotilla_common.bus import outage
+from flotilla_common.errors import Unavailable
+
+from live_query import metrics
+from live_query.consumers.announcements import repair
+from live_query.consumers.done_sets import DoneSets
+from live_query.consumers.on_campaign_answers import DURABLE
+from live_query.deps import Deps
+from live_query.domain.campaigns import VIEWER_GRACE, VIEWER_LONGEST
+from live_query.domain.ending import close, leave
+from live_query.store import answers_floor, campaigns, commands, leases, ledger
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 1.0
+REPAIR_SECONDS = 15.0
+SILENCE_SECONDS = 12.0  # the bus is asked every 5 s: then nobody hears of viewers
+UNHEARD_SECONDS = 20.0  # after such a gap viewers are spared: they may have spoken to nobody
+RETRY_SECONDS = 0.5
+AT_ONCE = 100
+
+
+class Keeper:
+    """What one replica does while it holds the lease. All of it can be repeated by the next one."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._done = DoneSets(deps)
+        self._withdrawn: set[int] = set()
+        self._next_look = self._next_repair = 0.0
+        self._last_heard = -UNHEARD_SECONDS
+
+    async def tick(self, changed: set[int]) -> float:
+        """Do what is due, and see to campaigns that changed; return in how many seconds more is due, at most."""
+        if changed:
+            self._done.note(changed)
+            await self._through(lambda: self._complete(changed))
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK_SECONDS
+            for duty in (self._spare, self._end, self._complete, self._clear):
+                await self._through(duty)
+        if time.monotonic() >= self._next_repair:
+            self._next_repair = time.monotonic() + REPAIR_SECONDS
+            for duty in (self._repair, self._leave_vanished):
+                await self._through(duty)
+        pause = [self._next_look - time.monotonic()]
+        await self._through(lambda: self._publish(pause))
+        return max(min(pause), 0.01)
+
+    async def _through(self, duty: Callable[[], Awaitable[None]]) -> None:
+        """What one part's outage prevents must not keep the other duties."""
+        try:
+            await duty()
+        except outage.kinds() as error:
+            log.warning("housekeeping waits", error=repr(error))
+
+    async def _spare(self) -> None:
+        """Give viewers time to be heard again, when nobody can have listened to them."""
+        if self._deps.bus.silence_seconds > SILENCE_SECONDS:
+            raise Unavailable("the bus is silent")
+        async with self._deps.sessions.begin() as session:
+            if time.monotonic() - self._last_heard >= UNHEARD_SECONDS:
+                await campaigns.spare_viewers(session, self._deps.clock() + VIEWER_GRACE, VIEWER_LONGEST)
+        self._last_heard = time.monotonic()
+
+    async def _end(self) -> None:
+        """Withdraw commands whose time is over; close their ledgers once all earlier answers are settled."""
+        if time.monotonic() - self._last_heard >= UNHEARD_SECONDS:
+            return
+        async with self._deps.sessions.begin() as session:
+            due = await campaigns.due(session, self._deps.clock())
+        for campaign in due:
+            if campaign.campaign_id not in self._withdrawn:
+                await commands.withdraw(self._deps.bucket, campaign.campaign_id)
+                self._withdrawn.add(campaign.campaign_id)
+        floor = await answers_floor.find(self._deps.bus, DURABLE) if due else None
+        for campaign in due:
+            if floor is not None and floor.has_passed(campaign.deadline):
+                await self._close(campaign.campaign_id)
+
+    async def _complete(self, among: set[int] | None = None) -> None:
+        """Close campaigns that wait for nobody."""
+        async with self._deps.sessions.begin() as session:
+            settled = await campaigns.settled(session, among)
+        for campaign_id in settled:
+            await self._close(campaign_id)
+
+    async def _close(self, campaign_id: int) -> None:
+        async with self._deps.sessions.begin() as session:
+            reason = await close(session, self._deps.rows, campaign_id, now=self._deps.clock())
+        if reason is not None:
+            metrics.ENDED.labels(reason if reason in ("complete", "deadline") else "stopped").inc()
+            log.info("campaign ended", campaign_id=campaign_id, reason=reason)
+            await self._tell_end(campaign_id, reason)
+
+    async def _clear(self) -> None:
+        """Tell of ends that have not been told everywhere."""
+        async with self._deps.sessions.begin() as session:
+            uncleared = await campaigns.uncleared(session, AT_ONCE)
+        for campaign_id, reason in uncleared:
+            await self._tell_end(campaign_id, reason)
+
+    async def _tell_end(self, campaign_id: int, reason: str) -> None:
+        await commands.withdraw(self._deps.bucket, campaign_id)
+        await commands.remove_done(self._deps.bucket, campaign_id)
+        await self._deps.rows.end(campaign_id, reason)
+        async with self._deps.sessions.begin() as session:
+            await campaigns.mark_cleared(session, campaign_id, self._deps.clock())
+        self._withdrawn.discard(campaign_id)
+
+    async def _repair(self) -> None:
+        await repair(self._deps)
+        async with self._deps.sessions.begin() as session:
+            self._done.note(await campaigns.running_ids(session, self._deps.clock()))
+
+    async def _leave_vanished(self) -> None:
+        """A host can be deleted while a campaign that targets it is being started."""
+        async with self._deps.sessions.begin() as session:
+            vanished = await ledger.vanished_hosts(session)
+        for host_id in vanished:
+            async with self._deps.sessions.begin() as session:
+                metrics.UNREACHABLE.inc(await leave(session, self._deps.rows, host_id, now=self._deps.clock()))
+
+    async def _publish(self, pause: list[float]) -> None:
+        pause.append(await self._done.publish())
+
+
+async def keep_house(database_url: str, deps: Deps) -> None:
+    """Keep house for ever (cancel to stop), through outages, whenever no other replica does."""
+    while True:
+        try:
+            async with leases.hold(database_url) as lease:
+                metrics.KEEPER.set(1)
+                keeper = Keeper(deps)
+                pause = await keeper.tick(set())
+                while True:
+                    pause = await keeper.tick(await lease.wait(pause))
+        except outage.kinds() as error:
+            log.warning("housekeeping waits", error=repr(error))
+        finally:
+            metrics.KEEPER.set(0)
+        await asyncio.sleep(RETRY_SECONDS)

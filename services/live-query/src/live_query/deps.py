@@ -1,0 +1,29 @@
+"""What a handler may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flotilla_common.bus.buckets import Bucket
+from flotilla_common.bus.connection import Bus
+from flotilla_common.clock import utc_now
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from live_query.domain.answers import Limits
+from live_query.store.rows import ResultRows
+
+
+@dataclass(frozen=True)
+class Deps:
+    """The open connections of this process, built once in `app`. `bucket` is CAMPAIGNS, `rows` are in Redis."""
+
+    sessions: async_sessionmaker[AsyncSession]
+    bus: Bus
+    bucket: Bucket
+    rows: ResultRows
+    signing_key: Ed25519PrivateKey
+    limits: Limits
+    clock: Callable[[], datetime] = utc_now

@@ -1,0 +1,161 @@
+"""Start and stop campaigns: what may be asked, for how long, and which command gateways get."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flotilla_common.contracts.campaigns import CampaignCommand, CampaignStartedV1, StartCampaignV1
+from flotilla_common.db.models.live_query import Campaign
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from live_query.domain.signing import sign
+from live_query.domain.targeting import resolve
+from live_query.errors import BadCampaign, UnknownCampaign
+from live_query.store import campaigns, ledger
+
+VIEWER_GRACE = timedelta(seconds=60)
+"""A viewer campaign ends this long after it was last watched, or after its start when nobody came."""
+VIEWER_LONGEST = timedelta(hours=24)
+DURABLE_LONGEST = timedelta(days=30)
+SYNCHRONOUS_LONGEST = timedelta(minutes=10)
+SQL_LIMIT_BYTES = 256 * 1024
+REASON_LIMIT = 200  # characters
+STOPPED = "stopped"
+_TRACE = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """When a campaign ends by itself, and when at the very latest: the deadline that gateways are told."""
+
+    deadline: datetime
+    longest: datetime
+
+
+async def start_campaign(
+    session: AsyncSession, request: StartCampaignV1, *, trace_id: str, key: Ed25519PrivateKey, now: datetime
+) -> CampaignStartedV1:
+    """Resolve the targets, sign the command, and write the campaign with one pending ledger row per host.
+
+    Gateways are to be told after the commit. `trace_id` is taken when the request brings none.
+
+    Raises:
+        BadCampaign: the request makes no sense, or asks for more time than there is.
+        NothingTargeted: no host matches.
+
+    """
+    check_sql(request.sql)
+    lifetime = lifetime_of(request, now)
+    trace = _trace(request.trace_id or trace_id)
+    targets = await resolve(session, request, now=now)
+    teams = None if request.allowed_team_ids is None else sorted(set(request.allowed_team_ids))
+    campaign_id = await campaigns.next_id(session)
+    command = CampaignCommand(
+        campaign_id=campaign_id,
+        sql=request.sql,
+        started_at=now.timestamp(),
+        deadline=lifetime.longest.timestamp(),
+        trace=trace,
+        targets=targets.bitmap,
+        allowed_teams=teams,
+    )
+    await campaigns.add(
+        session,
+        Campaign(
+            id=campaign_id,
+            sql=request.sql,
+            query_id=request.query_id,
+            user_id=request.user_id,
+            kind=request.kind,
+            trace_id=trace,
+            allowed_team_ids=teams,
+            target_count=targets.counts.total,
+            command=sign(command, key),
+            created_at=now,
+            deadline=lifetime.deadline,
+        ),
+    )
+    await ledger.add_pending(session, campaign_id, targets.host_ids)
+    return CampaignStartedV1(campaign_id=campaign_id, created_at=now, counts=targets.counts)
+
+
+async def stop_campaign(session: AsyncSession, campaign_id: int, reason: str, *, now: datetime) -> bool:
+    """Decide that a running campaign ends now; False when it does not run any more.
+
+    Its ledger closes once all answers that came before have been settled.
+
+    Raises:
+        UnknownCampaign: there is none with this id.
+
+    """
+    stopped = await campaigns.decide_end(session, campaign_id, plain_text(reason, REASON_LIMIT) or STOPPED, now)
+    if not stopped and not await campaigns.exists_at_all(session, campaign_id):
+        raise UnknownCampaign(campaign_id)
+    await campaigns.notify(session, [campaign_id])
+    return stopped
+
+
+def check_sql(sql: str) -> None:
+    """Refuse what no host can be asked.
+
+    Raises:
+        BadCampaign: the SQL is blank, too long, or holds a NUL.
+
+    """
+    if not sql.strip():
+        raise BadCampaign("the query is empty")
+    if len(sql.encode()) > SQL_LIMIT_BYTES:
+        raise BadCampaign(f"the query is longer than {SQL_LIMIT_BYTES} bytes")
+    if "\x00" in sql:
+        raise BadCampaign("the query holds a NUL character")
+
+
+def lifetime_of(request: StartCampaignV1, now: datetime) -> Lifetime:
+    """Return how long a campaign of this kind lives.
+
+    Raises:
+        BadCampaign: a deadline or wait is missing, does not belong to this kind, or is out of bounds.
+
+    """
+    if (request.deadline is not None) != (request.kind == "durable"):
+        raise BadCampaign("a deadline is what makes a campaign durable: one needs the other")
+    if (request.wait_seconds is not None) != (request.kind == "synchronous"):
+        raise BadCampaign("a wait is what makes a campaign synchronous: one needs the other")
+    if request.deadline is not None:
+        deadline = _check_deadline(request.deadline, now)
+    elif request.wait_seconds is not None:
+        deadline = now + _wait(request.wait_seconds)
+    else:
+        return Lifetime(now + VIEWER_GRACE, now + VIEWER_LONGEST)
+    return Lifetime(deadline, deadline)
+
+
+def _check_deadline(deadline: datetime, now: datetime) -> datetime:
+    if deadline.tzinfo is None:
+        raise BadCampaign("the deadline has no time zone")
+    if deadline <= now:
+        raise BadCampaign("the deadline has passed")
+    if deadline > now + DURABLE_LONGEST:
+        raise BadCampaign(f"the deadline is more than {DURABLE_LONGEST.days} days away")
+    return deadline
+
+
+def _wait(seconds: float) -> timedelta:
+    if not math.isfinite(seconds) or not 0 < seconds <= SYNCHRONOUS_LONGEST.total_seconds():
+        raise BadCampaign(f"the wait must be between 0 and {SYNCHRONOUS_LONGEST.total_seconds():g} seconds")
+    return timedelta(seconds=seconds)
+
+
+def _trace(trace_id: str) -> str:
+    if _TRACE.fullmatch(trace_id) is None:
+        raise BadCampaign("a trace id has 32 hexadecimal digits")
+    return trace_id
+
+
+def plain_text(text: str, limit: int) -> str:
+    """Return a stranger's text as Postgres can keep it: without NUL, at most so many characters."""
+    return text.replace("\x00", "")[:limit]

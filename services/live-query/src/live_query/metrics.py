@@ -1,0 +1,23 @@
+"""What live-query counts."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+STARTED = Counter("flotilla_live_query_campaigns_started", "Campaigns started", ["kind"])
+ENDED = Counter("flotilla_live_query_campaigns_ended", "Campaigns closed by this process", ["how"])
+ANSWERS = Counter(
+    "flotilla_live_query_answers",
+    "Answers by what came of them; `foreign` and `unknown` ones come from hosts or gateways that misbehave",
+    ["outcome"],
+)
+SETTLE_SECONDS = Histogram(
+    "flotilla_live_query_settle_seconds",
+    "From the stream's ack of an answer to its place in ledger and Redis",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 600),
+)
+UNREACHABLE = Counter("flotilla_live_query_unreachable", "Hosts deleted while campaigns waited for them")
+REPAIRED = Counter("flotilla_live_query_bucket_repairs", "Entries of bucket CAMPAIGNS put back or removed", ["kind"])
+DONE_SETS = Counter("flotilla_live_query_done_sets", "Sets of settled hosts sent to gateways")
+RUNNING = Gauge("flotilla_live_query_campaigns_running", "Campaigns that hosts are asked for; the keeper alone counts")
+KEEPER = Gauge("flotilla_live_query_keeper", "1 while this replica keeps house")

@@ -1,0 +1,52 @@
+"""Bucket CAMPAIGNS: a command as long as its campaign runs, and who need not be asked any more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flotilla_common.bus.buckets import Bucket
+from flotilla_common.contracts.campaigns import command_key, done_key
+from pyroaring import BitMap
+
+
+async def put(bucket: Bucket, campaign_id: int, command: bytes) -> None:
+    """Tell gateways to ask. The bytes are always the same, so a repeat changes nothing."""
+    await bucket.put(command_key(campaign_id), command)
+
+
+async def withdraw(bucket: Bucket, campaign_id: int) -> None:
+    """Tell gateways to ask no more."""
+    await bucket.delete(command_key(campaign_id))
+
+
+async def put_done(bucket: Bucket, campaign_id: int, host_ids: list[int]) -> None:
+    """Tell gateways which hosts are settled."""
+    bitmap = BitMap(host_ids)
+    bitmap.run_optimize()
+    await bucket.put(done_key(campaign_id), bitmap.serialize())
+
+
+async def done_count(bucket: Bucket, campaign_id: int) -> int:
+    """Return how many settled hosts gateways have been told of."""
+    value = await bucket.get(done_key(campaign_id))
+    return 0 if value is None else len(BitMap.deserialize(value))
+
+
+async def remove_done(bucket: Bucket, campaign_id: int) -> None:
+    """Remove the set of settled hosts."""
+    await bucket.delete(done_key(campaign_id))
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Which campaigns the bucket has a command of, and which a set of settled hosts."""
+
+    commands: frozenset[int]
+    done: frozenset[int]
+
+
+async def contents(bucket: Bucket) -> Contents:
+    """List the bucket."""
+    names = [name.partition(".") for name in await bucket.keys()]
+    ids = {kind: frozenset(int(number) for number, _, what in names if what == kind) for kind in ("command", "done")}
+    return Contents(ids["command"], ids["done"])
