@@ -1,7 +1,9 @@
 """Bus: permissions are enforced by the real server; consumers settle; followers survive."""
 
 import asyncio
+import contextlib
 import itertools
+from datetime import UTC, datetime
 from typing import ClassVar
 
 import nats.errors
@@ -12,8 +14,16 @@ from flotilla_common.bus.consumer import Subscription, consume, event_subscripti
 from flotilla_common.bus.custody import CustodyPublisher
 from flotilla_common.bus.follow import Follower
 from flotilla_common.bus.provision import verify
+from flotilla_common.cancellation import heed
 from flotilla_common.contracts.definitions import TeamChangedV1
-from flotilla_common.contracts.hosts import BadEnrollSecret, EnrolledV1, EnrollHostV1, HostChangedV1, HostRecord
+from flotilla_common.contracts.hosts import (
+    BadEnrollSecret,
+    EnrolledV1,
+    EnrollHostV1,
+    HostChangedV1,
+    HostRecord,
+    HostsSeenV1,
+)
 from flotilla_common.errors import Poison, Unavailable
 from flotilla_common.testing import eventually
 from nats.aio.msg import Msg
@@ -320,3 +330,67 @@ async def test_a_bucket_of_many_keys_is_listed_whole(bus_for):
     await asyncio.gather(*(bucket.put(name, b"{}") for name in names))
 
     assert set(await bucket.keys()) == names
+
+
+async def test_a_follower_takes_again_what_was_lost_on_the_way(bus_for, monkeypatch):
+    inventory, gateway = await bus_for("inventory"), await bus_for("agent_gateway")
+    seen: list[int] = []
+
+    async def note(message: Msg) -> None:
+        seen.append(HostChangedV1.model_validate_json(message.data).host.revision)
+
+    def changed(revision: int) -> HostChangedV1:
+        return HostChangedV1(host=RECORD.model_copy(update={"revision": revision}))
+
+    follower = Follower(gateway, "HOSTS", ["hosts.>"], note, start="new")
+    task = asyncio.create_task(follower.run())
+    await follower.caught_up.wait()
+    await inventory.publish(changed(1))
+    await eventually(lambda: seen == [1])
+
+    follower._delivered -= 1  # as if one more message had been sent than has come
+    await inventory.publish(changed(2))
+    await inventory.publish(changed(3))
+
+    await eventually(lambda: seen == [1, 2, 3])
+    task.cancel()
+
+
+async def test_a_follower_of_new_messages_misses_none_when_its_consumer_is_lost_before_the_first(bus_for):
+    inventory, gateway = await bus_for("inventory"), await bus_for("agent_gateway")
+    seen: list[int] = []
+
+    async def note(message: Msg) -> None:
+        seen.append(HostChangedV1.model_validate_json(message.data).host.revision)
+
+    follower = Follower(gateway, "HOSTS", ["hosts.>"], note, start="new")
+    task = asyncio.create_task(follower.run())
+    await follower.caught_up.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    await inventory.publish(HostChangedV1(host=RECORD))
+    task = asyncio.create_task(follower.run())
+
+    await eventually(lambda: seen == [RECORD.revision])
+    task.cancel()
+
+
+async def test_an_event_that_may_be_lost_is_lost_while_there_is_no_connection(bus_for):
+    bus = await bus_for("agent_gateway")
+    await bus.client.close()
+
+    await bus.send(HostsSeenV1(bitmap="", seen_at=datetime.now(UTC)))
+
+
+async def test_a_swallowed_cancellation_is_heeded():
+    async def swallow() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        heed()
+
+    task = asyncio.create_task(swallow())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+
+    assert task.cancelled()

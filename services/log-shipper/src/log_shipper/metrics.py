@@ -7,10 +7,10 @@ import time
 
 import structlog
 from flotilla_common.bus import outage
+from flotilla_common.cancellation import heed
 from flotilla_common.clock import utc_now
 from prometheus_client import Counter, Gauge
 
-from log_shipper.cancellation import heed
 from log_shipper.deps import Deps
 from log_shipper.domain.ledger import Ledger, read_ledger
 from log_shipper.store.stream import OUTAGES

@@ -14,6 +14,7 @@ from nats.js.client import JetStreamContext
 from pydantic import ValidationError
 
 from flotilla_common.bus import outage
+from flotilla_common.cancellation import heed
 from flotilla_common.contracts.base import Answer, Event, Request
 from flotilla_common.errors import Unavailable, error_from
 from flotilla_common.settings import CommonSettings
@@ -48,8 +49,13 @@ class Bus:
             raise Unavailable(f"bus: {error!r}") from error
 
     async def send(self, event: Event) -> None:
-        """Send over core NATS: fire and forget, for events whose loss does no harm."""
-        await self.client.publish(event.subject, event.model_dump_json().encode(), headers=trace_headers() or None)
+        """Send over core NATS: fire and forget, for events whose loss does no harm. Without a connection it is lost."""
+        if not self.client.is_connected:
+            return
+        try:
+            await self.client.publish(event.subject, event.model_dump_json().encode(), headers=trace_headers() or None)
+        except outage.kinds(nats.errors.Error) as error:
+            log.warning("event lost", subject=event.subject, error=repr(error))
 
     async def request(self, request: Request[A]) -> A:
         """Ask the owner and return its answer.
@@ -83,6 +89,7 @@ class Bus:
                 self.last_heard = time.monotonic()
             except outage.kinds() as error:
                 log.warning("bus is silent", error=repr(error), seconds=round(self.silence_seconds, 1))
+            heed()
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def check(self) -> str | None:

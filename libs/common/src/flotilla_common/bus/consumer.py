@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from flotilla_common.bus import outage
 from flotilla_common.bus.connection import Bus
+from flotilla_common.cancellation import heed
 from flotilla_common.contracts.base import Event
 from flotilla_common.contracts.streams import STREAMS, StreamSpec
 from flotilla_common.errors import Poison
@@ -93,12 +94,14 @@ async def consume(bus: Bus, subscription: Subscription[T, D], deps: D, *, ready:
                 ready.set()
             while True:
                 messages = await _fetch(pull, subscription.batch)
+                heed()
                 if messages:
                     buried = await _settle_all(bus, subscription, messages, deps)
                     burials = burials + buried if buried == len(messages) else 0
                 if burials >= BURIALS_IN_A_ROW:
                     raise TooManyBurials(subscription.durable)
         except outage.kinds(nats.js.errors.Error, nats.errors.Error) as error:
+            heed()
             log.warning("consumer waits for the bus", durable=subscription.durable, error=repr(error))
             await asyncio.sleep(OUTAGE_DELAY_SECONDS / 4)
 

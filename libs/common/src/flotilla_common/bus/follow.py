@@ -1,12 +1,14 @@
 """Follow a stream or bucket from memory: every process gets every message, in order, through any outage.
 
-Built on an ephemeral pull consumer that is made again from the last sequence seen whenever it is lost. A stream that
-was made anew, or whose first message is beyond the last one seen, is reported by `on_gap` before following goes on.
+Built on an ephemeral pull consumer that is made again from the last sequence seen whenever it is lost. So is it when a
+message is lost on the way (a reconnect), which shows as a gap in the consumer's own numbers. A stream that was made
+anew, or whose first message is beyond the last one seen, is reported by `on_gap` before following goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
@@ -19,6 +21,8 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from flotilla_common.bus import outage
 from flotilla_common.bus.connection import Bus
+from flotilla_common.cancellation import heed
+from flotilla_common.errors import Unavailable
 
 log = structlog.get_logger()
 
@@ -57,54 +61,77 @@ class Follower:
         ]
         self._created: datetime | None = None
         self._last_sequence = 0
+        self._delivered = 0  # messages of the present consumer that reached us
         self.caught_up = asyncio.Event()
 
     async def run(self) -> None:
         """Follow for ever (cancel to stop)."""
         while True:
+            pull = None
             try:
                 pull = await self._bind()
                 while True:
                     await self._take(pull)
             except outage.kinds(nats.js.errors.Error, nats.errors.Error) as error:
+                heed()
                 log.warning("follower waits for the bus", stream=self._stream, error=repr(error))
                 await asyncio.sleep(RETRY_SECONDS)
+            finally:
+                await self._leave(pull)
 
     async def _take(self, pull: Any) -> None:
         try:
             messages = await pull.fetch(BATCH, timeout=FETCH_TIMEOUT_SECONDS)
         except nats.errors.TimeoutError:
-            await self._bus.js.consumer_info(self._stream, self._name)  # raises when the consumer is gone
-            return
+            messages = []
+            # Raises when the consumer is gone.
+            info = await self._bus.js.consumer_info(self._stream, self._name)
+            if info.delivered is not None and info.delivered.consumer_seq != self._delivered:
+                raise Unavailable("a message was lost on the way") from None
+        heed()
         for message in messages:
+            place = message.metadata
+            self._delivered += 1
+            if place.sequence.consumer != self._delivered:
+                raise Unavailable("a message was lost on the way")
             await self._on_message(message)
-            self._last_sequence = message.metadata.sequence.stream
-            if message.metadata.num_pending == 0:
+            self._last_sequence = place.sequence.stream
+            if place.num_pending == 0:
                 self.caught_up.set()
 
     async def _bind(self) -> Any:
         info = await self._bus.js.stream_info(self._stream)
-        if self._created is not None and await self._has_gap(info):
-            self._last_sequence = 0
+        is_first = self._created is None
+        if not is_first and await self._has_gap(info):
+            self._last_sequence, is_first = 0, True
             if self._on_gap is not None:
                 await self._on_gap()
         self._created = _created(info)
+        only_new = self._policy is DeliverPolicy.NEW
+        if only_new and is_first:
+            self._last_sequence = info.state.last_seq
+        resumes = only_new or self._last_sequence > 0
         config = ConsumerConfig(
             ack_policy=AckPolicy.NONE,
             filter_subjects=self._subjects,
             inactive_threshold=INACTIVE_SECONDS,
             mem_storage=True,
             num_replicas=1,
-            deliver_policy=DeliverPolicy.BY_START_SEQUENCE if self._last_sequence else self._policy,
-            opt_start_seq=self._last_sequence + 1 if self._last_sequence else None,
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE if resumes else self._policy,
+            opt_start_seq=self._last_sequence + 1 if resumes else None,
         )
         consumer = await self._bus.js.add_consumer(self._stream, config)
         self._name = consumer.name
+        self._delivered = 0
         if not consumer.num_pending:
             self.caught_up.set()
-        if self._policy is DeliverPolicy.NEW and not self._last_sequence:
-            self._last_sequence = info.state.last_seq
         return await self._bus.js.pull_subscribe_bind(consumer=consumer.name, stream=self._stream)
+
+    async def _leave(self, pull: Any) -> None:
+        """Forget a consumer; the server drops it by itself when it is not used."""
+        if pull is not None and self._bus.client.is_connected:
+            with contextlib.suppress(*outage.kinds(nats.errors.Error)):
+                await pull.unsubscribe()
 
     async def _has_gap(self, info: Any) -> bool:
         made_anew = _created(info) != self._created or info.state.last_seq < self._last_sequence

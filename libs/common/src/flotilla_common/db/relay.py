@@ -15,6 +15,7 @@ from psycopg import sql
 
 from flotilla_common.bus import outage
 from flotilla_common.bus.connection import PUBLISH_TIMEOUT_SECONDS, Bus
+from flotilla_common.cancellation import heed
 from flotilla_common.db import engine as _engine  # registers what counts as an outage of Postgres
 from flotilla_common.db.outbox import channel
 from flotilla_common.settings import DatabaseSettings
@@ -42,9 +43,11 @@ async def relay(bus: Bus, settings: DatabaseSettings, owner: str, *, ready: asyn
                     ready.set()
                 while True:
                     while await _send_batch(bus, connection, owner) == BATCH:
-                        continue
+                        heed()
                     await _wait(connection)
+                    heed()
         except outage.kinds(nats.js.errors.Error) as error:
+            heed()
             log.warning("outbox waits", owner=owner, error=repr(error))
             await asyncio.sleep(RETRY_SECONDS)
 

@@ -10,8 +10,8 @@ import time
 
 import structlog
 from flotilla_common.bus import outage
+from flotilla_common.cancellation import heed
 
-from log_shipper.cancellation import heed
 from log_shipper.deps import Deps
 from log_shipper.domain.rewinding import rewind_to
 from log_shipper.errors import LeaseLost

@@ -12,11 +12,11 @@ import time
 from datetime import datetime
 
 import structlog
+from flotilla_common.cancellation import heed
 from flotilla_common.db.models.log_shipper import Batch as RecordedBatch
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from log_shipper import metrics
-from log_shipper.cancellation import heed
 from log_shipper.deps import Deps
 from log_shipper.domain.cutting import Cutter
 from log_shipper.domain.rewinding import rewind_to

@@ -6,8 +6,8 @@ import asyncio
 
 import structlog
 from flotilla_common.bus import outage
+from flotilla_common.cancellation import heed
 
-from log_shipper.cancellation import heed
 from log_shipper.deps import Deps
 from log_shipper.domain.ledger import read_books
 from log_shipper.domain.purging import purge_before

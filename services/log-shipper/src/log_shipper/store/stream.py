@@ -17,12 +17,12 @@ import nats.errors
 import nats.js.errors
 from flotilla_common.bus import outage
 from flotilla_common.bus.connection import Bus
+from flotilla_common.cancellation import heed
 from flotilla_common.contracts.logs import LINES_HEADER, STREAM
 from flotilla_common.errors import Unavailable
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from log_shipper.cancellation import heed
 from log_shipper.errors import StreamMadeAnew
 
 REQUEST_MESSAGES = 512
