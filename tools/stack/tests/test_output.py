@@ -29,6 +29,13 @@ def test_a_json_line_is_shown_as_words() -> None:
     assert text == "warning slow seconds=3"
 
 
+def test_a_traceback_is_shown_by_what_it_ends_with() -> None:
+    trace = 'Traceback (most recent call last):\\n  File "a.py", line 1, in f\\n    g()\\nValueError: no luck'
+    text, _ = digest(f'{{"level": "error", "event": "broke", "exception": "{trace.replace(chr(34), chr(39))}"}}')
+
+    assert text == "error   broke exception=ValueError: no luck"
+
+
 def test_there_is_no_colour_without_a_terminal() -> None:
     stream = io.StringIO()
     Console(stream).line("inventory", "Traceback")

@@ -105,9 +105,18 @@ def digest(line: str) -> tuple[str, bool]:
         message = fields.pop("event", None) or fields.pop("msg", None) or fields.pop("message", "")
         for known in ("timestamp", "ts", "time", "service"):
             fields.pop(known, None)
-        rest = " ".join(f"{name}={value}" for name, value in fields.items())
+        rest = " ".join(f"{name}={in_short(str(value))}" for name, value in fields.items())
         return f"{level:<7} {message} {rest}".rstrip(), level not in QUIET_LEVELS
     return line, bool(ALARM.search(line)) or not NOISE.match(line)
+
+
+def in_short(value: str) -> str:
+    """Return the last line of a traceback and the first of any other text; the files have all of it."""
+    lines = value.strip().splitlines() or [""]
+    if not lines[0].startswith("Traceback"):
+        return lines[0]
+    causes = [line for line in lines if line and not line.startswith((" ", "Traceback", "[", "("))]
+    return causes[-1] if causes else lines[-1]
 
 
 def is_expected(line: str) -> bool:
