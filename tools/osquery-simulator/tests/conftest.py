@@ -14,20 +14,23 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from osquery_simulator import Simulator, SimulatorSettings
-from osquery_simulator.testing import FakeServer
-
-FAST = 0.02
-"""Hosts of most tests live fifty times faster: a second of theirs lasts 20 ms."""
+from osquery_simulator.testing import FakeServer, VirtualClock
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[FakeServer]:
-    async with FakeServer() as fake:
+def clock() -> VirtualClock:
+    """The time of the hosts: pauses of up to 5000 s pass at once, longer ones never."""
+    return VirtualClock()
+
+
+@pytest.fixture
+async def server(clock: VirtualClock) -> AsyncIterator[FakeServer]:
+    async with FakeServer(clock=clock) as fake:
         yield fake
 
 
 @pytest.fixture
-async def fleet(server: FakeServer) -> AsyncIterator[Callable[..., Any]]:
+async def fleet(server: FakeServer, clock: VirtualClock) -> AsyncIterator[Callable[..., Any]]:
     """Start hosts against the fake: `await fleet(hosts=2, flags={...})`. Only the threads asked for make rounds."""
     async with AsyncExitStack() as stack:
 
@@ -35,10 +38,10 @@ async def fleet(server: FakeServer) -> AsyncIterator[Callable[..., Any]]:
             flags = {"config_refresh": 0, "distributed_interval": 9999, "logger_tls_period": 9999} | chosen.pop(
                 "flags", {}
             )
-            settings = {"url": server.url, "enroll_secret": "secret", "interval_scale": FAST, "profiles": {"ubuntu": 1}}
+            settings = {"url": server.url, "enroll_secret": "secret", "profiles": {"ubuntu": 1}}
             settings |= chosen
             settings["hosts"] = sum(settings["profiles"].values())
-            return await stack.enter_async_context(Simulator(SimulatorSettings(**settings, flags=flags)))
+            return await stack.enter_async_context(Simulator(SimulatorSettings(**settings, flags=flags), clock))
 
         yield start
 

@@ -28,10 +28,9 @@ async def test_failing_requests_are_repeated_after_1_and_4_seconds_and_the_old_c
     await simulator.enrolled()
     server.answers["config"] = [{"error": "x"}]
     await simulator.hosts[0].refresh_config_now()
-    times = [asked.time for asked in server.of("config")[1:]]
+    waits = server.waits("config")[1:]
 
-    assert len(times) == 3
-    assert times[1] - times[0] < 4 * 0.02 <= times[2] - times[1]
+    assert waits == [1, 4]
     assert simulator.hosts[0].config == {"options": {"custom_x": 1}}
 
 
@@ -156,8 +155,8 @@ def test_odd_parts_of_a_configuration_are_left_out() -> None:
 
 def test_an_option_that_has_gone_keeps_its_value_and_start_up_flags_cannot_be_set() -> None:
     flags = Flags({})
-    refused = flags.apply({"distributed_interval": "7", "config_refresh": 1, "no_such_flag": 1, "custom_mine": 1})
+    warnings = flags.apply({"distributed_interval": "7", "config_refresh": 1, "no_such_flag": 1, "custom_mine": 1})
     flags.apply({})
 
     assert flags.number("distributed_interval") == 7
-    assert refused == ["config_refresh", "no_such_flag"]
+    assert ["--config_refresh" in warnings[0], "no_such_flag" in warnings[1], len(warnings)] == [True, True, 2]

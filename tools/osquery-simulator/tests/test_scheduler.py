@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from osquery_simulator import Host
-from osquery_simulator.testing import FakeServer
+from osquery_simulator.testing import FakeServer, VirtualClock
 
 Fleet = Callable[..., Any]
 ONCE = 604_800  # seconds: such a query does not come by itself during a test
@@ -118,15 +118,22 @@ async def test_decorations_can_stand_at_the_top(server: FakeServer, fleet: Fleet
     assert "decorations" not in line
 
 
-async def test_decorators_run_at_load_before_each_query_and_by_the_minute(server: FakeServer, fleet: Fleet) -> None:
+async def test_decorators_run_at_load_before_each_query_and_by_the_minute(
+    server: FakeServer, fleet: Fleet, clock: VirtualClock
+) -> None:
     decorators = {
         "load": ["SELECT value AS loaded FROM osquery_flags WHERE name = 'schedule_epoch'"],
         "always": ["SELECT value AS present FROM osquery_flags WHERE name = 'schedule_epoch'"],
         "interval": {"60": ["SELECT 'minute' AS timed"], "61": ["SELECT 1 AS refused"]},
     }
-    host = await start(server, fleet, schedule(q={"query": "SELECT 1"}) | {"decorators": decorators})
+    clock.limit = 30
+    host = await start(server, fleet, schedule(q={"query": "SELECT 1", "snapshot": True}) | {"decorators": decorators})
     host.flags.apply({"schedule_epoch": 5})
+    [early] = await lines(server, host)
+    await clock.run_to(60)
     [line] = await lines(server, host)
+
+    assert early["decorations"] == {"loaded": "0", "present": "5"}
 
     assert line["decorations"] == {"loaded": "0", "present": "5", "timed": "minute"}
 

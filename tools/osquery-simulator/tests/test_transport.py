@@ -28,21 +28,22 @@ async def test_a_thread_leaves_its_socket_open_until_its_next_request(server: Fa
     await host.refresh_config_now()
     last = {asked.endpoint: asked.connection for asked in server.asked}
     first_config = server.of("config")[0].connection
-    await server.until(lambda: len(server.open_connections) == 3)
+    await server.until(lambda: len(server.open_connections) == 4)
 
-    assert server.open_connections == {first_config, last["config"], last["distributed/read"]}
+    assert server.open_connections == {first_config, last["config"], last["distributed/read"], last["log"]}
 
 
 async def test_connection_close_in_an_answer_makes_the_host_close_at_once(server: FakeServer, fleet: Fleet) -> None:
     server.answers["config"] = [Reply(headers={"Connection": "close"})]
-    simulator = await fleet(flags={"disable_distributed": "true"})
+    simulator = await fleet(flags={"disable_distributed": True, "tls_disable_status_log": True})
     await simulator.enrolled()
+    await server.until(lambda: not server.open_connections)
 
-    assert server.open_connections == set()
+    assert [asked.endpoint for asked in server.asked] == ["enroll", "config"]
 
 
 async def test_with_keep_alive_each_thread_stays_on_its_connection(server: FakeServer, fleet: Fleet) -> None:
-    simulator = await fleet(keep_alive=True)
+    simulator = await fleet(keep_alive=True, flags={"tls_disable_status_log": True})
     await simulator.enrolled()
     for _ in range(3):
         await simulator.hosts[0].poll_now()
@@ -51,7 +52,7 @@ async def test_with_keep_alive_each_thread_stays_on_its_connection(server: FakeS
 
 
 async def test_a_kept_connection_that_the_server_has_closed_costs_one_resend(server: FakeServer, fleet: Fleet) -> None:
-    simulator = await fleet(keep_alive=True, flags={"disable_distributed": "true"})
+    simulator = await fleet(keep_alive=True, flags={"disable_distributed": True})
     await simulator.enrolled()
     host = simulator.hosts[0]
     await host.refresh_config_now()

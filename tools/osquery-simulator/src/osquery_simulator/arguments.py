@@ -4,7 +4,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from osquery_simulator.flags import DEFAULTS
+from osquery_simulator.flags import OBEYED, specifications
 from osquery_simulator.profiles import NAMES
 from osquery_simulator.settings import SimulatorSettings
 
@@ -73,7 +73,7 @@ def _add_fleet(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_client(group: argparse._ArgumentGroup) -> None:
-    flag_help = f"an osquery flag, may be repeated; known: {', '.join(DEFAULTS)}"
+    flag_help = f"an osquery flag, may be repeated; those that matter: {', '.join(OBEYED)}"
     group.add_argument("--flag", type=_flag, action="append", default=[], metavar="NAME=VALUE", help=flag_help)
     group.add_argument("--keep-alive", action="store_true", help="keep connections, as no released osqueryd does")
     group.add_argument("--no-authorization", action="store_true", help="no Authorization header, as older clients")
@@ -143,6 +143,6 @@ def _profiles(text: str) -> dict[str, int]:
 
 def _flag(text: str) -> tuple[str, str]:
     name, separator, value = text.lstrip("-").partition("=")
-    if not separator or name not in DEFAULTS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no flag that the simulator knows (see --help)")
+    if not separator or name not in specifications():
+        raise argparse.ArgumentTypeError(f"{text!r} is not like config_refresh=10, with the name of an osquery flag")
     return name, value

@@ -61,20 +61,20 @@ class Config:
     """A parsed configuration."""
 
     digest: str = ""
-    options: dict[str, object] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    """What osqueryd says about options that it cannot set."""
     packs: tuple[Pack, ...] = ()
     decorators: Decorators = field(default_factory=Decorators)
 
 
 def parse_config(document: dict[str, Any], flags: Flags, kind: HostKind) -> Config:
     """Apply the options to the flags, then keep what is meant for this kind of host, leaving out odd parts."""
-    options = _object(document.get("options"))
-    flags.apply(options)
+    warnings = tuple(flags.apply(_object(document.get("options"))))
     schedule = _queries(_object(document.get("schedule")), "", flags, kind)
     packs = [Pack("main", schedule)] if schedule else []
     for name, content in _object(document.get("packs")).items():
         packs += _pack(name, _object(content), flags, kind)
-    return Config(digest_of(document), options, tuple(packs), _decorators(_object(document.get("decorators"))))
+    return Config(digest_of(document), warnings, tuple(packs), _decorators(_object(document.get("decorators"))))
 
 
 def digest_of(document: dict[str, Any]) -> str:

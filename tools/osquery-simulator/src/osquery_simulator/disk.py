@@ -33,12 +33,17 @@ class QueryMemory:
     """The rows of the last run, each as JSON text with sorted columns."""
     executions: int = 0
     last_executed: int = 0
+    output_size: int = 0
+    """Bytes of all results so far, as JSON text."""
+    wall_milliseconds: int = 0
+    last_wall_milliseconds: int = 0
 
 
 @dataclass
 class HostDisk:
     """One host's database."""
 
+    is_new: bool = True
     node_key: str = ""
     last_line: int = 0
     """Number of the newest line; it never goes back."""

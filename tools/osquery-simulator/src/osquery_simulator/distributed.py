@@ -1,7 +1,6 @@
 """The distributed thread: asks for queries, runs them in order of name, keeps results until they are taken."""
 
 import hashlib
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,23 +36,26 @@ class Distributed:
     engine: SqlEngine
     view: View
     script: Script
-    beat: Beat = field(default_factory=Beat)
+    beat: Beat = field(init=False)
     results: dict[str, Answer] = field(default_factory=dict)
     """In memory only: a restart loses them."""
     answered: int = 0
     """Queries whose answers the server has accepted."""
-    _accelerated_until: float = 0.0
+    _accelerated_until: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self.beat = Beat(self.remote.clock)
 
     async def run(self) -> None:
         """Poll, run, answer, rest, for ever."""
         while True:
             if not self.remote.flags.switch("disable_distributed"):
                 await self.round()
-            await self.beat.rest(self._pause() * self.remote.settings.interval_scale)
+            await self.beat.rest(self._pause())
 
     def _pause(self) -> float:
         interval = max(1, self.remote.flags.number("distributed_interval"))
-        return ACCELERATED_SECONDS if time.monotonic() < self._accelerated_until else interval
+        return ACCELERATED_SECONDS if self.remote.clock.now() < self._accelerated_until else interval
 
     async def round(self) -> None:
         """Read once, run all that is pending, and write; results of an earlier round go along."""
@@ -83,7 +85,7 @@ class Distributed:
                 self.remote.is_dirty = True
         seconds = document.get("accelerate")
         if isinstance(seconds, int) and not isinstance(seconds, bool):
-            self._accelerated_until = time.monotonic() + seconds * self.remote.settings.interval_scale
+            self._accelerated_until = self.remote.clock.now() + seconds
 
     async def _discover(self, discovery: object) -> dict[str, bool] | None:
         """Run the discovery queries: which names are selected; None when one of them fails."""
@@ -106,7 +108,7 @@ class Distributed:
 
     async def _answer(self, name: str, sql: str) -> Answer:
         disk, digest = self.remote.disk, hashlib.sha256(sql.encode("utf-8", "replace")).hexdigest()
-        if disk.denylist.get(digest, 0) > time.time():
+        if disk.denylist.get(digest, 0) > self.remote.clock.unix():
             return Answer([], 1, DENYLISTED, {})
         disk.running = sql
         if sql in self.script.crashes_during_query:
@@ -143,10 +145,10 @@ class Distributed:
     def forget(self) -> None:
         """Lose what was only in memory; a query that was running when the worker died is denylisted."""
         self.results.clear()
-        self._accelerated_until = 0.0
+        self._accelerated_until = float("-inf")
         disk = self.remote.disk
         if disk.running:
-            until = time.time() + self.remote.flags.number("distributed_denylist_duration")
+            until = self.remote.clock.unix() + self.remote.flags.number("distributed_denylist_duration")
             disk.denylist[hashlib.sha256(disk.running.encode("utf-8", "replace")).hexdigest()] = until
             disk.running = ""
             self.remote.is_dirty = True

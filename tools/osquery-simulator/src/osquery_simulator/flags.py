@@ -1,8 +1,11 @@
-"""The osquery flags that the simulator obeys, with osquery's defaults unless a comment says otherwise."""
+"""The osquery flags of one host: all are known, those in OBEYED mean something to the simulator."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 
-DEFAULTS: dict[str, object] = {
+from osquery_simulator.profiles import Row, read_data
+
+OBEYED: dict[str, object] = {
     "buffered_log_max": 1_000_000,
     "config_accelerated_refresh": 300,
     "config_refresh": 60,  # osquery's own default is 0, never; managed fleets set it
@@ -13,6 +16,7 @@ DEFAULTS: dict[str, object] = {
     "distributed_denylist_duration": 86_400,
     "distributed_interval": 60,
     "distributed_tls_max_attempts": 3,
+    "host_identifier": "uuid",  # osquery's own default is hostname; managed fleets set it
     "logger_event_type": True,
     "logger_min_status": 0,
     "logger_numerics": False,
@@ -25,23 +29,23 @@ DEFAULTS: dict[str, object] = {
     "pack_delimiter": "_",
     "schedule_default_interval": 3600,
     "schedule_epoch": 0,
+    "schedule_max_drift": 60,
     "schedule_splay_percent": 10,
     "tls_disable_status_log": False,
     "tls_enroll_max_attempts": 12,
     "tls_enroll_max_interval": 600,
 }
-"""Every flag the simulator knows; others in a configuration are ignored with a status line."""
+"""Flags that change what a host does, with osquery's defaults unless a comment says otherwise."""
 
-START_UP_ONLY = frozenset(
-    {
-        "config_accelerated_refresh",
-        "config_refresh",
-        "config_tls_max_attempts",
-        "tls_enroll_max_attempts",
-        "tls_enroll_max_interval",
-    }
-)
-"""Command line flags: a configuration cannot change them."""
+SETTABLE = frozenset({"option", "hidden"})
+"""Kinds of flags that a configuration may set; the others are for the command line."""
+
+
+@cache
+def specifications() -> dict[str, list[object]]:
+    """Read what osquery knows: flag -> type, kind, default and, for some, platforms."""
+    flags: dict[str, list[object]] = read_data("flags.json")
+    return flags
 
 
 class Flags:
@@ -49,7 +53,7 @@ class Flags:
 
     def __init__(self, command_line: Mapping[str, object]) -> None:
         for name in command_line:
-            if name not in DEFAULTS:
+            if name not in specifications():
                 raise ValueError(f"unknown osquery flag: {name}")
         self._command_line = dict(command_line)
         self._values: dict[str, object] = {}
@@ -57,25 +61,30 @@ class Flags:
 
     def reset(self) -> None:
         """Go back to the command line, as a new process does."""
-        self._values = {**DEFAULTS, **self._command_line}
+        self._values = {**OBEYED, **self._command_line}
 
     def apply(self, options: Mapping[str, object]) -> list[str]:
-        """Set run-time options and return the names that were refused. An option that has gone keeps its value."""
-        refused = []
+        """Set run-time options and return osqueryd's warnings. An option that has gone keeps its value."""
+        warnings = []
         for name, value in options.items():
-            if name in START_UP_ONLY or name not in DEFAULTS:
+            if name not in specifications():
                 if not name.startswith("custom_"):
-                    refused.append(name)
+                    warnings.append(f"Cannot set unknown or invalid flag: {name}")
+            elif specifications()[name][1] not in SETTABLE:
+                warnings.append(
+                    f"The CLI only flag --{name} set via config file will be ignored, "
+                    "please use a flagfile or pass it to the process at startup"
+                )
             elif isinstance(value, bool | int | str):
                 self._values[name] = value
-        return refused
+        return warnings
 
     def number(self, name: str) -> int:
         """Give a number; text that is none falls back to the default, as gflags refuses it."""
         try:
             return int(str(self._values[name]))
         except ValueError:
-            return int(str(DEFAULTS[name]))
+            return int(str(OBEYED[name]))
 
     def switch(self, name: str) -> bool:
         """Give a truth value, by gflags' words for it."""
@@ -85,9 +94,21 @@ class Flags:
         """Give a text."""
         return str(self._values[name])
 
-    def rows(self) -> list[dict[str, object]]:
-        """List all values, as the osquery_flags table does."""
-        return [
-            {"name": name, "value": str(value).lower() if isinstance(value, bool) else str(value)}
-            for name, value in sorted(self._values.items())
-        ]
+    def rows(self, platform: str) -> Iterable[Row]:
+        """List all flags of a platform, as the osquery_flags table does."""
+        for name, (kind, place, default, *platforms) in specifications().items():
+            if platforms and platform not in platforms[0]:  # type: ignore[operator]
+                continue
+            yield {
+                "name": name,
+                "type": kind,
+                "default_value": _as_text(default),
+                "value": _as_text(self._values.get(name, default)),
+                "shell_only": int(place == "shell"),
+            }
+
+
+def _as_text(value: object) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -7,7 +7,8 @@ from typing import Any
 
 from osquery_simulator import identity, profiles
 from osquery_simulator.account import AcceptedIds
-from osquery_simulator.config import Config, HostKind, digest_of, parse_config, shard_of
+from osquery_simulator.clock import Clock
+from osquery_simulator.config import Config, HostKind, parse_config, shard_of
 from osquery_simulator.disk import HostDisk
 from osquery_simulator.distributed import Distributed
 from osquery_simulator.flags import Flags
@@ -18,15 +19,18 @@ from osquery_simulator.overlay import OSQUERY_VERSION, View
 from osquery_simulator.refresher import Refresher
 from osquery_simulator.remote import Remote, WorkerCrashError
 from osquery_simulator.report import Statistics
+from osquery_simulator.result_lines import INFO, WARNING
 from osquery_simulator.scheduler import Scheduler
 from osquery_simulator.script import Script
 from osquery_simulator.settings import SimulatorSettings
-from osquery_simulator.signals import Signal
+from osquery_simulator.signals import PATIENCE_SECONDS, Signal
 from osquery_simulator.sql import SqlEngine
 
 RESTART_SECONDS = 3  # until the watcher starts a new worker
 SERVICE_RESTART_SECONDS = 10  # until the machine's service manager starts osqueryd again
 ROUNDS_AT_START = 4  # of enrolment; when all fail, osqueryd ends with status 78
+NEW_DATABASE = "Failed to obtain database version. Assume version '0' and migrate."
+NO_EVENTS = "Event publisher not enabled: inotify: Publisher disabled via configuration"
 
 
 class GaveUpError(Exception):
@@ -42,6 +46,7 @@ class Host:
         index: int,
         profile_name: str,
         *,
+        clock: Clock,
         client: HttpClient,
         engine: SqlEngine,
         statistics: Statistics,
@@ -56,8 +61,9 @@ class Host:
         self.changed, self.script = Signal(), Script()
         self.enrolled = asyncio.Event()
         self.restarts = self.exits = 0
-        self.view = View(self.identity, self.profile, flags=self.flags.rows)
-        self.remote = Remote(settings, client, statistics, self.flags, self.disk, self._describe, self.changed)
+        self.view = View(self.identity, self.profile, clock)
+        self.view.flags = lambda: list(self.flags.rows(self.profile.platform))
+        self.remote = Remote(settings, clock, client, statistics, self.flags, self.disk, self._describe, self.changed)
         self.logger = Logger(
             self.remote, self.host_identifier, account, self.script, lambda: self.scheduler.decorations
         )
@@ -117,21 +123,27 @@ class Host:
         self.logger.forget()
         self.refresher.forget()
         self.flags.reset()
+        self.view.restart()
         self.restarts += 1
         self.changed.fire()
-        await self.remote.pause(seconds)
+        await self.remote.clock.sleep(seconds)
 
     async def _work(self) -> None:
         await self._start_up()
         self.enrolled.set()
         async with asyncio.TaskGroup() as threads:
+            threads.create_task(self.logger.run())
             threads.create_task(self.refresher.run())
             threads.create_task(self.distributed.run())
-            threads.create_task(self.logger.run())
             threads.create_task(self.scheduler.run())
 
     async def _start_up(self) -> None:
         """Enroll and ask for the first configuration, before any other thread begins."""
+        if self.disk.is_new:
+            self.disk.is_new = False
+            self.logger.say(INFO, "database.cpp", 655, NEW_DATABASE)
+        if self.profile.platform == "linux":
+            self.logger.say(INFO, "eventfactory.cpp", 156, NO_EVENTS)
         await self.remote.need_key("start-up")
         await self.refresher.round("start-up")
         for _ in range(2, ROUNDS_AT_START):
@@ -142,7 +154,9 @@ class Host:
     async def _configure(self, document: dict[str, Any]) -> None:
         kind = HostKind(self.profile.platform, OSQUERY_VERSION, shard_of(self.host_identifier))
         config = parse_config(document, self.flags, kind)
-        self.view.config_hash, self.view.config_valid = digest_of(document), True
+        self.view.config_hash, self.view.config_valid = config.digest, True
+        for warning in config.warnings:
+            self.logger.say(WARNING, "options.cpp", 0, warning)
         await self.scheduler.configure(config)
         self.changed.fire()
 
@@ -156,7 +170,7 @@ class Host:
     # --- what a test may ask ---
 
     async def config_changed(
-        self, claim: Callable[[dict[str, Any]], object] | None = None, *, timeout_seconds: float = 30
+        self, claim: Callable[[dict[str, Any]], object] | None = None, *, timeout_seconds: float = PATIENCE_SECONDS
     ) -> dict[str, Any]:
         """Wait for a configuration that fulfils the claim; without a claim, for another than the present one."""
         before = self.refresher.changes
@@ -165,7 +179,7 @@ class Host:
         )
         return self.config
 
-    async def until(self, claim: Callable[["Host"], object], *, timeout_seconds: float = 30) -> None:
+    async def until(self, claim: Callable[["Host"], object], *, timeout_seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until the claim about this host holds; it is looked at whenever the host has changed."""
         await self.changed.until(lambda: claim(self), timeout_seconds)
 

@@ -10,6 +10,8 @@ from asyncio.sslproto import SSLProtocol
 from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
 
+from osquery_simulator.clock import Clock
+
 TIMEOUT_SECONDS = 16.0  # for the whole exchange: connect, TLS, write, read
 BODY_LIMIT = 8 * 1024 * 1024  # bytes; osqueryd's parser refuses longer answers
 HEAD_LIMIT = 64 * 1024  # bytes
@@ -66,6 +68,7 @@ class HttpClient:
     """Makes requests for all hosts of the process."""
 
     tls: ssl.SSLContext | None
+    clock: Clock = field(default_factory=Clock)
     keep_alive: bool = False
     timeout_seconds: float = TIMEOUT_SECONDS
     connections: int = field(default=0, init=False)
@@ -83,8 +86,9 @@ class HttpClient:
 
         """
         try:
-            async with asyncio.timeout(self.timeout_seconds):
-                return await self._follow(slot, url, headers, body)
+            with self.clock.busy():
+                async with asyncio.timeout(self.timeout_seconds):
+                    return await self._follow(slot, url, headers, body)
         except TimeoutError:
             slot.drop()
             raise ExchangeTimeoutError(url) from None

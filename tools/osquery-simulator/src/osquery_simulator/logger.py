@@ -1,6 +1,5 @@
 """The logger thread: lines wait on disk until the server has taken them, as osqueryd judges it."""
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -23,33 +22,42 @@ class Logger:
     account: AcceptedIds
     script: Script
     decorations: Callable[[], dict[str, str]]
-    beat: Beat = field(default_factory=Beat)
+    beat: Beat = field(init=False)
+    _said: list[StatusText] = field(default_factory=list)
     _failures: dict[str, int] = field(default_factory=dict)
     _rounds_to_skip: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.beat = Beat(self.remote.clock)
 
     def add_result(self, make: Callable[[str], str]) -> None:
         """Buffer a result line; `make` gets the id that the line shall carry, or an empty text."""
         self._add("result", make)
 
     def say(self, severity: int, filename: str, line: int, message: str) -> None:
-        """Buffer a status line, unless flags are against it."""
+        """Say something in osqueryd's own log; it becomes a line at the next `relay`."""
+        self._said.append(StatusText(severity, filename, line, message, int(self.remote.clock.unix())))
+
+    def relay(self) -> None:
+        """Buffer a line for all that was said. Observed: the decorations are those of now, the time is the word's."""
+        said, self._said = self._said, []
         flags = self.remote.flags
-        if severity < flags.number("logger_min_status") or flags.switch("tls_disable_status_log"):
-            return
-        said = StatusText(severity, filename, line, message)
         top = flags.switch("decorations_top_level")
-        self._add(
-            "status",
-            lambda line_id: status_line(
-                self.host_identifier, said, decorated(self.decorations(), line_id, is_top_level=top)
-            ),
-        )
+        for text in said:
+            if text.severity < flags.number("logger_min_status") or flags.switch("tls_disable_status_log"):
+                continue
+            self._add(
+                "status",
+                lambda line_id, text=text: status_line(  # type: ignore[misc]
+                    self.host_identifier, text, decorated(self.decorations(), line_id, is_top_level=top)
+                ),
+            )
 
     def _add(self, kind: str, make: Callable[[str], str]) -> None:
         disk = self.remote.disk
         disk.last_line += 1
         line = make(self.line_id(disk.last_line) if self.remote.settings.numbers_lines else "")
-        disk.lines[kind][f"tls_{kind[0]}_{int(time.time())}_{disk.last_line}"] = line
+        disk.lines[kind][f"tls_{kind[0]}_{int(self.remote.clock.unix())}_{disk.last_line}"] = line
         disk.counts[kind].produced += 1
         self.remote.is_dirty = True
 
@@ -62,13 +70,14 @@ class Logger:
         while True:
             await self.round()
             self._purge()
-            await self.beat.rest(self._period() * self.remote.settings.interval_scale)
+            await self.beat.rest(self._period())
 
     def _period(self) -> int:
         return max(1, self.remote.flags.number("logger_tls_period"))
 
     async def round(self) -> None:
         """Take the oldest lines, results first, and send each kind in a request of its own."""
+        self.relay()
         limit = max(1, self.remote.flags.number("logger_tls_max_lines"))
         taken: dict[str, list[str]] = {}
         for kind in KINDS:
@@ -84,27 +93,29 @@ class Logger:
     async def _forward(self, kind: str, keys: list[str]) -> None:
         lines = self.remote.disk.lines[kind]
         longest = self.remote.flags.number("logger_tls_max_linesize")
-        sent = [key for key in keys if len(lines[key].encode("utf-8", "replace")) <= longest]
-        for key in set(keys) - set(sent):
-            size = len(lines[key].encode("utf-8", "replace"))
-            self.say(WARNING, "tls_logger.cpp", 140, f"Linesize exceeds TLS logger maximum: {size}")
-        verdict = await self.remote.send_lines(THREAD, kind, [lines[key] for key in sent])
+        sizes = {key: len(lines[key].encode("utf-8", "replace")) for key in keys}
+        sent = [key for key in keys if sizes[key] <= longest]
+        oversized = [key for key in keys if sizes[key] > longest]
+        for key in oversized:
+            self.say(WARNING, "tls_logger.cpp", 140, f"Linesize exceeds TLS logger maximum: {sizes[key]}")
+        texts = [lines[key] for key in sent]
+        verdict = await self.remote.send_lines(THREAD, kind, texts)
         while verdict.is_success and self.script.logs_to_repeat > 0:
             self.script.logs_to_repeat -= 1
-            await self.remote.send_lines(THREAD, kind, [lines[key] for key in sent])
+            await self.remote.send_lines(THREAD, kind, texts)
         if verdict.is_success:
             self._failures[kind] = 0
-            self._settle(kind, sent, set(keys) - set(sent))
+            self._settle(kind, sent, oversized)
         else:
             self._back_off(kind)
 
-    def _settle(self, kind: str, accepted: list[str], dropped: Iterable[str]) -> None:
+    def _settle(self, kind: str, accepted: list[str], oversized: list[str]) -> None:
         disk = self.remote.disk
         self.account.add(kind, (self.line_id(int(key.rsplit("_", 1)[1])) for key in accepted))
         disk.counts[kind].accepted += len(accepted)
         for key in accepted:
             del disk.lines[kind][key]
-        self._drop(kind, dropped)
+        self._drop(kind, oversized)
         self.remote.changed.fire()
 
     def _drop(self, kind: str, keys: Iterable[str]) -> None:
@@ -135,6 +146,7 @@ class Logger:
                 surplus -= len(oldest)
 
     def forget(self) -> None:
-        """Lose what was only in memory: the back-off."""
+        """Lose what was only in memory: the back-off, and what was said and is no line yet."""
+        self._said.clear()
         self._failures.clear()
         self._rounds_to_skip.clear()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from osquery_simulator.clock import Clock
 from osquery_simulator.identity import Identity
 from osquery_simulator.profiles import Profile, Row
 
@@ -18,12 +19,25 @@ class View:
 
     identity: Identity
     profile: Profile
-    start_time: float = field(default_factory=time.time)
+    clock: Clock = field(default_factory=Clock)
+    start_time: float = field(init=False)
+    """When the worker process began."""
+    met_at: float = field(init=False)
+    """When the simulator met the machine."""
     config_hash: str = ""
     config_valid: bool = False
+    has_extensions: bool = False
     flags: Callable[[], list[Row]] = list
     schedule: Callable[[], list[Row]] = list
     packs: Callable[[], list[Row]] = list
+
+    def __post_init__(self) -> None:
+        self.start_time = self.met_at = self.clock.unix()
+
+    def restart(self) -> None:
+        """Begin as a new process."""
+        self.start_time = self.clock.unix()
+        self.config_hash, self.config_valid, self.has_extensions = "", False, False
 
 
 def system_info(view: View) -> list[Row]:
@@ -61,7 +75,7 @@ def osquery_info(view: View) -> list[Row]:
             "version": OSQUERY_VERSION,
             "config_hash": view.config_hash,
             "config_valid": int(view.config_valid),
-            "extensions": "active" if view.config_hash else "inactive",
+            "extensions": "active" if view.has_extensions else "inactive",
             "build_platform": view.profile.platform,
             "build_distro": view.profile.build_distro,
             "start_time": int(view.start_time),
@@ -78,16 +92,16 @@ def platform_info(view: View) -> list[Row]:
 
 def uptime(view: View) -> list[Row]:
     """How long the machine has been up, now."""
-    total = int(view.identity.uptime_seconds + time.time() - view.start_time)
+    total = int(view.identity.uptime_seconds + view.clock.unix() - view.met_at)
     minutes, seconds = divmod(total, 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     return [{"days": days, "hours": hours, "minutes": minutes, "seconds": seconds, "total_seconds": total}]
 
 
-def clock(_: View) -> list[Row]:
+def time_of_day(view: View) -> list[Row]:
     """The time, now, always UTC."""
-    now = datetime.now(UTC)
+    now = datetime.fromtimestamp(view.clock.unix(), UTC)
     iso = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     return [
         {
@@ -117,18 +131,26 @@ def interface_details(view: View) -> list[Row]:
     """One loopback and one card."""
     name = view.profile.interface
     return [
-        {"interface": "lo", "mac": "00:00:00:00:00:00", "type": 772, "mtu": 65536, "metric": 0, "flags": 73},
+        {
+            "interface": view.profile.loopback,
+            "mac": "00:00:00:00:00:00",
+            "type": 772,
+            "mtu": 65536,
+            "metric": 0,
+            "flags": 73,
+        },
         {"interface": name, "mac": view.identity.mac, "type": 1, "mtu": 1500, "metric": 0, "flags": 4163},
     ]
 
 
 def interface_addresses(view: View) -> list[Row]:
     """Addresses of both interfaces."""
-    who, name = view.identity, view.profile.interface
+    who, name, own, kind = view.identity, view.profile.interface, view.profile.loopback, "unknown"
     return [
-        {"interface": "lo", "address": "127.0.0.1", "mask": "255.0.0.0", "type": "unknown"},
-        {"interface": name, "address": who.ipv4, "mask": "255.0.0.0", "broadcast": "10.255.255.255", "type": "unknown"},
-        {"interface": name, "address": who.ipv6, "mask": "ffff:ffff:ffff:ffff::", "type": "unknown"},
+        {"interface": own, "address": "127.0.0.1", "mask": "255.0.0.0", "point_to_point": "127.0.0.1", "type": kind},
+        {"interface": own, "address": "::1", "mask": ":".join(["ffff"] * 8), "type": kind},
+        {"interface": name, "address": who.ipv4, "mask": "255.0.0.0", "broadcast": "10.255.255.255", "type": kind},
+        {"interface": name, "address": who.ipv6, "mask": "ffff:ffff:ffff:ffff::", "type": kind},
     ]
 
 
@@ -188,7 +210,7 @@ REPLACED: Mapping[str, Maker] = {
     "osquery_schedule": lambda view: view.schedule(),
     "platform_info": platform_info,
     "system_info": system_info,
-    "time": clock,
+    "time": time_of_day,
     "uptime": uptime,
 }
 """Tables whose rows all come from the host."""

@@ -25,6 +25,7 @@ class Profile:
     build_distro: str
     os: dict[str, str]
     interface: str
+    loopback: str
     vendor: str
     model: str
     package_table: str

@@ -20,7 +20,7 @@ class Refresher:
     remote: Remote
     configure: Callable[[dict[str, Any]], Awaitable[None]]
     unschedule: Callable[[], Awaitable[None]]
-    beat: Beat = field(default_factory=Beat)
+    beat: Beat = field(init=False)
     document: dict[str, Any] = field(default_factory=dict)
     changes: int = 0
     """How often a configuration differed from the one before."""
@@ -28,13 +28,16 @@ class Refresher:
     _digest: str = ""
     _etag: str = ""
 
+    def __post_init__(self) -> None:
+        self.beat = Beat(self.remote.clock)
+
     async def run(self) -> None:
         """Rest, then ask, for ever; after a failure sooner. An interval of 0 means: never."""
         while True:
             seconds = self.remote.flags.number("config_refresh")
             if seconds and self.is_failing:
                 seconds = self.remote.flags.number("config_accelerated_refresh")
-            await self.beat.rest(seconds * self.remote.settings.interval_scale if seconds else float("inf"))
+            await self.beat.rest(seconds or float("inf"))
             await self.round(THREAD)
 
     async def round(self, thread: str) -> None:
@@ -59,9 +62,8 @@ class Refresher:
         self._digest = digest
         self.changes += 1
         if len(dumps(document).encode("utf-8", "replace")) > SIZE_LIMIT:
-            # Observed: the old schedule is gone before the size is looked at.
+            # Observed: the old schedule is gone before the size is looked at, and the next request comes no sooner.
             await self.unschedule()
-            self.is_failing = True
             return
         self.document = document
         await self.configure(document)

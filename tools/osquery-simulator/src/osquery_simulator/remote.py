@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from osquery_simulator.clock import Clock
 from osquery_simulator.disk import HostDisk
 from osquery_simulator.flags import Flags
 from osquery_simulator.http_client import ExchangeTimeoutError, HttpClient, Response, Slot, TransportError
@@ -43,6 +44,7 @@ class Remote:
     """One host's way to the server."""
 
     settings: SimulatorSettings
+    clock: Clock
     client: HttpClient
     statistics: Statistics
     flags: Flags
@@ -58,10 +60,6 @@ class Remote:
     last_failure: str = ""
     _enrolling: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def pause(self, seconds: float) -> None:
-        """Wait in the host's time."""
-        await asyncio.sleep(seconds * self.settings.interval_scale)
-
     async def need_key(self, thread: str) -> str:
         """Give the node key; without one, go through a round of enrolment attempts. An empty key: the round failed."""
         async with self._enrolling:
@@ -75,7 +73,7 @@ class Remote:
         attempt = 0
         while attempts == 0 or attempt < attempts:
             if attempt:
-                await self.pause(min(attempt * attempt, longest))
+                await self.clock.sleep(min(attempt * attempt, longest))
             attempt += 1
             key = await self._enroll_once(thread)
             if key:
@@ -114,7 +112,7 @@ class Remote:
         for attempt in range(1, attempts):
             if verdict.is_success:
                 break
-            await self.pause(attempt * attempt)
+            await self.clock.sleep(attempt * attempt)
             verdict = await self.ask(thread, endpoint, members)
         return verdict
 

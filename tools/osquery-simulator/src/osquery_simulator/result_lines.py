@@ -1,6 +1,5 @@
 """The JSON lines that a host logs, with osqueryd's own order of members."""
 
-import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -74,15 +73,15 @@ class StatusText:
     filename: str
     line: int
     message: str
+    unix_time: int
 
 
 def status_line(host_identifier: str, said: StatusText, decorations: dict[str, Any]) -> str:
     """One line of osqueryd's own log."""
-    unix_time = int(time.time())
     members: dict[str, Any] = {
         "hostIdentifier": host_identifier,
-        "calendarTime": calendar_time(unix_time),
-        "unixTime": unix_time,
+        "calendarTime": calendar_time(said.unix_time),
+        "unixTime": said.unix_time,
         "severity": said.severity,
         "filename": said.filename,
         "line": said.line,

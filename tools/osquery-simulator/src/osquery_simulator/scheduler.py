@@ -1,14 +1,12 @@
 """The scheduler thread: runs what the configuration schedules and logs what it finds."""
 
 import asyncio
-import contextlib
 import json
 import random
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from osquery_simulator.config import Config, Decorators, ScheduledQuery
+from osquery_simulator.config import Config, ScheduledQuery
 from osquery_simulator.disk import QueryMemory
 from osquery_simulator.logger import Logger
 from osquery_simulator.overlay import View
@@ -16,8 +14,6 @@ from osquery_simulator.profiles import Row
 from osquery_simulator.remote import Remote, dumps
 from osquery_simulator.result_lines import ERROR, INFO, Occasion, batch_line, difference, event_line, snapshot_line
 from osquery_simulator.sql import QueryResult, SqlEngine
-
-DRIFT_LIMIT = 60  # steps; further behind, the scheduler begins again at the present
 
 
 @dataclass
@@ -31,14 +27,13 @@ class Scheduler:
     dice: random.Random
     config: Config = field(default_factory=Config)
     decorations: dict[str, str] = field(default_factory=dict)
-    _timed: dict[int, float] = field(default_factory=dict)
     _active: tuple[ScheduledQuery, ...] = ()
     _reconfigured: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def configure(self, config: Config) -> None:
         """Take a new schedule: `load` decorators run again, packs ask their discovery queries."""
         self.config = config
-        self.decorations, self._timed = {}, {}
+        self.decorations = {}
         if not self.remote.flags.switch("disable_decorators"):
             await self._decorate(config.decorators.load)
         active: list[ScheduledQuery] = []
@@ -49,31 +44,43 @@ class Scheduler:
         self._reconfigured.set()
 
     async def run(self) -> None:
-        """Step through the seconds; a query is due whenever its interval divides the number of the second."""
-        step = int(time.time())
-        began = time.monotonic()
-        scale = self.remote.settings.interval_scale
+        """Step through the seconds; a query is due whenever its interval divides the number of the second.
+
+        The second in which the scheduler starts is the first step.
+        """
+        clock = self.remote.clock
+        step = float(int(clock.unix()) - 1)
+        origin = clock.now() - step - 1  # when step 0 would have been
+        self._reconfigured.clear()
         while True:
-            due_step, due = self._next(step)
-            lateness = (time.monotonic() - began) / scale - (due_step - step)
-            if await self._is_interrupted(-lateness * scale if due else None):
-                step, began = step + int((time.monotonic() - began) / scale), time.monotonic()
+            due_step = self._next(step)
+            if await self._is_interrupted(origin + due_step - clock.now()):
+                step = max(step, clock.now() - origin)
                 continue
-            for query in due:
-                await self.execute(query)
-            began = time.monotonic() if lateness > DRIFT_LIMIT else began + (due_step - step) * scale
+            await self._step(due_step)
             step = due_step
+            if clock.now() - origin - step > self.remote.flags.number("schedule_max_drift"):
+                origin = clock.now() - step  # too far behind: the scheduler goes on from the present
 
-    def _next(self, step: int) -> tuple[int, list[ScheduledQuery]]:
-        splayed = [(query, self._splayed(query)) for query in self._active]
-        due_step = min(((step // interval + 1) * interval for _, interval in splayed), default=step)
-        return due_step, [query for query, interval in splayed if due_step % interval == 0]
+    def _next(self, step: float) -> float:
+        """Find the next step in which anything is due; `inf` when nothing ever is."""
+        intervals = [self._splayed(query) for query in self._active]
+        intervals += [seconds for seconds, _ in self.config.decorators.interval]
+        return min(((step // interval + 1) * interval for interval in intervals), default=float("inf"))
 
-    async def _is_interrupted(self, seconds: float | None) -> bool:
+    async def _step(self, step: float) -> None:
+        for query in self._active:
+            if step % self._splayed(query) == 0:
+                await self.execute(query)
+        # Observed: decorators by interval come after the queries of their step.
+        for seconds, queries in self.config.decorators.interval:
+            if step % seconds == 0 and not self.remote.flags.switch("disable_decorators"):
+                await self._decorate(queries)
+        self.logger.relay()
+
+    async def _is_interrupted(self, seconds: float) -> bool:
         """Wait until something is due; true when a new configuration came first."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if seconds is None else max(seconds, 0)):
-                await self._reconfigured.wait()
+        await self.remote.clock.wait(self._reconfigured, seconds)
         was_reconfigured = self._reconfigured.is_set()
         self._reconfigured.clear()
         return was_reconfigured
@@ -106,12 +113,11 @@ class Scheduler:
 
     async def execute(self, query: ScheduledQuery) -> None:
         """Run a query and log its results."""
-        await self._decorate_before()
+        if not self.remote.flags.switch("disable_decorators"):
+            await self._decorate(self.config.decorators.always)
         result = await self.engine.run(self.view, query.sql)
         memory = self.memory(query.name)
-        memory.executions += 1
-        memory.last_executed = int(time.time())
-        self.remote.is_dirty = True
+        self._note(memory, result)
         if result.error:
             message = f"Error executing scheduled query {query.name}: {result.error}"
             self.logger.say(ERROR, "scheduler.cpp", 128, message)
@@ -120,12 +126,20 @@ class Scheduler:
         else:
             self._log_difference(query, result, memory)
 
+    def _note(self, memory: QueryMemory, result: QueryResult) -> None:
+        memory.executions += 1
+        memory.last_executed = int(self.remote.clock.unix())
+        memory.output_size += len(dumps(result.text_rows()))
+        memory.last_wall_milliseconds = result.wall_milliseconds
+        memory.wall_milliseconds += result.wall_milliseconds
+        self.remote.is_dirty = True
+
     def _occasion(self, query: ScheduledQuery, counter: int) -> Occasion:
         flags = self.remote.flags
         return Occasion(
             name=query.name,
             host_identifier=self.logger.host_identifier,
-            unix_time=int(time.time()),
+            unix_time=int(self.remote.clock.unix()),
             epoch=flags.number("schedule_epoch"),
             counter=counter,
             is_numeric=flags.switch("logger_numerics"),
@@ -170,19 +184,6 @@ class Scheduler:
                     lambda line_id, row=row, action=action: event_line(occasion, row, action, line_id)  # type: ignore[misc]
                 )
 
-    async def _decorate_before(self) -> None:
-        decorators: Decorators = self.config.decorators
-        if self.remote.flags.switch("disable_decorators"):
-            return
-        await self._decorate(decorators.always)
-        for seconds, queries in decorators.interval:
-            if (
-                time.monotonic() - self._timed.get(seconds, float("-inf"))
-                >= seconds * self.remote.settings.interval_scale
-            ):
-                self._timed[seconds] = time.monotonic()
-                await self._decorate(queries)
-
     async def _decorate(self, queries: tuple[str, ...]) -> None:
         for sql in queries:
             rows = (await self.engine.run(self.view, sql)).text_rows()
@@ -190,24 +191,39 @@ class Scheduler:
 
     def schedule_rows(self) -> list[Row]:
         """List the schedule as the osquery_schedule table does."""
-        return [
-            {
-                "name": query.name,
-                "query": query.sql,
-                "interval": query.interval,
-                "executions": self.memory(query.name).executions,
-                "last_executed": self.memory(query.name).last_executed,
-                "denylisted": 0,
-            }
-            for query in self._active
-        ]
+        return [_schedule_row(query, self.memory(query.name)) for query in self._active]
 
     def pack_rows(self) -> list[Row]:
         """List the packs as the osquery_packs table does."""
         return [
-            {"name": pack.name, "platform": pack.platform, "version": pack.version, "shard": pack.shard, "active": 1}
+            {
+                "name": pack.name,
+                "platform": pack.platform,
+                "version": pack.version,
+                "shard": pack.shard,
+                "discovery_cache_hits": 0,
+                "discovery_executions": 1,
+                "active": 1,
+            }
             for pack in self.config.packs
         ]
+
+
+def _schedule_row(query: ScheduledQuery, memory: QueryMemory) -> Row:
+    unmeasured = ("user_time", "last_user_time", "system_time", "last_system_time", "average_memory", "last_memory")
+    return {
+        "name": query.name,
+        "query": query.sql,
+        "interval": query.interval,
+        "executions": memory.executions,
+        "last_executed": memory.last_executed,
+        "denylisted": 0,
+        "output_size": memory.output_size,
+        "wall_time": memory.wall_milliseconds // 1000,
+        "wall_time_ms": memory.wall_milliseconds,
+        "last_wall_time_ms": memory.last_wall_milliseconds,
+        **dict.fromkeys(unmeasured, 0),
+    }
 
 
 def _row(text: str) -> Any:

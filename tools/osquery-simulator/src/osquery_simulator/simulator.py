@@ -7,11 +7,13 @@ from typing import Any, Self
 
 from osquery_simulator import profiles
 from osquery_simulator.account import AcceptedIds, IdFile, write_json
+from osquery_simulator.clock import Clock
 from osquery_simulator.disk import KINDS, StateStore
 from osquery_simulator.host import Host
 from osquery_simulator.http_client import HttpClient, tls_context
 from osquery_simulator.report import Statistics
 from osquery_simulator.settings import SimulatorSettings
+from osquery_simulator.signals import PATIENCE_SECONDS
 from osquery_simulator.sql import SqlEngine
 
 SAVE_SECONDS = 1.0  # between two looks for disks that have changed
@@ -26,25 +28,29 @@ class Simulator:
 
     """
 
-    def __init__(self, settings: SimulatorSettings) -> None:
+    def __init__(self, settings: SimulatorSettings, clock: Clock | None = None) -> None:
         self.settings = settings
+        self._clock = clock or Clock(settings.interval_scale)
         self.statistics = Statistics()
         self.hosts: list[Host] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._is_stopped = False
 
     async def __aenter__(self) -> Self:
         settings = self.settings
         tls = None
         if settings.url.startswith("https:"):
             tls = tls_context(str(settings.ca_file) if settings.ca_file else None, is_verified=settings.is_verified)
-        self._client = HttpClient(tls, keep_alive=settings.keep_alive, timeout_seconds=settings.timeout_seconds)
-        self._engine = SqlEngine(settings.sql_threads, settings.sql_limit_seconds)
+        self._client = HttpClient(
+            tls, self._clock, keep_alive=settings.keep_alive, timeout_seconds=settings.timeout_seconds
+        )
+        self._engine = SqlEngine(settings.sql_threads, settings.sql_limit_seconds, self._clock)
         self._store = StateStore(settings.state_dir)
         self._ids = self._id_file()
         names = profiles.assign(settings.hosts, dict(settings.profiles))
         self.hosts = [self._host(settings.first_index + number, name) for number, name in enumerate(names)]
         pause = settings.start_spread_seconds / max(1, len(self.hosts))
-        self._tasks = [asyncio.create_task(_start(host, number * pause)) for number, host in enumerate(self.hosts)]
+        self._tasks = [asyncio.create_task(self._start(host, number * pause)) for number, host in enumerate(self.hosts)]
         self._tasks.append(asyncio.create_task(self._save_for_ever()))
         return self
 
@@ -59,6 +65,7 @@ class Simulator:
             self.settings,
             index,
             profile,
+            clock=self._clock,
             client=self._client,
             engine=self._engine,
             statistics=self.statistics,
@@ -69,6 +76,15 @@ class Simulator:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        broken = await self.stop()
+        if broken and error is None:
+            raise broken[0]
+
+    async def stop(self) -> list[Exception]:
+        """Stop all hosts, write everything down, and give the errors that had ended any; a second call does nothing."""
+        if self._is_stopped:
+            return []
+        self._is_stopped = True
         for task in self._tasks:
             task.cancel()
         results = await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -80,9 +96,7 @@ class Simulator:
         self.write_files()
         if self._ids is not None:
             self._ids.close()
-        broken = [result for result in results if isinstance(result, Exception)]
-        if broken and error is None:
-            raise broken[0]
+        return [result for result in results if isinstance(result, Exception)]
 
     async def run_until(self, stopped: asyncio.Event, seconds: float | None) -> None:
         """Run until the event is set or the time is over, and fail when a host does."""
@@ -92,7 +106,7 @@ class Simulator:
         for task in done - {stop}:
             task.result()
 
-    async def enrolled(self, timeout_seconds: float = 30) -> None:
+    async def enrolled(self, timeout_seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until every host has enrolled."""
         async with asyncio.timeout(timeout_seconds):
             for host in self.hosts:
@@ -150,10 +164,9 @@ class Simulator:
             host.remote.is_dirty = False
         self._store.save({f"{self.settings.seed}/{host.index}": host.disk for host in dirty})
 
-
-async def _start(host: Host, seconds: float) -> None:
-    await asyncio.sleep(seconds)
-    try:
-        await host.run()
-    finally:
-        host.stop()
+    async def _start(self, host: Host, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        try:
+            await host.run()
+        finally:
+            host.stop()

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from osquery_simulator import template
+from osquery_simulator.clock import Clock
 from osquery_simulator.overlay import View
 
 Cell = str | int | float
@@ -76,7 +77,8 @@ class _Database:
 class SqlEngine:
     """A bounded pool of threads, each with one database per profile."""
 
-    def __init__(self, threads: int = 2, limit_seconds: float = 5.0) -> None:
+    def __init__(self, threads: int = 2, limit_seconds: float = 5.0, clock: Clock | None = None) -> None:
+        self._clock = clock or Clock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="sql")
         self._limit_seconds = limit_seconds
         self._own = threading.local()
@@ -84,7 +86,8 @@ class SqlEngine:
 
     async def run(self, view: View, sql: str) -> QueryResult:
         """Run one statement as this host."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, view, sql)
+        with self._clock.busy():
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, view, sql)
 
     def _run(self, view: View, sql: str) -> QueryResult:
         databases: dict[str, _Database] = self._own.__dict__.setdefault("databases", {})

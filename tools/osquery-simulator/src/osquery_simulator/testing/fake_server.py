@@ -1,13 +1,17 @@
-"""For tests of the simulator: a fake fleet server that answers what it is told and writes down what it was asked."""
+"""A fake fleet server that answers what it is told and writes down what it was asked."""
 
 import asyncio
 import contextlib
 import gzip
+import itertools
 import json
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
+
+from osquery_simulator.clock import Clock
+from osquery_simulator.signals import PATIENCE_SECONDS, Signal
 
 
 @dataclass
@@ -53,14 +57,15 @@ Answer = Reply | str | dict[str, Any]
 class FakeServer:
     """Scripted answers per endpoint; the last one of a list is repeated."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
         self.asked: list[Asked] = []
         self.open_connections: set[int] = set()
         self.connections = 0
         self.answers: dict[str, list[Answer]] = {}
         self.keys = 0
         self._tls = tls
-        self._changed = asyncio.Condition()
+        self._changed = Signal()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
@@ -79,14 +84,17 @@ class FakeServer:
         """All requests to an endpoint so far."""
         return [asked for asked in self.asked if asked.endpoint == endpoint]
 
+    def waits(self, endpoint: str) -> list[int]:
+        """Whole seconds of the hosts between the requests to an endpoint."""
+        return [round(later.time - earlier.time) for earlier, later in itertools.pairwise(self.of(endpoint))]
+
     def logs(self, kind: str = "result") -> list[Asked]:
         """All log posts of a kind so far."""
         return [asked for asked in self.of("log") if asked.body["log_type"] == kind]
 
-    async def until(self, claim: Callable[[], object], seconds: float = 10) -> None:
+    async def until(self, claim: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until the claim holds."""
-        async with asyncio.timeout(seconds), self._changed:
-            await self._changed.wait_for(claim)
+        await self._changed.until(claim, seconds)
 
     def _next(self, endpoint: str) -> Reply:
         queue = self.answers.get(endpoint, [])
@@ -115,6 +123,7 @@ class FakeServer:
             self.open_connections.discard(number)
             self._tasks.discard(task)
             writer.transport.abort()
+            self._changed.fire()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
@@ -124,10 +133,9 @@ class FakeServer:
         raw = await reader.readexactly(int(dict(headers)["Content-Length"]))
         endpoint = path.removeprefix("/api/v1/osquery/")
         reply = self._next(endpoint)
-        asked = Asked(endpoint, path, headers, raw, number, asyncio.get_running_loop().time())
-        async with self._changed:
-            self.asked.append(asked)
-            self._changed.notify_all()
+        asked = Asked(endpoint, path, headers, raw, number, self.clock.now())
+        self.asked.append(asked)
+        self._changed.fire()
         return await self._reply(writer, reply)
 
     async def _reply(self, writer: asyncio.StreamWriter, reply: Reply) -> bool:
