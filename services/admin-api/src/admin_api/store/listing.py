@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias, TypeVar, cast
 
-from sqlalchemy import ColumnElement, DateTime, Integer, Select, String, func, or_
+from sqlalchemy import Boolean, ColumnElement, DateTime, Integer, Select, String, func, literal, or_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped
 
@@ -105,6 +105,8 @@ def _cursor_value(column: ColumnElement[Any], after: str) -> object:
             return int(after)
         if isinstance(column.type, DateTime):
             return datetime.fromisoformat(after)
-    except ValueError as error:
+        if isinstance(column.type, Boolean):
+            return literal({"true": True, "false": False}[after.lower()])
+    except (ValueError, KeyError) as error:
         raise InvalidArgument("after", f"invalid cursor: {after}") from error
     return after
