@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,8 @@ from admin_api.settings import Settings
 from argon2 import PasswordHasher
 from fastapi import FastAPI
 from flotilla_common.bus.connection import Bus
-from flotilla_common.db.models.admin_api import Team, User, UserTeam
+from flotilla_common.db import engine as db
+from flotilla_common.db.models.admin_api import Activity, Outbox, Team, User, UserTeam
 from flotilla_common.testing.database import Database
 from pydantic import SecretStr
 from redis.asyncio import Redis
@@ -84,8 +86,9 @@ async def deps(
 ) -> AsyncIterator[Deps]:
     redis = Redis.from_url(settings.redis_url.get_secret_value())
     passwords = Passwords(CHEAP)
+    engine = db.create_engine(settings)
     yield Deps(
-        sessions=database.sessions("admin_api"),
+        sessions=db.session_maker(engine),
         bus=await bus_for("admin_api"),
         redis=redis,
         clock=clock,
@@ -95,6 +98,7 @@ async def deps(
     )
     passwords.close()
     await redis.aclose()
+    await engine.dispose()
 
 
 @pytest.fixture
@@ -174,3 +178,60 @@ def make_user(database: Database, deps: Deps, admin_token: str) -> MakeUser:
         return Member(user.id, email, token)
 
     return make
+
+
+Ask = Callable[..., Awaitable[httpx2.Response]]
+
+
+@pytest.fixture
+def ask(client: Client) -> Ask:
+    """`await ask(admin, "PATCH /config", {"org_info": {}}, dry_run="true")` -> the answer; member None: no token."""
+
+    async def send(member: Member | None, what: str, body: object = None, **parameters: str) -> httpx2.Response:
+        method, path = what.split(" ", 1)
+        return await client.request(
+            method,
+            PREFIX + path,
+            headers={} if member is None else member.headers,
+            params=parameters,
+            content=None if body is None else json.dumps(body),
+        )
+
+    return send
+
+
+@dataclass
+class News:
+    """What a change left behind since the last look: `await news.events()`, `await news.activities()`."""
+
+    database: Database
+    seen: dict[str, int]
+
+    async def events(self) -> list[tuple[str, dict[str, object]]]:
+        """Return (name, fields) of the events in the outbox, such as ("team_changed", {"team_id": 1, ...})."""
+        rows = await self._new(Outbox)
+        bodies = [(row.subject, json.loads(row.body)) for row in rows]
+        own = {"event_id", "occurred_at"}
+        return [
+            (subject.split(".")[1], {name: value for name, value in body.items() if name not in own})
+            for subject, body in bodies
+        ]
+
+    async def activities(self) -> list[tuple[str, dict[str, object] | None]]:
+        """Return (type, details) of the activities."""
+        return [(row.type, row.details) for row in await self._new(Activity)]
+
+    async def _new(self, model):
+        rows = sorted(await self.database.rows(model), key=lambda row: row.id)
+        fresh = [row for row in rows if row.id > self.seen.get(model.__name__, 0)]
+        self.seen[model.__name__] = rows[-1].id if rows else 0
+        return fresh
+
+
+@pytest.fixture
+async def news(database: Database, admin: Member) -> News:
+    """Events and activities from now on; setup's are forgotten."""
+    found = News(database, {})
+    await found.events()
+    await found.activities()
+    return found
