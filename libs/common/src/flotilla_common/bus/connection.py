@@ -26,6 +26,7 @@ A = TypeVar("A", bound=Answer)
 
 PUBLISH_TIMEOUT_SECONDS = 5.0
 HEARTBEAT_SECONDS = 5.0
+CLOSE_SECONDS = 2
 INBOX_PREFIX = "_INBOX"
 
 
@@ -97,11 +98,13 @@ class Bus:
         return None if self.client.is_connected else "not connected to NATS"
 
     async def close(self) -> None:
-        """Send what is buffered and close."""
-        if self.client.is_connected:
-            await self.client.drain()
-        else:
-            await self.client.close()
+        """Send what is buffered and close. What was received and not handled is left: its handlers have ended."""
+        try:
+            if self.client.is_connected:
+                await self.client.flush(timeout=CLOSE_SECONDS)
+        except outage.kinds() as error:
+            log.warning("bus closes without a last word", error=repr(error))
+        await self.client.close()
 
 
 def _read(request: Request[A], data: bytes) -> A:

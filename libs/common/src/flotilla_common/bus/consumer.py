@@ -86,24 +86,32 @@ async def consume(bus: Bus, subscription: Subscription[T, D], deps: D, *, ready:
         TooManyBurials: BURIALS_IN_A_ROW messages in a row could not be handled.
 
     """
-    burials = 0
     while True:
         try:
             pull = await _bind(bus, subscription)
             if ready is not None:
                 ready.set()
-            while True:
-                messages = await _fetch(pull, subscription.batch)
-                heed()
-                if messages:
-                    buried = await _settle_all(bus, subscription, messages, deps)
-                    burials = burials + buried if buried == len(messages) else 0
-                if burials >= BURIALS_IN_A_ROW:
-                    raise TooManyBurials(subscription.durable)
+            try:
+                await _pull(bus, subscription, pull, deps)
+            finally:
+                if bus.client.is_connected:  # else an orphaned request would take a message to nobody
+                    await pull.unsubscribe()
         except outage.kinds(nats.js.errors.Error, nats.errors.Error) as error:
             heed()
             log.warning("consumer waits for the bus", durable=subscription.durable, error=repr(error))
             await asyncio.sleep(OUTAGE_DELAY_SECONDS / 4)
+
+
+async def _pull(bus: Bus, subscription: Subscription[T, D], pull: Any, deps: D) -> None:
+    burials = 0
+    while True:
+        messages = await _fetch(pull, subscription.batch)
+        heed()
+        if messages:
+            buried = await _settle_all(bus, subscription, messages, deps)
+            burials = burials + buried if buried == len(messages) else 0
+        if burials >= BURIALS_IN_A_ROW:
+            raise TooManyBurials(subscription.durable)
 
 
 async def _bind(bus: Bus, subscription: Subscription[T, D]) -> Any:
@@ -123,7 +131,7 @@ async def _bind(bus: Bus, subscription: Subscription[T, D]) -> Any:
 async def _fetch(pull: Any, batch: int) -> list[Msg]:
     try:
         messages: list[Msg] = await pull.fetch(batch, timeout=FETCH_TIMEOUT_SECONDS)
-    except nats.errors.TimeoutError:
+    except TimeoutError:  # of nats-py, or asyncio's, when the server's "nothing came" arrives in the last moment
         return []
     return messages
 
@@ -133,6 +141,10 @@ async def _settle_all(bus: Bus, sub: Subscription[T, D], messages: list[Msg], de
     if len(messages) > 1:
         try:
             await _handle(sub, [sub.decode(message) for message in messages], messages[0], deps)
+        except outage.kinds() as error:  # one by one they would wait for the same part, each of them
+            log.warning("a part is down, messages wait", durable=sub.durable, messages=len(messages), error=repr(error))
+            await asyncio.gather(*(message.nak(delay=OUTAGE_DELAY_SECONDS) for message in messages))
+            return 0
         except Exception as error:  # noqa: BLE001 - each is tried alone below, where kinds are told apart
             log.info("batch failed, trying one by one", durable=sub.durable, error=repr(error))
         else:

@@ -82,7 +82,7 @@ class Follower:
     async def _take(self, pull: Any) -> None:
         try:
             messages = await pull.fetch(BATCH, timeout=FETCH_TIMEOUT_SECONDS)
-        except nats.errors.TimeoutError:
+        except TimeoutError:  # of nats-py, or asyncio's, when the server's "nothing came" arrives in the last moment
             messages = []
             # Raises when the consumer is gone.
             info = await self._bus.js.consumer_info(self._stream, self._name)
