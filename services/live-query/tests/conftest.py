@@ -40,7 +40,7 @@ from live_query.store import rows as rows_store
 from live_query.store.rows import ResultRows
 from pyroaring import BitMap
 from redis.asyncio import Redis
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import col
 
@@ -165,6 +165,10 @@ class Fleet:
         for label_id in labels:
             await self.label(label_id, *ids)
         return ids
+
+    async def last_seen(self, host_id: int, seen_at: datetime) -> None:
+        async with self.database.sessions().begin() as session:
+            await session.execute(update(HostSeen).where(col(HostSeen.host_id) == host_id).values(seen_at=seen_at))
 
     async def label(self, label_id: int, *host_ids: int) -> None:
         await self.database.add(*(LabelMembership(label_id=label_id, host_id=host_id) for host_id in host_ids))

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from flotilla_common.bus import outage
+from flotilla_common.cancellation import heed
 from flotilla_common.errors import Unavailable
 
 from live_query import metrics
@@ -62,6 +63,7 @@ class Keeper:
             await duty()
         except outage.kinds() as error:
             log.warning("housekeeping waits", error=repr(error))
+        heed()
 
     async def _spare(self) -> None:
         """Give viewers time to be heard again, when nobody can have listened to them."""
@@ -143,8 +145,11 @@ async def keep_house(database_url: str, deps: Deps) -> None:
                 keeper = Keeper(deps)
                 pause = await keeper.tick(set())
                 while True:
-                    pause = await keeper.tick(await lease.wait(pause))
+                    changed = await lease.wait(pause)
+                    heed()
+                    pause = await keeper.tick(changed)
         except outage.kinds() as error:
+            heed()
             log.warning("housekeeping waits", error=repr(error))
         finally:
             metrics.KEEPER.set(0)
