@@ -33,6 +33,14 @@ class Clock:
             async with asyncio.timeout(longest):
                 await event.wait()
 
+    def timeout(self, seconds: float) -> contextlib.AbstractAsyncContextManager[object]:
+        """Limit an exchange with the server; in real seconds, for the server is no faster than it is."""
+        return asyncio.timeout(seconds)
+
     def busy(self) -> contextlib.AbstractContextManager[None]:
         """Mark work that takes real time; the clock of the tests stands still meanwhile."""
+        return contextlib.nullcontext()
+
+    def idle(self) -> contextlib.AbstractContextManager[None]:
+        """Mark that somebody's work is nothing but waiting just now."""
         return contextlib.nullcontext()

@@ -112,7 +112,7 @@ class Distributed:
             return Answer([], 1, DENYLISTED, {})
         disk.running = sql
         if sql in self.script.crashes_during_query:
-            self.script.crashes_during_query.discard(sql)
+            await self.remote.clock.sleep(self.script.crashes_during_query.pop(sql))
             raise WorkerCrashError(f"killed while it ran {name}")
         result = await self.engine.run(self.view, sql)
         disk.running = ""

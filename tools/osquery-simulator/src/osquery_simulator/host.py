@@ -133,17 +133,21 @@ class Host:
         self.enrolled.set()
         async with asyncio.TaskGroup() as threads:
             threads.create_task(self.logger.run())
+            threads.create_task(self._begin_events())
+            threads.create_task(self.scheduler.run())
             threads.create_task(self.refresher.run())
             threads.create_task(self.distributed.run())
-            threads.create_task(self.scheduler.run())
+
+    async def _begin_events(self) -> None:
+        """Say what osqueryd says when it starts its event publishers, which is after the logger's first round."""
+        if self.profile.platform == "linux":
+            self.logger.say(INFO, "eventfactory.cpp", 156, NO_EVENTS)
 
     async def _start_up(self) -> None:
         """Enroll and ask for the first configuration, before any other thread begins."""
         if self.disk.is_new:
             self.disk.is_new = False
             self.logger.say(INFO, "database.cpp", 655, NEW_DATABASE)
-        if self.profile.platform == "linux":
-            self.logger.say(INFO, "eventfactory.cpp", 156, NO_EVENTS)
         await self.remote.need_key("start-up")
         await self.refresher.round("start-up")
         for _ in range(2, ROUNDS_AT_START):

@@ -87,7 +87,7 @@ class HttpClient:
         """
         try:
             with self.clock.busy():
-                async with asyncio.timeout(self.timeout_seconds):
+                async with self.clock.timeout(self.timeout_seconds):
                     return await self._follow(slot, url, headers, body)
         except TimeoutError:
             slot.drop()

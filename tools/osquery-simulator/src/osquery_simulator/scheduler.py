@@ -168,6 +168,8 @@ class Scheduler:
             said = f"Storing initial results for new scheduled query: {query.name}"
             self.logger.say(INFO, "query.cpp", 119, said)
         added, removed = (rows, []) if is_first else difference(memory.rows, rows)
+        if not (is_first or added or removed):
+            return  # observed: the counter counts executions that changed something
         memory.counter = 0 if is_first else memory.counter + 1
         memory.sql, memory.epoch, memory.rows = query.sql, epoch, rows
         self._log_changes(self._occasion(query, memory.counter), added, removed if query.logs_removed else [], is_first)

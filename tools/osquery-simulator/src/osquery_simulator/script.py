@@ -9,8 +9,8 @@ class Script:
 
     crashes_before_answer: int = 0
     """The worker dies after running distributed queries and before it writes: results are lost."""
-    crashes_during_query: set[str] = field(default_factory=set)
-    """SQL texts during which the worker dies; after the restart they are denylisted."""
+    crashes_during_query: dict[str, float] = field(default_factory=dict)
+    """SQL texts during which the worker dies, and after how many seconds; after the restart they are denylisted."""
     answers_to_repeat: int = 0
     """So many accepted distributed writes are sent once more."""
     logs_to_repeat: int = 0

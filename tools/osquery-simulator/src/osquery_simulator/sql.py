@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from osquery_simulator import template
+from osquery_simulator import constraints, template
 from osquery_simulator.clock import Clock
 from osquery_simulator.overlay import View
 
@@ -43,6 +43,7 @@ class _Database:
     """One thread's connection to one profile."""
 
     def __init__(self, profile: str) -> None:
+        self._tables = template.tables_of(profile)
         self._connection = template.open_database(profile)
         self._connection.set_authorizer(self._authorize)
         self._connection.set_progress_handler(self._is_over_time, STEPS_PER_CHECK)
@@ -57,6 +58,9 @@ class _Database:
 
     def run(self, view: View, sql: str, limit_seconds: float) -> QueryResult:
         """Become the host, then run what it was asked."""
+        missing = constraints.error_of(sql, self._tables)
+        if missing:
+            return QueryResult(error=missing)
         template.become(self._connection, view, sql)
         began, cpu_began = time.monotonic(), time.thread_time()
         self._guarded, self._deadline = True, began + limit_seconds

@@ -46,6 +46,12 @@ def _declaration(name: str, kind: str, options: dict[str, str] | None = None) ->
 
 
 @cache
+def tables_of(profile_name: str) -> frozenset[str]:
+    """Name the tables of a profile."""
+    return frozenset(columns(profiles.load(profile_name).platform))
+
+
+@cache
 def image(profile_name: str) -> bytes:
     """Build the template once per process; connections load copies of it."""
     profile = profiles.load(profile_name)

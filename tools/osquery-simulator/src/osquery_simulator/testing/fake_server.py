@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -23,6 +24,7 @@ class Asked:
     headers: list[tuple[str, str]]
     raw: bytes
     connection: int
+    request_on_connection: int
     time: float
 
     @property
@@ -36,6 +38,11 @@ class Asked:
         """The body, parsed."""
         return json.loads(self.text)
 
+    @property
+    def key(self) -> str:
+        """The kind of request: the endpoint, and for log posts the type of the lines."""
+        return f"log:{self.body['log_type']}" if self.endpoint == "log" and self.raw else self.endpoint
+
 
 @dataclass
 class Reply:
@@ -48,14 +55,17 @@ class Reply:
     """Close without an answer."""
     breaks_off: bool = False
     """Close in the middle of the body."""
+    closes_early: bool = False
+    """Close before the body of the request is read."""
     delay_seconds: float = 0.0
+    """Wait so long in the hosts' time, or until the host has gone."""
 
 
 Answer = Reply | str | dict[str, Any]
 
 
 class FakeServer:
-    """Scripted answers per endpoint; the last one of a list is repeated."""
+    """Scripted answers per endpoint, or per `log:result` and `log:status`; the last one of a list is repeated."""
 
     def __init__(self, tls: ssl.SSLContext | None = None, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
@@ -64,6 +74,7 @@ class FakeServer:
         self.connections = 0
         self.answers: dict[str, list[Answer]] = {}
         self.keys = 0
+        self._requests: Counter[int] = Counter()
         self._tls = tls
         self._changed = Signal()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -96,10 +107,10 @@ class FakeServer:
         """Wait until the claim holds."""
         await self._changed.until(claim, seconds)
 
-    def _next(self, endpoint: str) -> Reply:
-        queue = self.answers.get(endpoint, [])
+    def _next(self, asked: Asked) -> Reply:
+        queue = self.answers.get(asked.key) or self.answers.get(asked.endpoint, [])
         if not queue:
-            if endpoint == "enroll":
+            if asked.endpoint == "enroll":
                 self.keys += 1
                 return Reply(json.dumps({"node_key": f"KEY-{self.keys}"}))
             return Reply()
@@ -107,6 +118,13 @@ class FakeServer:
         if isinstance(answer, Reply):
             return answer
         return Reply(json.dumps(answer) if isinstance(answer, dict) else answer)
+
+    def _closes_early(self, endpoint: str) -> bool:
+        queue = self.answers.get(endpoint, [])
+        if not queue or not isinstance(queue[0], Reply) or not queue[0].closes_early:
+            return False
+        del queue[0]
+        return True
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -130,16 +148,18 @@ class FakeServer:
         path = head[0].split(" ")[1]
         pairs = [line.split(": ", 1) for line in head[1:] if line]
         headers = [(name, value) for name, value in pairs]
-        raw = await reader.readexactly(int(dict(headers)["Content-Length"]))
         endpoint = path.removeprefix("/api/v1/osquery/")
-        reply = self._next(endpoint)
-        asked = Asked(endpoint, path, headers, raw, number, self.clock.now())
+        is_early = self._closes_early(endpoint)
+        raw = b"" if is_early else await reader.readexactly(int(dict(headers)["Content-Length"]))
+        self._requests[number] += 1
+        asked = Asked(endpoint, path, headers, raw, number, self._requests[number], self.clock.now())
         self.asked.append(asked)
         self._changed.fire()
-        return await self._reply(writer, reply)
+        return await self._reply(reader, writer, Reply(closes=True) if is_early else self._next(asked))
 
-    async def _reply(self, writer: asyncio.StreamWriter, reply: Reply) -> bool:
-        await asyncio.sleep(reply.delay_seconds)
+    async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reply: Reply) -> bool:
+        if reply.delay_seconds:
+            await self._wait(reader, reply.delay_seconds)
         if reply.closes:
             return False
         body = reply.body.encode() if isinstance(reply.body, str) else reply.body
@@ -149,3 +169,13 @@ class FakeServer:
         writer.write(f"HTTP/1.1 {reply.status} X\r\n{lines}\r\n".encode() + cut)
         await writer.drain()
         return not reply.breaks_off and headers.get("Connection") != "close"
+
+    async def _wait(self, reader: asyncio.StreamReader, seconds: float) -> None:
+        """Wait, but not for a host that has gone."""
+        gone = asyncio.Event()
+        watching = asyncio.create_task(reader.read())
+        watching.add_done_callback(lambda _: gone.set())
+        with self.clock.idle():
+            await self.clock.wait(gone, seconds)
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)

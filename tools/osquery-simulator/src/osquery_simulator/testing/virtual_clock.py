@@ -5,7 +5,7 @@ import contextlib
 import heapq
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 from osquery_simulator.clock import Clock
 
@@ -16,7 +16,10 @@ EXCHANGE_SECONDS = 0.002
 
 
 class VirtualClock(Clock):
-    """Stands while anything is being done, then jumps to the end of the next pause, if that is not beyond `limit`."""
+    """Stands while anything is being done, then jumps to the end of the next pause, if that is not beyond `limit`.
+
+    Of pauses that end together the one that began last is the first to end.
+    """
 
     def __init__(self, unix: float = 1_795_492_461.0, limit: float = 5000.0) -> None:
         super().__init__()
@@ -25,8 +28,8 @@ class VirtualClock(Clock):
         self._now = 0.0
         self._busy = 0
         self._sleepers: list[tuple[float, int, asyncio.Timeout]] = []
-        self._awake: set[int] = set()
-        """Numbers of sleepers that were woken by something else."""
+        self._gone: set[int] = set()
+        """Numbers of sleepers that wait no longer."""
         self._numbers = itertools.count()
         self._looks = 0
         self._settled = asyncio.Event()
@@ -39,20 +42,30 @@ class VirtualClock(Clock):
         """Give the time of day of the hosts."""
         return self._unix + self._now
 
+    def set_unix(self, unix: float) -> None:
+        """Choose the time of day."""
+        self._unix = unix - self._now
+
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
         """Wait for an event or for the clock to have moved so far."""
         if math.isinf(seconds):
             await event.wait()
             return
-        number = next(self._numbers)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None) as pause:
-                heapq.heappush(self._sleepers, (self._now + max(seconds, 0), number, pause))
-                self._look()
-                try:
-                    await event.wait()
-                finally:
-                    self._awake.add(number)
+            async with self.timeout(seconds):
+                await event.wait()
+
+    @contextlib.asynccontextmanager
+    async def timeout(self, seconds: float) -> AsyncIterator[None]:
+        """Raise TimeoutError when the clock has moved so far."""
+        number = next(self._numbers)
+        async with asyncio.timeout(None) as pause:
+            heapq.heappush(self._sleepers, (self._now + max(seconds, 0), -number, pause))
+            self._look()
+            try:
+                yield
+            finally:
+                self._gone.add(number)
 
     @contextlib.contextmanager
     def busy(self) -> Iterator[None]:
@@ -64,6 +77,16 @@ class VirtualClock(Clock):
             self._busy -= 1
             self._now += EXCHANGE_SECONDS
             self._look()
+
+    @contextlib.contextmanager
+    def idle(self) -> Iterator[None]:
+        """Go on although somebody is busy, who only waits for this."""
+        self._busy -= 1
+        self._look()
+        try:
+            yield
+        finally:
+            self._busy += 1
 
     async def run_to(self, moment: float) -> None:
         """Let everything happen that happens until then."""
@@ -86,8 +109,8 @@ class VirtualClock(Clock):
             self._go_on()
 
     def _go_on(self) -> None:
-        while self._sleepers and self._sleepers[0][1] in self._awake:
-            self._awake.discard(heapq.heappop(self._sleepers)[1])
+        while self._sleepers and -self._sleepers[0][1] in self._gone:
+            self._gone.discard(-heapq.heappop(self._sleepers)[1])
         if not self._sleepers or self._sleepers[0][0] > self.limit:
             self._settled.set()
             return
