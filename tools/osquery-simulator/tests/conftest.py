@@ -16,6 +16,8 @@ from cryptography.x509.oid import NameOID
 from osquery_simulator import Simulator, SimulatorSettings
 from osquery_simulator.testing import FakeServer, VirtualClock
 
+LOOPBACK = ipaddress.ip_address("127.0.0.1")
+
 
 @pytest.fixture
 def clock() -> VirtualClock:
@@ -60,7 +62,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .serial_number(1)
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(LOOPBACK)]), critical=False
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

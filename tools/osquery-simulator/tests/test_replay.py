@@ -1,6 +1,7 @@
 """The recorded traffic of a real osqueryd, replayed: given the same answers, hosts must send what it sent, and when."""
 
 import json
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from osquery_simulator import Host
 from osquery_simulator.disk import QueryMemory
 from osquery_simulator.overlay import OSQUERY_VERSION
-from osquery_simulator.testing import Asked, FakeServer, VirtualClock, recording
+from osquery_simulator.testing import Asked, FakeServer, Reply, VirtualClock, recording
 from osquery_simulator.testing.recording import HOST_IDENTIFIER, HOSTNAME, NODE_KEY, Recorded
 
 Fleet = Callable[..., Any]
@@ -281,3 +282,51 @@ async def test_a_host_sends_what_the_real_one_sent(case: Case, play: Callable[[C
     for kind in ("log:result", "log:status"):
         recorded_lines, asked_lines = replay.all_lines(kind)
         assert len(asked_lines ^ recorded_lines) <= case.lines_on_the_edge
+
+
+async def test_after_a_restart_with_its_database_a_host_does_not_enroll(
+    server: FakeServer, fleet: Fleet, clock: VirtualClock, tmp_path: Path
+) -> None:
+    recorded = recording.load(DATA / "enroll-failures.json", "restart")
+    server.answers = dict(recording.script(recorded, server.url))
+    clock.limit = 0
+    first = await fleet(flags=FLAGS, state_dir=tmp_path)
+    await clock.run_to(12.6)
+    assert await first.stop() == []
+    await fleet(flags=FLAGS, state_dir=tmp_path)
+    await clock.run_to(recorded[-1].seconds + 0.9)
+    asked = {kind: [one for one in server.asked if one.key == kind] for kind in {one.key for one in recorded}}
+
+    assert {kind: len(some) for kind, some in asked.items()} == {"enroll": 1, "config": 4, "distributed/read": 6}
+    for kind, some in asked.items():
+        times = [one.seconds for one in recorded if one.key == kind]
+        assert [abs(one.time - time) < 0.7 for one, time in zip(some, times, strict=True)] == [True] * len(times)
+
+
+@pytest.mark.parametrize("scenario", ["steady", "connection_close_header", "tls12_only_server"])
+async def test_connections_are_what_the_real_ones_were(
+    scenario: str, server_tls: ssl.SSLContext, certificate: Path, fleet: Fleet, clock: VirtualClock
+) -> None:
+    entries = json.loads((DATA / "connections.json").read_text("utf-8"))
+    recorded = next(entry["connections"] for entry in entries if entry["scenario"] == scenario)
+    server_names: list[str | None] = []
+    server_tls.sni_callback = lambda _, name, __: server_names.append(name)
+    if scenario == "tls12_only_server":
+        server_tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    clock.limit = 0
+    async with FakeServer(server_tls, clock) as server:
+        server.answers["config"] = [TICK]
+        if scenario == "connection_close_header":
+            closing = {"Connection": "close"}
+            server.answers["config"] = [Reply(json.dumps(TICK), headers=closing)]
+            server.answers |= {name: [Reply(headers=closing)] for name in ("log", "distributed/read")}
+        await fleet(url=server.url.replace("127.0.0.1", "localhost"), ca_file=certificate, flags=FLAGS)
+        await clock.run_to(12.5)
+        still_open = len(server.open_connections)
+
+    assert {(seen.tls_version, seen.is_resumed, seen.alpn) for seen in server.connections} == {
+        (seen["tls_version"], seen["session_resumed"], seen["alpn"]) for seen in recorded
+    }
+    assert server_names == ["localhost"] * len(server.connections)
+    assert {len(seen.endpoints) for seen in server.connections} == {len(seen["requests"]) for seen in recorded} == {1}
+    assert still_open == (0 if scenario == "connection_close_header" else 4)

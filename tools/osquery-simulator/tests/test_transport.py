@@ -48,7 +48,7 @@ async def test_with_keep_alive_each_thread_stays_on_its_connection(server: FakeS
     for _ in range(3):
         await simulator.hosts[0].poll_now()
 
-    assert server.connections == 2
+    assert len(server.connections) == 2
 
 
 async def test_a_kept_connection_that_the_server_has_closed_costs_one_resend(server: FakeServer, fleet: Fleet) -> None:

@@ -53,6 +53,37 @@ class IdFile:
         self._file.close()
 
 
+@dataclass(frozen=True)
+class Account:
+    """An account that a run has left behind."""
+
+    total: dict[str, dict[str, int]]
+    """Kind of lines -> produced, accepted, dropped, waiting."""
+    hosts: dict[str, dict[str, dict[str, int]]]
+    """Host identifier -> the same."""
+    accepted: dict[str, dict[str, list[str]]]
+    """Host identifier -> kind -> ids of the lines that the server has accepted; they are in `decorations`."""
+    is_complete: bool
+    """False: there were more accepted lines than the file of ids may hold."""
+
+    def accepted_ids(self, kind: str = "result") -> list[str]:
+        """List the accepted lines of all hosts."""
+        return [line_id for by_kind in self.accepted.values() for line_id in by_kind.get(kind, [])]
+
+
+def read_account(path: Path) -> Account:
+    """Read an account and its ids, also while the run goes on."""
+    document = json.loads(path.read_text("utf-8"))
+    accepted: dict[str, dict[str, list[str]]] = {host: {} for host in document["hosts"]}
+    for text in (path.parent / document["accepted_ids"]["file"]).read_text("utf-8").splitlines(keepends=True):
+        if not text.endswith("\n"):
+            break  # the run has not finished writing this one
+        entry = json.loads(text)
+        host = entry["id"].rpartition("/")[0]
+        accepted.setdefault(host, {}).setdefault(entry["log_type"], []).append(entry["id"])
+    return Account(document["total"], document["hosts"], accepted, not document["accepted_ids"]["is_cut"])
+
+
 def write_json(path: Path, document: Any) -> None:
     """Write a JSON file in one piece."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -91,6 +91,7 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--account-limit", type=int, default=1_000_000, help="most ids to write down (%(default)s)")
     group.add_argument("--number-lines", action="store_true", help="give lines an id even without --account")
     group.add_argument("--report", type=Path, metavar="FILE", help="write the figures as JSON")
+    group.add_argument("--hosts-report", type=Path, metavar="FILE", help="write what each host holds, as JSON")
     group.add_argument("--report-every", type=float, default=10.0, metavar="S", help="seconds between figures (10)")
 
 
@@ -101,6 +102,10 @@ def parse(arguments: list[str] | None = None) -> Order:
     hosts = said.hosts if said.hosts is not None else sum(said.profiles.values()) or 1
     if said.profiles and sum(said.profiles.values()) != hosts:
         made.error(f"--profiles add up to {sum(said.profiles.values())} hosts, --hosts says {hosts}")
+    if said.ca_file is not None and not said.ca_file.is_file():
+        made.error(f"--ca-file {said.ca_file} is no file")
+    if said.interval_scale <= 0:
+        made.error("--interval-scale has to be above 0")
     try:
         secret = said.enroll_secret or said.enroll_secret_file.read_text("utf-8").strip()
     except OSError as error:
@@ -127,6 +132,7 @@ def parse(arguments: list[str] | None = None) -> Order:
         account_file=said.account,
         account_limit=said.account_limit,
         report_file=said.report,
+        hosts_file=said.hosts_report,
     )
     return Order(settings, said.duration, said.report_every)
 

@@ -102,6 +102,22 @@ class Host:
     async def _describe(self) -> dict[str, Any]:
         return await enroll_members(self._engine, self.view)
 
+    def describe(self) -> dict[str, Any]:
+        """Say who the host is and what it holds; the node key is nobody's business."""
+        return {
+            "index": self.index,
+            "host_identifier": self.host_identifier,
+            "hostname": self.identity.hostname,
+            "serial": self.identity.serial,
+            "profile": self.profile.name,
+            "is_enrolled": bool(self.node_key),
+            "enrolls": self.remote.enrolls,
+            "restarts": self.restarts,
+            "queries_answered": self.distributed.answered,
+            "config_changes": self.refresher.changes,
+            "config": self.config,
+        }
+
     # --- life ---
 
     async def run(self) -> None:

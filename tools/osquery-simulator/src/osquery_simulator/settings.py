@@ -39,5 +39,7 @@ class SimulatorSettings:
     account_limit: int = 1_000_000
     """At most this many ids of accepted lines are written down."""
     report_file: Path | None = None
+    hosts_file: Path | None = None
+    """What each host holds, its configuration included: for tests, not for thousands."""
     sql_threads: int = 2
     sql_limit_seconds: float = 5.0

@@ -146,7 +146,9 @@ class Simulator:
         return {"total": {kind: self.lines(kind) for kind in KINDS}, "accepted_ids": ids, "hosts": hosts}
 
     def write_files(self) -> None:
-        """Write report and account where the settings want them."""
+        """Write report, hosts and account where the settings want them."""
+        if self.settings.hosts_file is not None:
+            write_json(self.settings.hosts_file, [host.describe() for host in self.hosts])
         if self.settings.report_file is not None:
             write_json(self.settings.report_file, self.report())
         if self.settings.account_file is not None and self._ids is not None:

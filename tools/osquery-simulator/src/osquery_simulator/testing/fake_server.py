@@ -6,7 +6,6 @@ import gzip
 import itertools
 import json
 import ssl
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -45,6 +44,20 @@ class Asked:
 
 
 @dataclass
+class Seen:
+    """One connection as the server saw it."""
+
+    number: int
+    tls_version: str | None
+    is_resumed: bool
+    alpn: str | None
+    opened: float
+    closed: float = float("inf")
+    """In the hosts' time, as all of these."""
+    endpoints: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Reply:
     """What the fake answers."""
 
@@ -70,11 +83,9 @@ class FakeServer:
     def __init__(self, tls: ssl.SSLContext | None = None, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
         self.asked: list[Asked] = []
-        self.open_connections: set[int] = set()
-        self.connections = 0
+        self.connections: list[Seen] = []
         self.answers: dict[str, list[Answer]] = {}
         self.keys = 0
-        self._requests: Counter[int] = Counter()
         self._tls = tls
         self._changed = Signal()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -90,6 +101,11 @@ class FakeServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def open_connections(self) -> set[int]:
+        """Numbers of the connections that nobody has closed yet."""
+        return {seen.number for seen in self.connections if seen.closed == float("inf")}
 
     def of(self, endpoint: str) -> list[Asked]:
         """All requests to an endpoint so far."""
@@ -130,20 +146,24 @@ class FakeServer:
         task = asyncio.current_task()
         if task is not None:
             self._tasks.add(task)
-        self.connections += 1
-        number = self.connections
-        self.open_connections.add(number)
+        seen = self._see(writer)
         try:
             with contextlib.suppress(EOFError, ConnectionError, asyncio.CancelledError):
-                while await self._one(reader, writer, number):
+                while await self._one(reader, writer, seen):
                     continue
         finally:
-            self.open_connections.discard(number)
+            seen.closed = self.clock.now()
             self._tasks.discard(task)
             writer.transport.abort()
             self._changed.fire()
 
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
+    def _see(self, writer: asyncio.StreamWriter) -> Seen:
+        tls: ssl.SSLObject | None = writer.get_extra_info("ssl_object")
+        facts = (tls.version(), bool(tls.session_reused), tls.selected_alpn_protocol()) if tls else (None, False, None)
+        self.connections.append(Seen(len(self.connections) + 1, *facts, self.clock.now()))
+        return self.connections[-1]
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Seen) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         path = head[0].split(" ")[1]
         pairs = [line.split(": ", 1) for line in head[1:] if line]
@@ -151,8 +171,8 @@ class FakeServer:
         endpoint = path.removeprefix("/api/v1/osquery/")
         is_early = self._closes_early(endpoint)
         raw = b"" if is_early else await reader.readexactly(int(dict(headers)["Content-Length"]))
-        self._requests[number] += 1
-        asked = Asked(endpoint, path, headers, raw, number, self._requests[number], self.clock.now())
+        seen.endpoints.append(endpoint)
+        asked = Asked(endpoint, path, headers, raw, seen.number, len(seen.endpoints), self.clock.now())
         self.asked.append(asked)
         self._changed.fire()
         return await self._reply(reader, writer, Reply(closes=True) if is_early else self._next(asked))
