@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 import msgspec
+import nats.js.errors
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flotilla_common.bus import outage
 from flotilla_common.bus.buckets import Bucket, open_bucket
 from flotilla_common.bus.connection import Bus
 from flotilla_common.clock import utc_now
@@ -217,8 +221,14 @@ class Gateway:
         return AnswerBatch(1, host_id, 0, int(utc_now().timestamp() * 1000), list(answers))
 
     async def publish(self, host_id: int, body: bytes) -> int:
-        ack = await self.bus.js.publish(answers_subject(shard_of(host_id)), body)
-        return ack.seq
+        headers = {"Nats-Msg-Id": uuid4().hex}
+        for _ in range(10):
+            try:
+                subject = answers_subject(shard_of(host_id))
+                return (await self.bus.js.publish(subject, body, headers=headers, timeout=2.0)).seq
+            except outage.kinds(nats.js.errors.Error):
+                await asyncio.sleep(0.1)  # as the door does: again, under the same id
+        raise AssertionError("the stream does not take it")
 
 
 @pytest.fixture
@@ -313,3 +323,9 @@ async def done(bucket: Bucket, campaign_id: int) -> set[int]:
 
 def with_limits(deps: Deps, **limits: int) -> Deps:
     return replace(deps, limits=replace(deps.limits, **limits))
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

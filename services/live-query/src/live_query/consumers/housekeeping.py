@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 from flotilla_common.bus import outage
@@ -44,7 +45,7 @@ class Keeper:
         """Do what is due, and see to campaigns that changed; return in how many seconds more is due, at most."""
         if changed:
             self._done.note(changed)
-            await self._through(lambda: self._complete(changed))
+            await self._through(partial(self._complete, changed))
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + LOOK_SECONDS
             for duty in (self._spare, self._end, self._complete, self._clear):
@@ -54,11 +55,11 @@ class Keeper:
             for duty in (self._repair, self._leave_vanished):
                 await self._through(duty)
         pause = [self._next_look - time.monotonic()]
-        await self._through(lambda: self._publish(pause))
+        await self._through(partial(self._publish, pause))
         return max(min(pause), 0.01)
 
     async def _through(self, duty: Callable[[], Awaitable[None]]) -> None:
-        """What one part's outage prevents must not keep the other duties."""
+        """What an outage prevents, or one campaign's lock, must not keep from the rest."""
         try:
             await duty()
         except outage.kinds() as error:
@@ -80,6 +81,7 @@ class Keeper:
             return
         async with self._deps.sessions.begin() as session:
             due = await campaigns.due(session, self._deps.clock())
+        self._withdrawn &= {campaign.campaign_id for campaign in due}
         for campaign in due:
             if campaign.campaign_id not in self._withdrawn:
                 await commands.withdraw(self._deps.bucket, campaign.campaign_id)
@@ -87,14 +89,14 @@ class Keeper:
         floor = await answers_floor.find(self._deps.bus, DURABLE) if due else None
         for campaign in due:
             if floor is not None and floor.has_passed(campaign.deadline):
-                await self._close(campaign.campaign_id)
+                await self._through(partial(self._close, campaign.campaign_id))
 
     async def _complete(self, among: set[int] | None = None) -> None:
         """Close campaigns that wait for nobody."""
         async with self._deps.sessions.begin() as session:
             settled = await campaigns.settled(session, among)
         for campaign_id in settled:
-            await self._close(campaign_id)
+            await self._through(partial(self._close, campaign_id))
 
     async def _close(self, campaign_id: int) -> None:
         async with self._deps.sessions.begin() as session:
@@ -109,7 +111,7 @@ class Keeper:
         async with self._deps.sessions.begin() as session:
             uncleared = await campaigns.uncleared(session, AT_ONCE)
         for campaign_id, reason in uncleared:
-            await self._tell_end(campaign_id, reason)
+            await self._through(partial(self._tell_end, campaign_id, reason))
 
     async def _tell_end(self, campaign_id: int, reason: str) -> None:
         await commands.withdraw(self._deps.bucket, campaign_id)
@@ -117,7 +119,6 @@ class Keeper:
         await self._deps.rows.end(campaign_id, reason)
         async with self._deps.sessions.begin() as session:
             await campaigns.mark_cleared(session, campaign_id, self._deps.clock())
-        self._withdrawn.discard(campaign_id)
 
     async def _repair(self) -> None:
         await repair(self._deps)

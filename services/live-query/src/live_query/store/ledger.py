@@ -15,6 +15,7 @@ from sqlmodel import col
 
 Outcome = Literal["answered", "failed", "denylisted"]
 End = Literal["expired", "cancelled", "unreachable"]
+END_TIMEOUT_SECONDS = 120
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -104,6 +105,7 @@ async def campaigns_waiting_for(session: AsyncSession, host_id: int) -> list[int
 
 async def end_campaign(session: AsyncSession, campaign_id: int, state: End, now: datetime) -> int:
     """Settle all that is pending in a campaign; return how many hosts that were."""
+    await session.execute(text(f"SET LOCAL statement_timeout = '{END_TIMEOUT_SECONDS}s'"))  # a million hosts, say
     result = await session.execute(
         text(
             "UPDATE live_query.ledger SET state = :state, settled_at = :now"
