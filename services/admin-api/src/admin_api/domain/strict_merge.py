@@ -121,4 +121,6 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
 
 
 def _may_be_null(annotation: object) -> bool:
+    if annotation is Any:
+        return True
     return get_origin(annotation) in {Union, types.UnionType} and type(None) in get_args(annotation)
