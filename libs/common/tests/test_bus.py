@@ -6,6 +6,7 @@ import itertools
 from datetime import UTC, datetime
 from typing import ClassVar
 
+import nats
 import nats.errors
 import pytest
 from flotilla_common.bus.answering import Responder, respond
@@ -24,7 +25,7 @@ from flotilla_common.contracts.hosts import (
     HostRecord,
     HostsSeenV1,
 )
-from flotilla_common.errors import Poison, Unavailable
+from flotilla_common.errors import Poison, Refused, Unavailable
 from flotilla_common.testing import eventually
 from nats.aio.msg import Msg
 
@@ -265,6 +266,22 @@ async def test_custody_refuses_what_no_stream_takes(bus_for, monkeypatch):
 
     with pytest.raises(Unavailable):
         await custody.publish("hosts.seen.v1", b"x")
+
+
+async def test_custody_says_at_once_that_a_full_stream_refuses(bus_for, nats_server, monkeypatch):
+    monkeypatch.setattr("flotilla_common.bus.custody.ACK_TIMEOUT_SECONDS", 3600.0)
+    where = nats_server.where
+    provision = await nats.connect(
+        where.url, user="provision", password=where.passwords["provision"], inbox_prefix=b"_INBOX.provision"
+    )
+    js = provision.jetstream()
+    await js.update_stream((await js.stream_info("LOGS")).config.evolve(max_bytes=1024))
+    await provision.close()
+    custody = CustodyPublisher(await bus_for("agent_gateway"))
+    await custody.open()
+
+    with pytest.raises(Refused, match="maximum bytes exceeded"):
+        await custody.publish("logs.result.v1.1", b"x" * 2000)
 
 
 async def test_a_bucket_replaces_only_what_it_was_told(bus_for):

@@ -53,6 +53,10 @@ class Unavailable(FleetError):
     code = "unavailable"
 
 
+class Refused(Unavailable):
+    """A stream said that it does not store a message: it is full, most likely."""
+
+
 class Poison(FleetError):
     """A message that no retry can help: it is buried at once."""
 

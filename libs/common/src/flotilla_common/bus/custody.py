@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import secrets
+from typing import Any
 
 import msgspec
 import nats.errors
@@ -16,7 +17,7 @@ from nats.aio.msg import Msg
 
 from flotilla_common.bus import outage
 from flotilla_common.bus.connection import INBOX_PREFIX, Bus
-from flotilla_common.errors import Unavailable
+from flotilla_common.errors import Refused, Unavailable
 
 ACK_TIMEOUT_SECONDS = 2.0
 ATTEMPTS = 3
@@ -27,7 +28,7 @@ class _Ack(msgspec.Struct):
 
     stream: str | None = None
     seq: int = 0
-    error: msgspec.Raw | None = None
+    error: dict[str, Any] | None = None
 
 
 _decode_ack = msgspec.json.Decoder(_Ack).decode
@@ -60,7 +61,8 @@ class CustodyPublisher:
         """Publish and return the stream sequence of the message.
 
         Raises:
-            Unavailable: no ack after all attempts, or the stream refused (full): it is not in custody, as far as known.
+            Unavailable: no ack after all attempts: it is not in custody, as far as known.
+            Refused: the stream said so; it is full, most likely.
 
         """
         all_headers = {"Nats-Msg-Id": secrets.token_hex(12), **(headers or {})}
@@ -69,7 +71,7 @@ class CustodyPublisher:
                 ack = await self._attempt(subject, body, all_headers)
                 if ack is not None:
                     if ack.error is not None or ack.stream is None:
-                        raise Unavailable(f"{subject}: refused: {bytes(ack.error or b'no stream').decode()}")
+                        raise Refused(f"{subject}: {ack.error or 'no stream'}")
                     return ack.seq
         raise Unavailable(f"{subject}: no ack after {ATTEMPTS} attempts")
 
