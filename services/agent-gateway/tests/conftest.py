@@ -24,6 +24,7 @@ from agent_gateway.domain.gateway import Gateway
 from agent_gateway.routes.door import Door
 from agent_gateway.wiring import build_gateway
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fastapi import FastAPI
 from flotilla_common.bus.answering import Responder, respond
 from flotilla_common.bus.buckets import Bucket, open_bucket
 from flotilla_common.bus.connection import Bus
@@ -202,6 +203,12 @@ class House:
     inventory: StandInInventory
     merger: StandInMerger
     live_query: StandInLiveQuery
+
+    @property
+    def fastapi(self) -> FastAPI:
+        """The application behind the door."""
+        app: FastAPI = self.door._app  # type: ignore[assignment]
+        return app
 
     async def post(
         self, path: str, body: object, *, headers: dict[str, str] | None = None, prefix: str = "/api/v1/osquery"

@@ -46,7 +46,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     keys = public_keys(settings.command_keys_file.read_bytes())
     bus = await connect(settings)
     health.ready_checks["bus"] = bus.check
-    await provision.verify(bus, "LOGS", "ANSWERS")
+    await provision.verify(bus, "HOSTS", "LOGS", "ANSWERS", "RESULTS")
     custody = CustodyPublisher(bus)
     await custody.open()
     gateway = build_gateway(bus, custody, await open_bucket(bus, plan_contracts.BUCKET))
@@ -106,14 +106,9 @@ async def _keep_open(settings: Settings, door: Door, gateway: Gateway, bus: Bus)
     host = settings.listen_host
     try:
         async with asyncio.TaskGroup() as listeners:
-            if (
-                settings.tls_port is not None
-                and settings.tls_cert_file is not None
-                and settings.tls_key_file is not None
-            ):
-                listeners.create_task(
-                    listen_tls(door, host, settings.tls_port, settings.tls_cert_file, settings.tls_key_file)
-                )
+            certificate = settings.certificate
+            if settings.tls_port is not None and certificate is not None:
+                listeners.create_task(listen_tls(door, host, settings.tls_port, certificate))
             if settings.plain_port is not None:
                 listeners.create_task(listen_plain(door, host, settings.plain_port, settings.keep_alive_seconds))
     finally:

@@ -35,6 +35,16 @@ class TooLarge(Invalid):
     code = "body_too_large"
 
 
+class NeverEnding(TooLarge):
+    """A refused body went on and on: the connection is closed."""
+
+
+class BodyTooSlow(Invalid):
+    """The body did not come to its end in time: the connection is closed."""
+
+    code = "body_too_slow"
+
+
 class UnknownLogType(Invalid):
     """A log POST says neither `result` nor `status`."""
 

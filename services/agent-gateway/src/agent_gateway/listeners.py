@@ -7,22 +7,27 @@ uvicorn's, and stock osqueryd pays for one with every request.
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
+import structlog
 from flotilla_common.http.health import serve
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
+from agent_gateway.certificate import Certificate
 from agent_gateway.routes.door import Door
+
+log = structlog.get_logger()
 
 BACKLOG = 2048
 HEADER_TIMEOUT_MILLISECONDS = 90_000  # also how long an idle connection is kept: longer than a host's interval
 DRAIN_SECONDS = 3.0
+STOP_SECONDS = 5.0  # granian itself would wait for ever for a request that does not end
 
 
-async def listen_tls(door: Door, host: str, port: int, cert_file: Path, key_file: Path) -> None:
+async def listen_tls(door: Door, host: str, port: int, certificate: Certificate) -> None:
     """Serve HTTP/1.1 over TLS 1.2 and 1.3 until cancelled; then finish open requests."""
+    fingerprint = certificate.fingerprint()
     server = Server(
         door,
         address=host,
@@ -33,20 +38,46 @@ async def listen_tls(door: Door, host: str, port: int, cert_file: Path, key_file
         websockets=False,
         backlog=BACKLOG,
         log_enabled=False,
-        ssl_cert=cert_file,
-        ssl_key=key_file,
+        ssl_cert=certificate.cert_file,
+        ssl_key=certificate.key_file,
         ssl_protocol_min=SSLProtocols.tls12,
     )
     task = asyncio.create_task(server.serve())
+    watching = asyncio.create_task(_renew(server, certificate, fingerprint))
     try:
-        await asyncio.shield(task)
+        done, _ = await asyncio.wait([task, watching], return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
+        watching.cancel()
         server.stop()  # type: ignore[no-untyped-call]
-        await task
+        await asyncio.wait([task], timeout=STOP_SECONDS)
         await door.emptied(DRAIN_SECONDS)
         raise
+    watching.cancel()
     message = "the TLS listener ended by itself"
-    raise RuntimeError(message)
+    raise RuntimeError(message) from next((ended.exception() for ended in done), None)
+
+
+async def _renew(server: Server, certificate: Certificate, fingerprint: bytes) -> None:
+    """Use a renewed certificate from then on, for ever; one that cannot be used leaves the old one in force.
+
+    A second worker with the new certificate listens beside the first one, which then finishes its requests and goes.
+    Connections that have not sent a request by then are closed; osqueryd opens another one at once.
+    """
+    while True:
+        await asyncio.sleep(certificate.look_seconds)
+        try:
+            found = certificate.fingerprint()
+            if found == fingerprint:
+                continue
+            server.build_ssl_context(
+                certificate.cert_file, certificate.key_file, None, SSLProtocols.tls12, None, [], False
+            )
+        except (OSError, ValueError) as error:
+            log.warning("the renewed certificate cannot be used, the old one stays", error=repr(error))
+            continue
+        fingerprint = found
+        server.reload()  # type: ignore[no-untyped-call]
+        log.info("certificate renewed", cert_file=str(certificate.cert_file))
 
 
 async def listen_plain(door: Door, host: str, port: int, keep_alive_seconds: int) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from flotilla_common.settings import CommonSettings
 from pydantic import Field, model_validator
 
+from agent_gateway.certificate import Certificate
+
 
 class Settings(CommonSettings):
     """Where to listen and whom to believe."""
@@ -16,11 +18,19 @@ class Settings(CommonSettings):
     plain_port: int | None = Field(None, description="port for a balancer or edge that terminates TLS; none: no such")
     tls_cert_file: Path | None = Field(None, description="PEM certificate chain of the TLS port")
     tls_key_file: Path | None = Field(None, description="PEM private key (PKCS #8) of the TLS port")
+    tls_reload_seconds: float = Field(10.0, gt=0, description="how often to look for a renewed certificate")
     command_keys_file: Path = Field(description="PEM file of live-query's Ed25519 public keys, one or several")
     trusted_proxies: str = Field("", description="networks whose X-Forwarded-For is believed, comma separated")
     keep_alive_seconds: int = Field(90, ge=5, description="how long an idle connection to the plain port is kept")
     seen_first_seconds: float = Field(2.0, gt=0, description="when hosts that polled are first reported")
     seen_interval_seconds: float = Field(10.0, gt=0, description="how often they are reported then")
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """The TLS port's certificate, None when there is no such port."""
+        if self.tls_port is None or self.tls_cert_file is None or self.tls_key_file is None:
+            return None
+        return Certificate(self.tls_cert_file, self.tls_key_file, self.tls_reload_seconds)
 
     @model_validator(mode="after")
     def _listens_somewhere(self) -> Settings:

@@ -7,7 +7,7 @@ import pytest
 from ..conftest import House
 
 
-@pytest.mark.parametrize("agent", ["osquery/4.1.0", "osquery/5.17.0", "osquery/5.23.0-38-ga5b14f63d", "osquery/5.23.1"])
+@pytest.mark.parametrize("agent", ["osquery/4.1.0", "osquery/5.17.0", "osquery/5.23.0-38-ga5b14f63d", "osquery/5.23.9"])
 async def test_clients_that_never_reuse_a_connection_are_told_to_close_it(house: House, agent: str) -> None:
     reply = await house.client.post("/nowhere", headers={"User-Agent": agent})
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from flotilla_common.testing import eventually
 
-from ..conftest import House
+from ..conftest import SECRET, House
 
 PATHS = ("enroll", "config", "distributed/read", "distributed/write", "log")
 KEYED = PATHS[1:]
@@ -99,14 +100,6 @@ async def test_two_different_keys_are_refused_but_neither_is_called_invalid(hous
     assert reply.json() == {"error": "node_keys_differ"}
 
 
-@pytest.mark.parametrize("path", ["config", "distributed/read"])
-async def test_a_body_above_the_cap_is_refused(house: House, path: str) -> None:
-    reply = await house.post(path, {"node_key": "x" * 70_000})
-
-    assert reply.status_code == 413
-    assert reply.json()["error"] == "body_too_large"
-
-
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
 async def test_the_content_type_is_not_looked_at(house: House, kind: str) -> None:
     key = house.inventory.add_host()
@@ -114,6 +107,17 @@ async def test_the_content_type_is_not_looked_at(house: House, kind: str) -> Non
     reply = await house.post("distributed/read", {"node_key": key}, headers={"Content-Type": kind})
 
     assert reply.json() == {"queries": {}}
+
+
+async def test_what_the_framework_finds_invalid_is_an_error_too(house: House) -> None:
+    @house.fastapi.get("/needs-a-number")
+    async def needs_a_number(number: int) -> dict[str, int]:
+        return {"number": number}
+
+    reply = await house.client.get("/needs-a-number", params={"number": "x"})
+
+    assert reply.status_code == 422
+    assert reply.json() == {"error": "invalid_request"}
 
 
 async def test_a_bug_is_answered_with_error(house: House) -> None:
@@ -135,3 +139,45 @@ async def test_a_gateway_that_hears_nothing_serves_only_the_empty_read(house: Ho
     reply = await house.post(path, {"node_key": key, "log_type": "result", "data": [{}], "queries": {}})
 
     assert reply.json() == ({"queries": {}} if path == "distributed/read" else {"error": "unavailable"})
+
+
+@pytest.mark.parametrize("path", KEYED)
+@pytest.mark.parametrize("key", ["never-existed", "", None])
+async def test_a_gateway_that_hears_nothing_calls_no_key_invalid(house: House, path: str, key: str | None) -> None:
+    house.gateway.silence = lambda: 61.0
+
+    reply = await house.post(path, {"node_key": key})
+
+    assert (reply.status_code, reply.json()) == (503, {"error": "unavailable"})
+
+
+async def test_a_gateway_that_hears_nothing_enrolls_nobody_and_calls_no_secret_bad(house: House) -> None:
+    house.gateway.silence = lambda: 61.0
+
+    replies = [
+        await house.post("enroll", {"enroll_secret": secret, "host_identifier": "A"}) for secret in ("x", SECRET)
+    ]
+
+    assert [reply.json() for reply in replies] == [{"error": "unavailable"}] * 2
+    assert house.inventory.enrolls == []
+
+
+async def test_a_gateway_that_hears_nothing_hands_out_no_campaign(house: House) -> None:
+    key = house.inventory.add_host(1)
+    await house.read(key)
+    await house.live_query.start(5, [1])
+    await eventually(lambda: house.gateway.campaigns.open_ids() == {5})
+    house.gateway.silence = lambda: 61.0
+
+    assert await house.read(key) == {"error": "unavailable"}
+
+
+async def test_a_gateway_that_hears_again_serves_again(house: House) -> None:
+    key = house.inventory.add_host(1)
+    hears = house.gateway.silence
+    house.gateway.silence = lambda: 61.0
+    refused = (await house.post("config", {"node_key": key})).json()
+    house.gateway.silence = hears
+
+    assert refused == {"error": "unavailable"}
+    assert (await house.post("config", {"node_key": key})).content == house.merger.body

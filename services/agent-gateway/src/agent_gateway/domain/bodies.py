@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from flotilla_common.errors import Unavailable
+from flotilla_common.errors import FleetError, Unavailable
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
@@ -40,16 +40,19 @@ class DrainedEnough(Exception):
 
 
 class Intake:
-    """One body. `feed` every piece, then `finish`; `release` when the request is over, whatever came of it."""
+    """One body. `feed` every piece, then `finish`; `release` when the request is over, whatever came of it.
 
-    def __init__(self, limit: int, memory: Memory, *, gzip: bool = False) -> None:
+    A `refusal` known beforehand has the body read to its end and thrown away.
+    """
+
+    def __init__(self, limit: int, memory: Memory, *, gzip: bool = False, refusal: FleetError | None = None) -> None:
         self._limit = limit
         self._memory = memory
         self._inflater = isal_zlib.decompressobj(wbits=GZIP_WINDOW) if gzip else None
         self._pieces: list[bytes] = []
         self._kept = 0
         self._received = 0
-        self._refusal: Exception | None = None
+        self._refusal = refusal
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece as it came.
@@ -62,6 +65,8 @@ class Intake:
         if self._refusal is not None:
             if self._received > DRAIN_LIMIT:
                 raise DrainedEnough
+        elif self._received > self._limit:
+            self._refuse(TooLarge(f"more than {self._limit} bytes"))
         elif self._inflater is None:
             self._keep(piece)
         else:
@@ -73,7 +78,7 @@ class Intake:
         Raises:
             TooLarge: it is above the cap.
             Malformed: it is not the gzip that it claims to be.
-            Unavailable: all requests together hold too much now.
+            Unavailable: all requests together hold too much now, or the refusal that was known beforehand.
 
         """
         if self._refusal is None and self._inflater is not None and not self._inflater.eof:
@@ -109,6 +114,6 @@ class Intake:
         except IsalError as error:  # type: ignore[misc]  # the stubs hide that it is an exception
             self._refuse(Malformed(f"bad gzip body: {error}"))
 
-    def _refuse(self, error: Exception) -> None:
+    def _refuse(self, error: FleetError) -> None:
         self.release()
         self._refusal = error

@@ -11,7 +11,7 @@ Network = IPv4Network | IPv6Network
 # osqueryd of these releases opens a new connection for every request whatever we answer (recorded traffic of 5.23,
 # osquery issue 7083), and leaves the old one open; telling it to close frees the socket and loses nothing.
 FIRST_THAT_NEVER_REUSES = (4, 1, 0)
-LAST_THAT_NEVER_REUSES = (5, 23, 1)
+FIRST_THAT_MAY_REUSE_AGAIN = (5, 24, 0)
 _AGENT = re.compile(r"osquery/(\d{1,4})\.(\d{1,4})\.(\d{1,4})")
 _SCHEME = "NodeKey "
 
@@ -23,7 +23,7 @@ def never_reuses(user_agent: str) -> bool:
     if match is None:
         return False
     version = (int(match[1]), int(match[2]), int(match[3]))
-    return FIRST_THAT_NEVER_REUSES <= version <= LAST_THAT_NEVER_REUSES
+    return FIRST_THAT_NEVER_REUSES <= version < FIRST_THAT_MAY_REUSE_AGAIN
 
 
 def key_in_header(authorization: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from flotilla_common.errors import Unavailable
+from flotilla_common.errors import Denied, Unavailable
 
 from agent_gateway.domain.answers import Answers
 from agent_gateway.domain.bodies import Memory
@@ -39,13 +39,17 @@ class Gateway:
     memory: Memory = field(default_factory=Memory)
 
     async def host_of(self, body_key: str | None, header_key: str | None) -> Host:
-        """Authenticate a request.
+        """Authenticate a request. Nobody is told that a key is invalid by a gateway that hears nothing.
 
         Raises:
             MissingNodeKey, NodeKeysDiffer, UnknownNodeKey, Unavailable.
 
         """
-        host = await self.keys.host_of(one_key(body_key, header_key))
+        try:
+            host = await self.keys.host_of(one_key(body_key, header_key))
+        except Denied:
+            self.check_bus()
+            raise
         self.seen.add(host.host_id)
         return host
 
@@ -62,6 +66,10 @@ class Gateway:
         """
         if self.is_deaf():
             raise Unavailable("the bus is silent")
+
+    def log_refusal(self) -> Unavailable | None:
+        """Return why log lines would be refused now: their bodies need not be kept. None when they are taken."""
+        return Unavailable("the bus is silent") if self.is_deaf() else self.logs.refusal()
 
     async def close(self) -> None:
         """Bring what is in hand to its end, then stop."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
 from flotilla_common.contracts.logs import LINES_HEADER, LogType, Manifest, Segment, subject
 from flotilla_common.contracts.shards import shard_of
-from flotilla_common.errors import FleetError, Unavailable
+from flotilla_common.errors import FleetError, Refused, Unavailable
 
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.hosts import Host
@@ -16,6 +17,7 @@ from agent_gateway.domain.lines import parts_of
 
 LINGER_SECONDS = 0.005
 FLUSH_BYTES = 256 * 1024
+ASK_AGAIN_SECONDS = 1.0  # after the stream refused a message, POSTs are refused without asking it for this long
 MESSAGE_BYTES = 6 * 1024 * 1024  # of lines; a message of the bus holds 8 MiB with its manifest
 
 Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[int]]
@@ -42,6 +44,11 @@ class LogIntake:
         self._counters = counters
         self._open: dict[tuple[LogType, int], _Batch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ask_again_at = 0.0
+
+    def refusal(self) -> Unavailable | None:
+        """Return why lines would be refused now, None when they are taken: a full stream is not asked at every POST."""
+        return Unavailable("the stream is full") if time.monotonic() < self._ask_again_at else None
 
     async def store(self, log_type: LogType, host: Host, lines: list[bytes], received_ms: int) -> None:
         """Return once every line is in custody.
@@ -95,6 +102,8 @@ class LogIntake:
             batch.stored.set_result(None)
         except FleetError as error:
             failure = error
+            if isinstance(error, Refused):
+                self._ask_again_at = time.monotonic() + ASK_AGAIN_SECONDS
         finally:
             if not batch.stored.done():
                 batch.stored.set_exception(failure)

@@ -16,16 +16,27 @@ from flotilla_common.http.errors import status_of
 from starlette.exceptions import HTTPException
 
 from agent_gateway.deps import deps_of
-from agent_gateway.errors import Malformed, MissingNodeKey, NodeKeysDiffer, TooLarge, UnknownLogType, UnknownNodeKey
+from agent_gateway.errors import (
+    BodyTooSlow,
+    Malformed,
+    MissingNodeKey,
+    NeverEnding,
+    NodeKeysDiffer,
+    TooLarge,
+    UnknownLogType,
+    UnknownNodeKey,
+)
 
 JSON = "application/json"
 NODE_INVALID = (MissingNodeKey, UnknownNodeKey, BadEnrollSecret)
 STATUSES: tuple[tuple[tuple[type[FleetError], ...], int], ...] = (
     ((*NODE_INVALID, NodeKeysDiffer), 401),
     ((TooLarge,), 413),
+    ((BodyTooSlow,), 408),
     ((Malformed, UnknownLogType), 400),
 )
-FRAMEWORK_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+FRAMEWORK_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 422: "invalid_request"}
+CLOSES = (BodyTooSlow, NeverEnding)
 LAST_RESORT = b'{"error":"internal"}'
 
 
@@ -49,7 +60,8 @@ async def answer_fleet_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, FleetError):
         raise error
     _count(request, error.code)
-    return Response(error_body(error), error_status(error), media_type=JSON)
+    headers = {"connection": "close"} if isinstance(error, CLOSES) else None
+    return Response(error_body(error), error_status(error), headers=headers, media_type=JSON)
 
 
 async def answer_framework_error(request: Request, error: Exception) -> Response:

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import Request, Response
+from flotilla_common.errors import FleetError
 
 from agent_gateway.deps import Deps
 from agent_gateway.domain.bodies import DrainedEnough, Intake
 from agent_gateway.domain.clients import key_in_header, remote_address
-from agent_gateway.errors import TooLarge
+from agent_gateway.errors import BodyTooSlow, NeverEnding
 from agent_gateway.routes.dialect import JSON
+
+BODY_SECONDS = 60.0  # osqueryd gives up after 16
 
 
 @asynccontextmanager
-async def body_of(request: Request, deps: Deps, endpoint: str, limit: int) -> AsyncIterator[bytes]:
-    """Read the whole body; its memory counts until the request is answered."""
+async def body_of(
+    request: Request, deps: Deps, endpoint: str, limit: int, *, refusal: FleetError | None = None
+) -> AsyncIterator[bytes]:
+    """Read the whole body; its memory counts until the request is answered. `refusal`: read it and keep nothing."""
     deps.gateway.counters.requests[endpoint] += 1
     gzip = request.headers.get("content-encoding") == "gzip"
-    intake = Intake(limit, deps.gateway.memory, gzip=gzip)
+    intake = Intake(limit, deps.gateway.memory, gzip=gzip, refusal=refusal)
     try:
-        try:
-            async for piece in request.stream():
-                intake.feed(piece)
-        except DrainedEnough:
-            raise TooLarge from None
+        await _fill(intake, request)
         yield intake.finish()
     finally:
         intake.release()
+
+
+async def _fill(intake: Intake, request: Request) -> None:
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for piece in request.stream():
+                intake.feed(piece)
+    except DrainedEnough:
+        raise NeverEnding from None
+    except TimeoutError:
+        raise BodyTooSlow from None
 
 
 def node_key_of(request: Request) -> str | None:

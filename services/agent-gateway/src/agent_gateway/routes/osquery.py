@@ -49,5 +49,5 @@ async def distributed_write(request: Request, deps: DepsDep) -> Response:
 @router.post("/log")
 async def log(request: Request, deps: DepsDep) -> Response:
     """Take result and status lines into custody."""
-    async with body_of(request, deps, "log", LOG_LIMIT) as body:
+    async with body_of(request, deps, "log", LOG_LIMIT, refusal=deps.gateway.log_refusal()) as body:
         return answered(await answer_log(deps.gateway, body, node_key_of(request)))
