@@ -33,6 +33,14 @@ async def test_an_enrolment_describes_the_host(server: FakeServer, fleet: Fleet)
     assert body["host_details"]["system_info"]["cpu_brand"].endswith("\0")
 
 
+@pytest.mark.parametrize(("chosen", "name"), [("uuid", "uuid"), ("hostname", "hostname"), ("instance", "instance_id")])
+async def test_the_identifier_is_what_the_flag_says(server: FakeServer, fleet: Fleet, chosen: str, name: str) -> None:
+    simulator = await fleet(flags={"host_identifier": chosen})
+    await simulator.enrolled()
+
+    assert server.of("enroll")[0].body["host_identifier"] == getattr(simulator.hosts[0].identity, name)
+
+
 @pytest.mark.parametrize(("profile", "mask"), [("ubuntu", "9"), ("rhel", "9"), ("macos", "21"), ("windows", "2")])
 async def test_every_profile_enrolls_with_its_platform_mask(
     server: FakeServer, fleet: Fleet, profile: str, mask: str

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+from osquery_simulator.report import Statistics
 from osquery_simulator.testing import FakeServer, Reply
 
 Fleet = Callable[..., Any]
@@ -167,6 +169,26 @@ async def test_an_answer_in_chunks_is_understood(server: FakeServer, fleet: Flee
     await simulator.enrolled()
 
     assert simulator.hosts[0].config == {"options": {}}
+
+
+async def test_an_answer_without_a_length_ends_with_the_connection(server: FakeServer, fleet: Fleet) -> None:
+    server.answers["config"] = [
+        Reply('{"options":{"custom_x":1}}', headers={"Content-Length": "", "Connection": "close"})
+    ]
+    simulator = await fleet()
+    await simulator.enrolled()
+
+    assert simulator.hosts[0].config == {"options": {"custom_x": 1}}
+
+
+@pytest.mark.parametrize("reason", ["a", "b" * 200])
+def test_reasons_of_failures_are_counted_and_bounded(reason: str) -> None:
+    statistics = Statistics()
+    for number in range(2000):
+        statistics.failed("log", f"{number} {reason}")
+
+    assert len(statistics.failures) <= 501
+    assert sum(statistics.failures.values()) == 2000
 
 
 async def test_an_unrequested_gzip_answer_fails_and_a_requested_one_does_not(server: FakeServer, fleet: Fleet) -> None:

@@ -81,7 +81,7 @@ class StateStore:
     def __init__(self, folder: Path | None) -> None:
         self._database: sqlite3.Connection | None = None
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._database = sqlite3.connect(folder / "hosts.sqlite3", isolation_level=None)
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("CREATE TABLE IF NOT EXISTS disks (host TEXT PRIMARY KEY, disk BLOB NOT NULL)")

@@ -57,6 +57,8 @@ class Host:
         self.profile = profiles.load(profile_name)
         self.identity = identity.make(settings.seed, index, profile_name)
         self.flags = Flags(settings.flags)
+        chosen = {"hostname": self.identity.hostname, "instance": self.identity.instance_id}
+        self.host_identifier = chosen.get(self.flags.text("host_identifier"), self.identity.uuid)
         self.disk = disk if disk is not None else HostDisk()
         self.changed, self.script = Signal(), Script()
         self.enrolled = asyncio.Event()
@@ -73,11 +75,6 @@ class Host:
         self.distributed = Distributed(self.remote, self.logger, engine, self.view, self.script)
         self.refresher = Refresher(self.remote, self._configure, self._unschedule)
         self._engine = engine
-
-    @property
-    def host_identifier(self) -> str:
-        """The hardware UUID, as with --host_identifier=uuid."""
-        return self.identity.uuid
 
     @property
     def node_key(self) -> str:
@@ -100,7 +97,7 @@ class Host:
         return self.remote.line.is_connected
 
     async def _describe(self) -> dict[str, Any]:
-        return await enroll_members(self._engine, self.view)
+        return await enroll_members(self._engine, self.view, self.host_identifier)
 
     def describe(self) -> dict[str, Any]:
         """Say who the host is and what it holds; the node key is nobody's business."""

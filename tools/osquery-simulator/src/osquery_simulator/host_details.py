@@ -12,7 +12,7 @@ TABLES = ("os_version", "osquery_info", "system_info", "platform_info")
 CPU_BRAND_LENGTH = 48  # characters, padded with NUL on Linux
 
 
-async def enroll_members(engine: SqlEngine, view: View) -> dict[str, Any]:
+async def enroll_members(engine: SqlEngine, view: View, host_identifier: str) -> dict[str, Any]:
     """Describe the host: identifier, platform and the rows of four tables."""
     details: dict[str, dict[str, str]] = {}
     for table in TABLES:
@@ -22,7 +22,7 @@ async def enroll_members(engine: SqlEngine, view: View) -> dict[str, Any]:
     # Observed: the extension manager is not there yet at the first attempt of a process, and always later.
     view.has_extensions = True
     return {
-        "host_identifier": view.identity.uuid,
+        "host_identifier": host_identifier,
         "platform_type": view.profile.platform_type,
         "host_details": details,
     }

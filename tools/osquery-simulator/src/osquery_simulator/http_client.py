@@ -168,7 +168,7 @@ async def _read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> b
     if "chunked" in headers.get("transfer-encoding", "").lower():
         return await _read_chunks(reader)
     if "content-length" not in headers:
-        return _within_limit(await reader.read(-1))
+        return await _read_to_end(reader)
     length = int(headers["content-length"])
     if length > BODY_LIMIT:
         raise ValueError("answer above 8 MiB")
@@ -176,22 +176,28 @@ async def _read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> b
 
 
 async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
-    body = b""
-    while True:
-        size = int((await reader.readuntil(b"\r\n")).split(b";")[0], 16)
-        if size == 0:
-            break
-        body = _within_limit(body + await reader.readexactly(min(size, BODY_LIMIT + 1)))
+    chunks: list[bytes] = []
+    left = BODY_LIMIT
+    while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+        left -= size
+        if left < 0:
+            raise ValueError("answer above 8 MiB")
+        chunks.append(await reader.readexactly(size))
         await reader.readexactly(2)
     while await reader.readuntil(b"\r\n") != b"\r\n":
-        pass
-    return body
+        continue  # trailers
+    return b"".join(chunks)
 
 
-def _within_limit(body: bytes) -> bytes:
-    if len(body) > BODY_LIMIT:
-        raise ValueError("answer above 8 MiB")
-    return body
+async def _read_to_end(reader: asyncio.StreamReader) -> bytes:
+    chunks: list[bytes] = []
+    left = BODY_LIMIT
+    while chunk := await reader.read(HEAD_LIMIT):
+        left -= len(chunk)
+        if left < 0:
+            raise ValueError("answer above 8 MiB")
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 def tls_context(ca_file: str | None, *, is_verified: bool = True) -> ssl.SSLContext:

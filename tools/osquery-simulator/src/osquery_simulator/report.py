@@ -8,6 +8,7 @@ from typing import Any
 
 GROWTH = 1.05  # each bucket of a histogram is 5 % wider than the one before
 SMALLEST = 0.0001  # seconds
+FAILURES_LIMIT = 500  # different reasons
 
 
 @dataclass
@@ -52,8 +53,10 @@ class Statistics:
         self.counters["requests"] += 1
 
     def failed(self, endpoint: str, reason: str) -> None:
-        """Count a failure as osqueryd judges it; reasons are cut so that their number stays small."""
-        self.failures[f"{endpoint}: {reason[:80]}"] += 1
+        """Count a failure as osqueryd judges it; a server that never says the same twice does not fill the memory."""
+        name = f"{endpoint}: {reason[:80]}"
+        is_known = name in self.failures or len(self.failures) < FAILURES_LIMIT
+        self.failures[name if is_known else f"{endpoint}: other"] += 1
 
     def to_json(self) -> dict[str, Any]:
         """Write it all down; latencies in milliseconds."""

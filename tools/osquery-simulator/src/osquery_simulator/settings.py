@@ -11,7 +11,7 @@ class SimulatorSettings:
 
     url: str = "https://127.0.0.1:8443"
     path_prefix: str = "/api/v1/osquery"
-    enroll_secret: str = ""
+    enroll_secret: str = field(default="", repr=False)
     ca_file: Path | None = None
     is_verified: bool = True
     """Whether the server's certificate is checked."""

@@ -184,7 +184,7 @@ class FakeServer:
             return False
         body = reply.body.encode() if isinstance(reply.body, str) else reply.body
         headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **reply.headers}
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value)
         cut = body[: len(body) // 2] if reply.breaks_off else body
         writer.write(f"HTTP/1.1 {reply.status} X\r\n{lines}\r\n".encode() + cut)
         await writer.drain()
