@@ -123,7 +123,7 @@ async def test_hosts_that_were_not_asked_and_campaigns_that_never_were_are_count
     assert await books.entries(campaign.campaign_id) == []
 
 
-async def test_poison_is_buried_and_harms_no_other(deps, running, fleet, start, gateway, books):
+async def test_poison_is_buried_and_harms_no_other(deps, running, fleet, start, gateway, books, bus_for):
     hosts = await fleet.hosts(3)
     async with running(deps):
         campaign = await start(label_ids=[1])
@@ -133,6 +133,9 @@ async def test_poison_is_buried_and_harms_no_other(deps, running, fleet, start, 
         await gateway.answer(hosts[2], answer_to(campaign.campaign_id))
         await eventually(lambda: reaches(books, campaign.campaign_id, answered=2, pending=1), timeout=30)
         await eventually(lambda: nothing_waits(gateway))
+    provision = await bus_for("provision")
+
+    assert (await provision.js.stream_info("DEAD")).state.messages == 2
 
 
 async def test_failures_and_denylisted_queries_are_answers_without_rows(deps, running, fleet, start, gateway, books):

@@ -107,6 +107,7 @@ USERS: tuple[BusUser, ...] = (
         hears=("campaigns.viewed.v1",),
         reads=("ANSWERS", "HOSTS"),
         writes_buckets=("CAMPAIGNS",),
+        purges=("KV_CAMPAIGNS",),
     ),
     BusUser("log_shipper", answers=("log_shipper.>",), reads=("LOGS",), purges=("LOGS",)),
     BusUser("analytics", answers=("analytics.>",)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import structlog
 from flotilla_common.bus import outage
 
@@ -10,6 +12,8 @@ from live_query.deps import Deps
 from live_query.store import campaigns, commands
 
 log = structlog.get_logger()
+
+REMEMBERED = timedelta(hours=25)  # gateways tell late answers from foreign ones for a day
 
 
 async def announce(deps: Deps, campaign_id: int) -> None:
@@ -55,6 +59,18 @@ async def repair(deps: Deps) -> None:
         metrics.REPAIRED.labels("stale").inc()
     for campaign_id in sorted(held.done - running):
         await commands.remove_done(deps.bucket, campaign_id)
+
+
+async def forget(deps: Deps) -> None:
+    """Wipe what the bucket remembers of campaigns that ended long ago."""
+    traces = await commands.traces(deps.bus)
+    async with deps.sessions.begin() as session:
+        now = deps.clock()
+        kept = await campaigns.remembered(session, traces, now - REMEMBERED)
+        kept |= await campaigns.running_ids(session, now, traces)
+    for campaign_id in sorted(traces - kept):
+        await commands.wipe(deps.bus, campaign_id)
+        metrics.REPAIRED.labels("forgotten").inc()
 
 
 async def _command(deps: Deps, campaign_id: int) -> bytes | None:

@@ -13,7 +13,7 @@ from flotilla_common.cancellation import heed
 from flotilla_common.errors import Unavailable
 
 from live_query import metrics
-from live_query.consumers.announcements import repair
+from live_query.consumers.announcements import forget, repair
 from live_query.consumers.done_sets import DoneSets
 from live_query.consumers.on_campaign_answers import DURABLE
 from live_query.deps import Deps
@@ -25,6 +25,7 @@ log = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
 REPAIR_SECONDS = 15.0
+FORGET_SECONDS = 3600.0
 SILENCE_SECONDS = 12.0  # the bus is asked every 5 s: then nobody hears of viewers
 UNHEARD_SECONDS = 20.0  # after such a gap viewers are spared: they may have spoken to nobody
 RETRY_SECONDS = 0.5
@@ -38,7 +39,7 @@ class Keeper:
         self._deps = deps
         self._done = DoneSets(deps)
         self._withdrawn: set[int] = set()
-        self._next_look = self._next_repair = 0.0
+        self._next_look = self._next_repair = self._next_forgetting = 0.0
         self._last_heard = -UNHEARD_SECONDS
 
     async def tick(self, changed: set[int]) -> float:
@@ -54,6 +55,9 @@ class Keeper:
             self._next_repair = time.monotonic() + REPAIR_SECONDS
             for duty in (self._repair, self._leave_vanished):
                 await self._through(duty)
+        if time.monotonic() >= self._next_forgetting:
+            self._next_forgetting = time.monotonic() + FORGET_SECONDS
+            await self._through(partial(forget, self._deps))
         pause = [self._next_look - time.monotonic()]
         await self._through(partial(self._publish, pause))
         return max(min(pause), 0.01)

@@ -130,6 +130,14 @@ async def uncleared(session: AsyncSession, limit: int) -> list[tuple[int, str]]:
     return [(campaign_id or 0, reason) for campaign_id, reason in found]
 
 
+async def remembered(session: AsyncSession, among: Collection[int], since: datetime) -> set[int]:
+    """Return those of these campaigns whose end has not been told everywhere before a time."""
+    statement = select(col(Campaign.id)).where(
+        _among(among), or_(col(Campaign.cleared_at).is_(None), col(Campaign.cleared_at) >= since)
+    )
+    return set(_ids((await session.execute(statement)).scalars().all()))
+
+
 async def due(session: AsyncSession, before: datetime) -> list[CampaignState]:
     """Return open campaigns whose deadline lies before a time, or whose end was decided."""
     statement = _select_state().where(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flotilla_common.bus.buckets import Bucket
-from flotilla_common.contracts.campaigns import command_key, done_key
+from flotilla_common.bus.buckets import Bucket, key_of
+from flotilla_common.bus.connection import Bus
+from flotilla_common.contracts.campaigns import BUCKET, command_key, done_key
+from flotilla_common.contracts.streams import bucket_stream, bucket_subject
 from pyroaring import BitMap
 
 
@@ -50,3 +52,15 @@ async def contents(bucket: Bucket) -> Contents:
     names = [name.partition(".") for name in await bucket.keys()]
     ids = {kind: frozenset(int(number) for number, _, what in names if what == kind) for kind in ("command", "done")}
     return Contents(ids["command"], ids["done"])
+
+
+async def traces(bus: Bus) -> set[int]:
+    """Return the campaigns of which the bucket holds anything: a deleted key leaves a word that it was deleted."""
+    info = await bus.js.stream_info(bucket_stream(BUCKET), subjects_filter=">")
+    return {int(key_of(subject).partition(".")[0]) for subject in info.state.subjects or ()}
+
+
+async def wipe(bus: Bus, campaign_id: int) -> None:
+    """Remove even that word, so that a gateway that starts need not read of every campaign there ever was."""
+    for key in (command_key(campaign_id), done_key(campaign_id)):
+        await bus.js.purge_stream(bucket_stream(BUCKET), subject=bucket_subject(BUCKET, key))

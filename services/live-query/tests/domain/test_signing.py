@@ -1,0 +1,63 @@
+"""Commands: signed over their exact bytes; a set of hosts that fits."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from flotilla_common.contracts.campaigns import CampaignCommand
+from flotilla_common.errors import Poison
+from live_query.domain.signing import private_key_from, sign, verify
+from live_query.domain.targeting import bitmap_of
+from live_query.errors import BadCampaign
+from pyroaring import BitMap
+
+COMMAND = CampaignCommand(7, "SELECT 1", 1.0, 2.0, "ab" * 16, b"targets", [0, 3])
+
+
+def test_a_command_is_believed_with_its_own_key_only():
+    key, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    value = sign(COMMAND, key)
+
+    assert verify(value, key.public_key()) == COMMAND
+    assert verify(value, other.public_key()) is None
+
+
+def test_no_byte_of_a_command_can_be_changed():
+    key = Ed25519PrivateKey.generate()
+    value = sign(COMMAND, key)
+    for place in range(4, len(value)):
+        changed = bytearray(value)
+        changed[place] ^= 1
+        assert verify(bytes(changed), key.public_key()) is None
+
+
+def test_what_is_no_command_is_poison():
+    key = Ed25519PrivateKey.generate().public_key()
+    for value in (b"", b"FQC1", b"FQC2" + bytes(100)):
+        with pytest.raises(Poison):
+            verify(value, key)
+
+
+def test_only_an_open_ed25519_key_is_taken():
+    ed25519, curve = Ed25519PrivateKey.generate(), generate_private_key(SECP256R1())
+    plain = ed25519.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    wrong = [
+        "",
+        ed25519.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x")).decode(),
+        curve.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+    ]
+
+    assert private_key_from(plain).public_key() == ed25519.public_key()
+    for pem in wrong:
+        with pytest.raises(ValueError, match="key"):
+            private_key_from(pem)
+
+
+def test_a_million_hosts_in_a_row_fit_and_scattered_ones_are_refused():
+    dense = list(range(1, 1_000_001))
+
+    assert BitMap.deserialize(bitmap_of(dense)) == BitMap(dense)
+    with pytest.raises(BadCampaign, match="scattered"):
+        bitmap_of(list(range(1, 2**32, 9000)))

@@ -1,0 +1,39 @@
+"""The rows' script: one entry per host, none after the end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from flotilla_common.clock import utc_now
+from flotilla_common.contracts.redis_keys import campaign_rows
+from live_query.store.ledger import Entry
+from live_query.store.rows import Rows
+
+
+def rows(host_id: int, text: bytes, *, campaign_id: int = 1) -> Rows:
+    entry = Entry(campaign_id, host_id, "answered", utc_now(), row_count=1)
+    return Rows(entry, b'[{"n":"' + text + b'"}]', utc_now() + timedelta(hours=1))
+
+
+async def test_the_first_answer_wins_and_is_told_to_the_others(deps, books):
+    first, second = rows(7, b"first"), rows(7, b"second")
+
+    assert await deps.rows.keep([first, second]) == [first.entry, first.entry]
+    assert await deps.rows.keep([second]) == [first.entry]
+    assert [entry["rows"] for entry in await books.entries(1)] == ['[{"n":"first"}]']
+    assert await deps.rows.kept_for(1, [6, 7, 8]) == [first.entry]
+
+
+async def test_nothing_comes_after_the_end_and_the_end_comes_once(deps, books):
+    await deps.rows.keep([rows(7, b"x")])
+    await deps.rows.end(1, "stopped")
+    await deps.rows.end(1, "again")
+
+    assert await deps.rows.keep([rows(8, b"y")]) == []
+    assert [entry.get("end") for entry in await books.entries(1)] == [None, "stopped"]
+
+
+async def test_rows_of_a_campaign_that_nobody_ends_expire_by_themselves(deps, books):
+    await deps.rows.keep([rows(7, b"x")])
+
+    assert 48 * 3600 < await books.redis.ttl(campaign_rows(1)) <= 49 * 3600
