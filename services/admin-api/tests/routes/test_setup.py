@@ -63,6 +63,8 @@ async def test_setup_is_gone_afterwards(client, admin_token, database: Database)
         ({"server_url": ""}, "server_url"),
         ({"server_url": "fleet.acme.test"}, "server_url"),
         ({"server_url": "https://"}, "server_url"),
+        ({"server_url": "https://[::1"}, "server_url"),
+        ({"admin": {"name": "A", "email": "@" + "x" * 255, "password": "correct-Horse-7"}}, "email"),
         ({"admin": {"name": "A", "email": "", "password": "correct-Horse-7"}}, "email"),
         ({"admin": {"name": "A", "email": "a@b.c", "password": ""}}, "password"),
         ({"admin": {"name": "A", "email": "a@b.c", "password": "short"}}, "password"),
@@ -78,3 +80,13 @@ async def test_setup_refuses_what_is_missing_or_weak(client, database: Database,
 
 async def test_a_malformed_setup_is_a_400(client):
     assert (await client.post("/api/v1/setup", content=b"{")).json()["message"] == "json decoder error"
+
+
+async def test_a_config_without_the_name_of_an_organization_makes_the_round_trip(client):
+    body = {name: value for name, value in BODY.items() if name != "org_info"}
+    token = (await client.post("/api/setup", json=body)).json()["token"]
+    headers = {"Authorization": f"Bearer {token}"}
+
+    config = (await client.get("/api/v1/fleet/config", headers=headers)).json()
+
+    assert (await client.patch("/api/v1/fleet/config", json=config, headers=headers)).status_code == 200

@@ -77,6 +77,7 @@ async def change(session: AsyncSession, viewer: Viewer, patch: dict[str, Any], o
     if options_given is not ABSENT:
         await agent_options.validate(session, options_given, force=options.force)
     after = config_masks.unmask(_merged(before, patch, overwrite=options.overwrite), before)
+    _check_org_name(before, after)
     check(after)
     if not options.dry_run:
         await _store(session, viewer, row, before, after)
@@ -134,6 +135,13 @@ async def _record_automations(
         await record(session, viewer, "enabled_activity_automations", details)
 
 
+def _check_org_name(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Refuse to take the name away; setup can do without one, and what it stored must be accepted back."""
+    name = after["org_info"]["org_name"]
+    if not name.strip() and name != before["org_info"]["org_name"]:
+        raise InvalidArgument("org_name", "organization name must be present")
+
+
 def check(document: dict[str, Any]) -> None:
     """Hold a whole document to the rules that cross its keys.
 
@@ -141,9 +149,7 @@ def check(document: dict[str, Any]) -> None:
         InvalidArgument: the first one that is broken.
 
     """
-    if not document["org_info"]["org_name"].strip():
-        raise InvalidArgument("org_name", "organization name must be present")
-    _check_url("server_url", document["server_settings"]["server_url"])
+    check_url("server_url", document["server_settings"]["server_url"])
     for kind in ("host", "activity"):
         block = document[f"{kind}_expiry_settings"]
         if block[f"{kind}_expiry_enabled"] and block[f"{kind}_expiry_window"] <= 0:
@@ -166,14 +172,20 @@ def check_webhooks(webhooks: dict[str, Any]) -> None:
             continue
         enabled = webhook[f"enable_{name}"]
         if enabled or webhook["destination_url"]:
-            _check_url("destination_url", webhook["destination_url"])
+            check_url("destination_url", webhook["destination_url"])
         if name == "host_status_webhook" and enabled:
             for number in ("host_percentage", "days_count"):
                 if webhook[number] <= 0:
                     raise InvalidArgument(number, "must be > 0 to enable the host status webhook")
 
 
-def _check_url(argument: str, value: str) -> None:
+def check_url(argument: str, value: str) -> None:
+    """Refuse what no browser and no client could call.
+
+    Raises:
+        InvalidArgument: it is no http(s) URL with a host.
+
+    """
     try:
         address = urlsplit(value)
         usable = address.scheme in {"http", "https"} and bool(address.hostname)

@@ -10,6 +10,7 @@ from flotilla_common.db import outbox
 from flotilla_common.db.models.admin_api import Label
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from admin_api.domain import names
 from admin_api.domain.viewer import Viewer
 from admin_api.errors import AlreadyExists, InvalidArgument, Missing
 from admin_api.store import labels, queries
@@ -80,6 +81,7 @@ async def create(
 async def _check_name(session: AsyncSession, name: str, own_id: int | None) -> None:
     if not name.strip():
         raise InvalidArgument("name", "missing required argument")
+    names.check_length("name", name)
     builtin = _BUILTIN_NAMES.get(name.lower())
     if builtin is not None:
         text = f"cannot add label '{builtin}' because it conflicts with the name of a built-in label"

@@ -14,6 +14,7 @@ from flotilla_common.db import outbox
 from flotilla_common.db.models.admin_api import Label, Query, Team
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from admin_api.domain import names
 from admin_api.domain.authorize import Action, Subject, authorize, authorize_any
 from admin_api.domain.viewer import Viewer
 from admin_api.errors import AlreadyExists, BadRequest, Missing
@@ -74,6 +75,8 @@ def _complaint_of_text(fields: QueryFields, *, creating: bool) -> str | None:
     name, sql = fields.name, fields.query
     if (creating and name is None) or (name is not None and not name.strip()):
         return "query name cannot be empty"
+    if name is not None and len(name) > names.LONGEST:
+        return f"query name may not be longer than {names.LONGEST} characters"
     if name is not None and is_dead_name(name):
         return "query name must not start with query., cache. or config_views., nor end in epoch or counter"
     if (creating and sql is None) or (sql is not None and not sql.strip()):
@@ -176,7 +179,8 @@ async def create(session: AsyncSession, viewer: Viewer, fields: QueryFields, tea
     """
     authorize(viewer, Action.WRITE_QUERIES, Subject(team_id))
     verify(fields, creating=True)
-    if team_id is not None and await session.get(Team, team_id) is None:
+    # The lock keeps the team until the query is in: nobody would remove the query of a team that is gone.
+    if team_id is not None and await session.get(Team, team_id, with_for_update={"read": True}) is None:
         raise Missing("Team", team_id)
     query = Query(team_id=team_id, author_id=viewer.user_id, author_name=viewer.name, author_email=viewer.email)
     await _write(session, query, fields)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import urlsplit
 
 from flotilla_common.contracts.definitions import AgentOptionsChangedV1, AppConfigChangedV1
 from flotilla_common.db import outbox
 from flotilla_common.db.models.admin_api import User
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from admin_api.domain import agent_options, app_config, enroll_secrets, sessions
+from admin_api.domain import agent_options, app_config, enroll_secrets, names, sessions
 from admin_api.domain.passwords import Passwords, check_strength
 from admin_api.domain.tokens import new_enroll_secret
 from admin_api.errors import InvalidArgument
@@ -72,11 +71,11 @@ async def _store_config(session: AsyncSession, first: FirstAdmin) -> None:
 
 
 def _check(first: FirstAdmin) -> None:
-    address = urlsplit(first.server_url)
-    if address.scheme not in {"http", "https"} or not address.hostname:
-        raise InvalidArgument("server_url", "must be an http(s) URL with a host")
+    app_config.check_url("server_url", first.server_url)
     if "@" not in first.email:
         raise InvalidArgument("email", "missing or invalid e-mail address")
+    names.check_length("name", first.name)
+    names.check_length("email", first.email)
     if not first.password:
         raise InvalidArgument("password", "missing required argument")
     check_strength(first.password, "password")

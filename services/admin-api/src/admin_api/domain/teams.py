@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +17,7 @@ from flotilla_common.db import outbox
 from flotilla_common.db.models.admin_api import Team
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from admin_api.domain import app_config, enroll_secrets, team_blocks
+from admin_api.domain import app_config, enroll_secrets, names, team_blocks
 from admin_api.domain.activities import record
 from admin_api.domain.authorize import Action, Subject, authorize, authorize_any
 from admin_api.domain.tokens import new_enroll_secret
@@ -29,7 +28,6 @@ from admin_api.store import teams
 
 REPLACE, MERGE = "replace", "merge"
 RESERVED = ("All teams", "No team")
-LONGEST_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -98,11 +96,6 @@ async def create(session: AsyncSession, viewer: Viewer, key: bytes, new: NewTeam
     return team
 
 
-def normal_name(name: str) -> str:
-    """Return a name in the one form in which names are compared and stored."""
-    return unicodedata.normalize("NFC", name).strip()
-
-
 async def free_name(session: AsyncSession, name: str, own_id: int | None = None) -> str:
     """Return a name as it is stored.
 
@@ -111,11 +104,10 @@ async def free_name(session: AsyncSession, name: str, own_id: int | None = None)
         AlreadyExists: another team has it.
 
     """
-    name = normal_name(name)
+    name = names.normal(name)
     if not name:
         raise InvalidArgument("name", "may not be empty")
-    if len(name) > LONGEST_NAME:
-        raise InvalidArgument("name", f"may not be longer than {LONGEST_NAME} characters")
+    names.check_length("name", name)
     for reserved in RESERVED:
         if name.lower() == reserved.lower():
             raise InvalidArgument("name", f'"{reserved}" is a reserved team name')

@@ -10,7 +10,7 @@ from flotilla_common.db.models.admin_api import Team
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from admin_api.domain import enroll_secrets, team_blocks, team_options, teams
+from admin_api.domain import enroll_secrets, names, team_blocks, team_options, teams
 from admin_api.domain.authorize import Action, Subject, authorize, authorize_any
 from admin_api.domain.config_blocks import (
     Block,
@@ -106,7 +106,7 @@ async def apply(
 
 async def _find(session: AsyncSession, spec: TeamSpec) -> Team | None:
     """Return the team that the file owns, else the one of this name."""
-    named = await team_store.find_by_name(session, teams.normal_name(spec.name))
+    named = await team_store.find_by_name(session, names.normal(spec.name))
     owned = await team_store.find_by_filename(session, spec.gitops_filename) if spec.gitops_filename else None
     if owned is not None and named is not None and owned.id != named.id:
         raise AlreadyExists("Team", spec.name)

@@ -10,7 +10,7 @@ from typing import Any
 from flotilla_common.db.models.admin_api import User
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from admin_api.domain import role_changes, roles, sessions
+from admin_api.domain import names, role_changes, roles, sessions
 from admin_api.domain.activities import record
 from admin_api.domain.authorize import Action, Subject, authorize, authorize_any, is_allowed
 from admin_api.domain.passwords import Passwords, check_strength
@@ -85,8 +85,7 @@ async def create(
 
 
 def _check_new(new: NewUser) -> None:
-    if not new.name.strip():
-        raise InvalidArgument("name", "Full name cannot be empty")
+    _check_name(new.name)
     _check_email(new.email)
     if new.sso_enabled and new.password:
         raise InvalidArgument("password", "not allowed for SSO users")
@@ -96,7 +95,14 @@ def _check_new(new: NewUser) -> None:
         check_strength(new.password, "password")
 
 
+def _check_name(name: str) -> None:
+    if not name.strip():
+        raise InvalidArgument("name", "Full name cannot be empty")
+    names.check_length("name", name)
+
+
 def _check_email(email: str) -> None:
+    names.check_length("email", email)
     if not EMAIL.fullmatch(email.strip()):
         raise InvalidArgument("email", "Email must be a valid address")
 
@@ -153,8 +159,7 @@ async def change(session: AsyncSession, viewer: Viewer, passwords: Passwords, us
         await _check_current_password(passwords, user, wanted)
     await _change_login(session, viewer, passwords, user, wanted)
     if wanted.name is not None:
-        if not wanted.name.strip():
-            raise InvalidArgument("name", "Full name cannot be empty")
+        _check_name(wanted.name)
         user.name = wanted.name.strip()
     for name in ("position", "mfa_enabled", "settings"):
         if getattr(wanted, name) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from flotilla_common.contracts.hosts import ChangeLabelMembersV1
@@ -9,7 +10,7 @@ from flotilla_common.db.models.admin_api import Label
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from admin_api.deps import DepsDep
+from admin_api.deps import Deps, DepsDep
 from admin_api.domain import labels, labels_members, labels_spec
 from admin_api.domain.authorize import Action, authorize, visible_team_ids
 from admin_api.domain.labels_members import WantedMembers
@@ -17,7 +18,7 @@ from admin_api.domain.labels_spec import LabelSpec
 from admin_api.domain.viewer import Viewer
 from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.bodies import ApiBody
-from admin_api.routes.versions import members_router
+from admin_api.routes.versions import Flag, members_router
 from admin_api.store import labels as label_store
 
 router = members_router("labels")
@@ -54,19 +55,26 @@ class SpecsBody(ApiBody):
 
 
 @router.post("/spec/labels")
-async def apply_label_specs(deps: DepsDep, viewer: ViewerDep, body: SpecsBody) -> dict[str, Any]:
-    """Create or change labels by name; then set the members of the manual ones."""
+async def apply_label_specs(deps: DepsDep, viewer: ViewerDep, body: SpecsBody, dry_run: Flag = False) -> dict[str, Any]:
+    """Create or change labels by name; then set the members of the manual ones. A dry run only says what is wrong."""
     authorize(viewer, Action.WRITE_LABELS)
-    members: list[ChangeLabelMembersV1] = []
     async with deps.sessions.begin() as session:
-        for entry in body.specs:
-            label = await labels_spec.apply(session, viewer, entry.spec(), now=deps.clock())
-            if entry.hosts is not None and label.label_type != labels.BUILTIN:
-                wanted = WantedMembers(names=entry.hosts)
-                members.append(await labels_members.replacement(session, viewer, label.id or 0, wanted))
-    for request in members:
+        members = [request for entry in body.specs async for request in _apply(deps, session, viewer, entry)]
+        if dry_run:
+            await session.rollback()
+    for request in () if dry_run else members:
         await deps.bus.request(request)  # applying the same specs again repeats it, should this one fail
     return {}
+
+
+async def _apply(
+    deps: Deps, session: AsyncSession, viewer: Viewer, entry: SpecBody
+) -> AsyncIterator[ChangeLabelMembersV1]:
+    """Apply one spec; yield the request that its members take, if there is one."""
+    label = await labels_spec.apply(session, viewer, entry.spec(), now=deps.clock())
+    if entry.hosts is not None and label.label_type != labels.BUILTIN:
+        wanted = WantedMembers(names=entry.hosts)
+        yield await labels_members.replacement(session, viewer, label.id or 0, wanted)
 
 
 async def _spec(session: AsyncSession, viewer: Viewer, label: Label) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from admin_api.errors import BadRequest, Missing
 from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.bodies import ApiBody
 from admin_api.routes.queries import FieldsBody
-from admin_api.routes.versions import members_router
+from admin_api.routes.versions import Flag, members_router
 from admin_api.store import queries as query_store
 
 router = members_router("queries")
@@ -35,14 +35,16 @@ class SpecsBody(ApiBody):
 
 
 @router.post("/spec/queries")
-async def apply_query_specs(deps: DepsDep, viewer: ViewerDep, body: SpecsBody) -> dict[str, Any]:
-    """Create or change queries by team and name."""
+async def apply_query_specs(deps: DepsDep, viewer: ViewerDep, body: SpecsBody, dry_run: Flag = False) -> dict[str, Any]:
+    """Create or change queries by team and name; a dry run only says what is wrong."""
     authorize_any(viewer, Action.WRITE_QUERIES)
     async with deps.sessions.begin() as session:
         for entry in body.specs:
             await queries_spec.apply(session, viewer, entry.fields(), entry.team, now=deps.clock())
         specs = [entry.model_dump(exclude_none=True) for entry in body.specs]
         await activities.record(session, viewer, "applied_spec_saved_query", {"specs": specs})
+        if dry_run:
+            await session.rollback()
     return {}
 
 

@@ -26,7 +26,7 @@ from admin_api.routes.user_bodies import (
     body_of,
     roles_from,
 )
-from admin_api.routes.versions import Id, members_router
+from admin_api.routes.versions import Flag, Id, members_router
 from admin_api.store import users as stored
 
 router = members_router("users")
@@ -153,11 +153,13 @@ async def require_password_reset(user_id: Id, body: RequireBody, deps: DepsDep, 
 
 
 @router.post("/users/roles/spec")
-async def apply_roles(body: RoleSpecBody, deps: DepsDep, viewer: ViewerDep) -> dict[str, Any]:
-    """Give many users their roles."""
+async def apply_roles(body: RoleSpecBody, deps: DepsDep, viewer: ViewerDep, dry_run: Flag = False) -> dict[str, Any]:
+    """Give many users their roles; a dry run only says what is wrong."""
     authorize(viewer, Action.WRITE_ROLES, GLOBAL)
     async with deps.sessions.begin() as session:
         await role_spec.apply(session, viewer, body.spec.roles)
+        if dry_run:
+            await session.rollback()
     return {}
 
 
