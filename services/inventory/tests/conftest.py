@@ -78,7 +78,7 @@ class Definitions:
         return id_of(label)
 
     async def scoped_query(self, label_id: int, interval: int = 60) -> int:
-        query = Query(name=f"scoped by {label_id}", query="SELECT 1", interval_seconds=interval)
+        query = Query(name=f"scoped by {label_id}, {interval} s", query="SELECT 1", interval_seconds=interval)
         await self.database.add(query)
         await self.database.add(QueryLabel(query_id=id_of(query), label_id=label_id))
         return id_of(query)

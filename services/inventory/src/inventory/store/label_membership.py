@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from flotilla_common.db.models.inventory import Host, LabelMembership
-from sqlalchemy import delete, select
+from sqlalchemy import BigInteger, delete, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from inventory.store.arrays import id_array, is_any_of
+from inventory.store.arrays import is_any_of
 
 _label, _host = col(LabelMembership.label_id), col(LabelMembership.host_id)
 
@@ -30,7 +30,7 @@ async def members(session: AsyncSession, label_id: int) -> set[int]:
 
 async def add(session: AsyncSession, label_id: int, host_ids: Sequence[int]) -> None:
     """Make locked hosts members of a label."""
-    source = select(id_array([label_id])[1], col(Host.id)).where(is_any_of(col(Host.id), host_ids))
+    source = select(literal(label_id, BigInteger), col(Host.id)).where(is_any_of(col(Host.id), host_ids))
     await session.execute(insert(LabelMembership).from_select(["label_id", "host_id"], source).on_conflict_do_nothing())
 
 

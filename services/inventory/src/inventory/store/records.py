@@ -46,7 +46,7 @@ async def of_ids(session: AsyncSession, host_ids: Sequence[int]) -> list[HostRec
 
 async def of_key_hashes(session: AsyncSession, key_hashes: Sequence[bytes]) -> tuple[list[HostRecord], int]:
     """Return the records of the keys that exist, and the newest revision seen. One statement, so one moment."""
-    keys = func.unnest(cast(list(key_hashes), ARRAY(LargeBinary))).table_valued("hash", name="keys")
+    keys = func.unnest(cast(list(key_hashes), ARRAY(LargeBinary))).table_valued("hash", name="keys").render_derived()
     statement = (
         select(_scope_revision.label("scope_revision"), *_columns)
         .select_from(keys)
