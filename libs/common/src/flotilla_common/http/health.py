@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -79,8 +80,12 @@ class QuietServer(uvicorn.Server):
         return nullcontext()
 
 
-async def serve(app: object, host: str, port: int, **options: object) -> None:
-    """Serve an ASGI application until cancelled; then finish open requests within 3 s."""
+async def serve(app: object, host: str, port: int, *, stuck_seconds: float | None = None, **options: object) -> None:
+    """Serve an ASGI application until cancelled; then finish open requests within 3 s.
+
+    With `stuck_seconds` the system drops connections whose peer takes nothing for that long, also those that were
+    closed already with bytes still to send: nobody holds memory by not reading. (On systems that can do this.)
+    """
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         host=host,
@@ -92,10 +97,17 @@ async def serve(app: object, host: str, port: int, **options: object) -> None:
         **options,  # type: ignore[arg-type]
     )
     server = QuietServer(config)
-    task = asyncio.create_task(server.serve())
+    task = asyncio.create_task(server.serve(None if stuck_seconds is None else [_impatient(config, stuck_seconds)]))
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
         server.should_exit = True
         await task
         raise
+
+
+def _impatient(config: uvicorn.Config, stuck_seconds: float) -> socket.socket:
+    listening: socket.socket = config.bind_socket()
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stuck_seconds * 1000))
+    return listening
