@@ -18,7 +18,7 @@ from admin_api.app import create_app
 from admin_api.consumers import on_host_enrolled
 from admin_api.deps import Deps
 from admin_api.domain.passwords import Passwords
-from admin_api.routes.campaign_sockets import SERVER_OPTIONS
+from admin_api.routes.campaign_sockets import SEND_SECONDS, SERVER_OPTIONS
 from admin_api.settings import Settings, decode_key
 
 REQUESTS_AT_ONCE = 100  # connections to Redis beside those of viewers
@@ -49,7 +49,8 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     tasks.create_task(bus.heartbeat(), name="heartbeat")
     tasks.create_task(relay(bus, settings, "admin_api"), name="outbox relay")
     tasks.create_task(consume(bus, on_host_enrolled.SUBSCRIPTION, deps), name="on_host_enrolled")
-    serving = serve(create_app(deps), settings.listen_host, settings.listen_port, loop="uvloop", **SERVER_OPTIONS)
+    where = (settings.listen_host, settings.listen_port)
+    serving = serve(create_app(deps), *where, stuck_seconds=SEND_SECONDS, loop="uvloop", **SERVER_OPTIONS)
     tasks.create_task(serving, name="http")
 
 
