@@ -17,6 +17,7 @@ from agent_gateway.certificate import Certificate
 from agent_gateway.listeners import listen_plain, listen_tls
 from agent_gateway.routes.door import Door
 from flotilla_common.testing import eventually
+from flotilla_common.testing.processes import free_port
 from flotilla_stack.certificates import Keys, make_keys
 
 NEVER_REUSES = "osquery/5.17.0"
@@ -77,12 +78,6 @@ async def ask(writer: asyncio.StreamWriter, agent: str) -> None:
 async def answer_of(reader: asyncio.StreamReader) -> bytes:
     head = await reader.readuntil(b"\r\n\r\n")
     return head + await reader.readexactly(2)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def new_keys(directory: Path) -> Keys:
