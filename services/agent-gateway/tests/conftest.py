@@ -23,7 +23,7 @@ from agent_gateway.deps import Deps
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.routes.door import Door
 from agent_gateway.wiring import build_gateway
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from fastapi import FastAPI
 from flotilla_common.bus.answering import Responder, respond
 from flotilla_common.bus.buckets import Bucket, open_bucket
@@ -254,24 +254,27 @@ def limit_stream(nats_server: NatsOfWorker) -> LimitStream:
     return limit
 
 
+@dataclass
+class Neighbours:
+    """The stand-ins, answering."""
+
+    inventory: StandInInventory
+    merger: StandInMerger
+    live_query: StandInLiveQuery
+
+    @property
+    def command_keys(self) -> list[Ed25519PublicKey]:
+        return [self.live_query.key.public_key()]
+
+
 @pytest.fixture
-async def house(bus_for: BusFor) -> AsyncIterator[House]:
-    """A gateway that has caught up, reached without a socket."""
+async def neighbours(bus_for: BusFor) -> AsyncIterator[Neighbours]:
+    """All whom a gateway asks."""
     inventory = StandInInventory(await bus_for("inventory"))
     merger_bus = await bus_for("config_merger")
     merger = StandInMerger(merger_bus, await open_bucket(merger_bus, plans.BUCKET))
-    signing_key = Ed25519PrivateKey.generate()
-    live_query = StandInLiveQuery(await open_bucket(await bus_for("live_query"), campaigns.BUCKET), signing_key)
-    bus = await bus_for("agent_gateway")
-    custody = CustodyPublisher(bus)
-    await custody.open()
-    gateway = build_gateway(bus, custody, await open_bucket(bus, plans.BUCKET))
-    door = create_app(Deps(gateway))
-    followers = [
-        hosts_follower(bus, gateway.hosts),
-        plans_follower(bus, gateway.plans),
-        campaigns_follower(bus, gateway.campaigns, [signing_key.public_key()], gateway.counters, gateway.now),
-    ]
+    live_query_bus = await bus_for("live_query")
+    live_query = StandInLiveQuery(await open_bucket(live_query_bus, campaigns.BUCKET), Ed25519PrivateKey.generate())
     async with asyncio.TaskGroup() as tasks:
         running = await _answer_for(
             inventory.bus,
@@ -280,12 +283,31 @@ async def house(bus_for: BusFor) -> AsyncIterator[House]:
             Responder(EnrollHostV1, inventory.enroll),  # type: ignore[arg-type]
         )
         running += await _answer_for(merger_bus, tasks, Responder(RenderPlanV1, merger.render))  # type: ignore[arg-type]
-        running += [tasks.create_task(follower.run()) for follower in followers]
+        yield Neighbours(inventory, merger, live_query)
+        for task in running:
+            task.cancel()
+
+
+@pytest.fixture
+async def house(bus_for: BusFor, neighbours: Neighbours) -> AsyncIterator[House]:
+    """A gateway that has caught up, reached without a socket."""
+    bus = await bus_for("agent_gateway")
+    custody = CustodyPublisher(bus)
+    await custody.open()
+    gateway = build_gateway(bus, custody, await open_bucket(bus, plans.BUCKET))
+    door = create_app(Deps(gateway))
+    followers = [
+        hosts_follower(bus, gateway.hosts),
+        plans_follower(bus, gateway.plans),
+        campaigns_follower(bus, gateway.campaigns, neighbours.command_keys, gateway.counters, gateway.now),
+    ]
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(follower.run()) for follower in followers]
         for follower in followers:
             await follower.caught_up.wait()
         transport = httpx2.ASGITransport(door)  # type: ignore[arg-type]
         async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield House(gateway, door, client, bus, inventory, merger, live_query)
+            yield House(gateway, door, client, bus, neighbours.inventory, neighbours.merger, neighbours.live_query)
         await gateway.close()
         for task in running:
             task.cancel()

@@ -1,0 +1,226 @@
+"""Real processes: killed or told to stop at any moment of log POSTs, they lose no line that they acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import itertools
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from flotilla_common.contracts.logs import STREAM
+from flotilla_common.testing import eventually
+from flotilla_common.testing.processes import RunningService, free_port, running_service
+from flotilla_stack.certificates import make_keys
+
+from .conftest import BusFor, Neighbours
+
+
+@dataclass
+class GatewayProcess:
+    """A gateway that can be started again on the same port."""
+
+    environment: dict[str, str]
+    plain_port: int
+    tls_port: int
+    service: RunningService | None = None
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def start(self, *, wait: bool = True) -> RunningService:
+        self.service = await self.stack.enter_async_context(
+            running_service("agent_gateway", environment=self.environment)
+        )
+        if wait:
+            await self.service.ready()
+        return self.service
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.plain_port}/api/v1/osquery"
+
+
+Make = Callable[[], Awaitable[GatewayProcess]]
+
+
+@pytest.fixture
+async def make_gateway(
+    neighbours: Neighbours, service_environment: Callable[[str], dict[str, str]], tmp_path: Path
+) -> AsyncIterator[Make]:
+    """Describe a gateway process; the test starts it."""
+    keys = make_keys(tmp_path / "keys", datetime.datetime.now(datetime.UTC))
+    public = neighbours.command_keys[0].public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "command-keys.pem").write_bytes(public)
+    stack = AsyncExitStack()
+
+    async def make() -> GatewayProcess:
+        plain, tls = free_port(), free_port()
+        environment = service_environment("agent_gateway") | {
+            "FLOTILLA_PLAIN_PORT": str(plain),
+            "FLOTILLA_TLS_PORT": str(tls),
+            "FLOTILLA_TLS_CERT_FILE": str(keys.certificate),
+            "FLOTILLA_TLS_KEY_FILE": str(keys.key),
+            "FLOTILLA_COMMAND_KEYS_FILE": str(tmp_path / "command-keys.pem"),
+        }
+        return GatewayProcess(environment, plain, tls, stack=stack)
+
+    yield make
+    await stack.aclose()
+
+
+@dataclass
+class Host:
+    """Posts numbered lines to gateways in turn; keeps a batch until it is acknowledged, as osqueryd does."""
+
+    key: str
+    gateways: list[GatewayProcess]
+    numbers: Iterator[int]
+    acknowledged: list[int] = field(default_factory=list)
+    odd: list[bytes] = field(default_factory=list)
+    refused: int = 0
+    broken: int = 0
+
+    async def post_until(self, stop: asyncio.Event) -> None:
+        batch: list[int] = []
+        for gateway in itertools.cycle(self.gateways):
+            if stop.is_set():
+                return
+            batch = batch or [next(self.numbers) for _ in range(5)]
+            if await self.post(gateway, batch):
+                self.acknowledged += batch
+                batch = []
+
+    async def post(self, gateway: GatewayProcess, batch: list[int]) -> bool:
+        body = {"data": [{"n": number} for number in batch], "log_type": "result", "node_key": self.key}
+        try:
+            async with httpx2.AsyncClient(timeout=16.0) as client:
+                reply = await client.post(f"{gateway.url}/log", json=body)
+        except httpx2.TransportError:
+            self.broken += 1
+            await asyncio.sleep(0.01)
+            return False
+        return self.judge(reply.content)
+
+    def judge(self, content: bytes) -> bool:
+        """Say what osqueryd would take the answer for; note what a gateway must never say."""
+        try:
+            answer = json.loads(content)
+        except ValueError:
+            answer = None
+        if answer == {}:
+            return True
+        if not isinstance(answer, dict) or "error" not in answer or "node_invalid" in answer:
+            self.odd.append(content)
+        self.refused += 1
+        return False
+
+
+async def stored_numbers(bus_for: BusFor) -> set[int]:
+    """Every number that the stream holds."""
+    bus = await bus_for("log_shipper")
+    state = (await bus.js.stream_info(STREAM)).state
+    found: set[int] = set()
+    for sequence in range(state.first_seq, state.last_seq + 1):
+        message = await bus.js.get_msg(STREAM, sequence)
+        found |= {json.loads(line)["n"] for line in (message.data or b"").splitlines()[1:]}
+    return found
+
+
+def hosts_of(neighbours: Neighbours, gateways: list[GatewayProcess], count: int = 6) -> list[Host]:
+    numbers = itertools.count()
+    return [Host(neighbours.inventory.add_host(number), gateways, numbers) for number in range(1, count + 1)]
+
+
+def total(hosts: list[Host]) -> int:
+    return sum(len(host.acknowledged) for host in hosts)
+
+
+@pytest.mark.timeout(300)
+async def test_gateways_killed_at_any_moment_lose_no_acknowledged_line(
+    make_gateway: Make, neighbours: Neighbours, bus_for: BusFor
+) -> None:
+    gateways = [await make_gateway(), await make_gateway()]
+    for gateway in gateways:
+        await gateway.start()
+    hosts, stop = hosts_of(neighbours, gateways), asyncio.Event()
+    posting = [asyncio.create_task(host.post_until(stop)) for host in hosts]
+
+    for gateway in (*gateways, gateways[0]):
+        wanted = total(hosts) + 100
+        await eventually(lambda least=wanted: total(hosts) >= least, timeout=60.0)
+        assert gateway.service is not None
+        await gateway.service.kill()
+        await gateway.start()
+    stop.set()
+    await asyncio.gather(*posting)
+
+    acknowledged = {number for host in hosts for number in host.acknowledged}
+    assert sum(host.broken for host in hosts) > 0
+    assert [host.odd for host in hosts if host.odd] == []
+    assert acknowledged <= await stored_numbers(bus_for)
+
+
+@pytest.mark.timeout(300)
+async def test_a_gateway_told_to_stop_answers_what_is_inside_and_loses_nothing(
+    make_gateway: Make, neighbours: Neighbours, bus_for: BusFor
+) -> None:
+    gateway = await make_gateway()
+    service = await gateway.start()
+    hosts, stop = hosts_of(neighbours, [gateway]), asyncio.Event()
+    posting = [asyncio.create_task(host.post_until(stop)) for host in hosts]
+    await eventually(lambda: total(hosts) >= 100, timeout=60.0)
+
+    code = await service.stop()
+    stop.set()
+    await asyncio.gather(*posting)
+
+    assert code == 0
+    assert [host.odd for host in hosts if host.odd] == []
+    assert {number for host in hosts for number in host.acknowledged} <= await stored_numbers(bus_for)
+
+
+async def test_a_ready_gateway_knows_the_campaigns_that_were_open_before_it_started(
+    make_gateway: Make, neighbours: Neighbours
+) -> None:
+    key = neighbours.inventory.add_host(1)
+    for campaign_id in range(1, 41):
+        await neighbours.live_query.start(campaign_id, [1])
+    gateway = await make_gateway()
+    await gateway.start()
+
+    async with httpx2.AsyncClient() as client:
+        reply = (await client.post(f"{gateway.url}/distributed/read", json={"node_key": key})).json()
+
+    assert len(reply["queries"]) == 40
+
+
+async def test_a_gateway_is_not_ready_and_calls_no_key_invalid_before_inventory_answers(
+    make_gateway: Make, neighbours: Neighbours
+) -> None:
+    neighbours.inventory.down = True
+    key = neighbours.inventory.add_host(1)
+    gateway = await make_gateway()
+    service = await gateway.start(wait=False)
+
+    async def answers() -> Any:
+        try:
+            async with httpx2.AsyncClient() as client:
+                reply = await client.post(f"{gateway.url}/config", json={"node_key": key})
+        except httpx2.TransportError:
+            return None
+        return reply.json()
+
+    assert await eventually(answers, timeout=60.0) == {"error": "unavailable"}
+    assert not await service.is_ready()
+    neighbours.inventory.down = False
+    await service.ready()
+    async with httpx2.AsyncClient(verify=False) as client:
+        url = f"https://127.0.0.1:{gateway.tls_port}/api/osquery/config"
+        reply = await client.post(url, json={"node_key": key})
+    assert reply.content == neighbours.merger.body
