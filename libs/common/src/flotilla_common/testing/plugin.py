@@ -21,7 +21,9 @@ import nats.errors
 import nats.js.errors
 import pytest
 import redis
+import structlog
 from flotilla_stack.servers import RunningServer
+from nats.js.client import JetStreamContext
 from pydantic import SecretStr
 
 from flotilla_common.bus.connection import Bus, connect
@@ -30,6 +32,9 @@ from flotilla_common.bus.provision import make
 from flotilla_common.settings import CommonSettings
 from flotilla_common.testing.database import Database, clean, clone
 from flotilla_common.testing.servers import ServerRun, SharedServers, WorkerNats, start_nats
+from flotilla_common.testing.waiting import eventually
+
+log = structlog.get_logger()
 
 VARIABLE = "FLOTILLA_TEST_SHARED_SERVERS"
 
@@ -97,6 +102,22 @@ def worker_nats() -> Iterator[NatsOfWorker]:
         yield NatsOfWorker(where, running)
 
 
+async def _make_anew(js: JetStreamContext) -> None:
+    """Delete and make all streams. A busy server may fail to remove the folder of a stream that it still writes to."""
+
+    async def made() -> bool:
+        try:
+            for info in await js.streams_info():
+                await js.delete_stream(str(info.config.name))
+            await make(js, "dev")
+        except nats.js.errors.ServerError as error:
+            log.warning("streams are made again", error=str(error))
+            return False
+        return True
+
+    await eventually(made, timeout=30.0)
+
+
 @pytest.fixture
 async def nats_server(worker_nats: NatsOfWorker) -> NatsOfWorker:
     """NATS with freshly made streams and buckets, all empty."""
@@ -108,10 +129,7 @@ async def nats_server(worker_nats: NatsOfWorker) -> NatsOfWorker:
         inbox_prefix=f"_INBOX.{PROVISION_USER}".encode(),
     )
     try:
-        js = client.jetstream()
-        for info in await js.streams_info():
-            await js.delete_stream(str(info.config.name))
-        await make(js, "dev")
+        await _make_anew(client.jetstream())
     finally:
         await client.close()
     return worker_nats
