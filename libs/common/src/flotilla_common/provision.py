@@ -3,9 +3,10 @@
     python -m flotilla_common.provision               migrations, roles, streams and buckets
     python -m flotilla_common.provision nats-config   print the NATS servers' authorization block
 
-Environment: FLOTILLA_ADMIN_DATABASE_URL (a superuser's), FLOTILLA_SECRETS_FILE, FLOTILLA_NATS_URL, and
-FLOTILLA_STREAM_SIZE=dev|production. The secrets file is JSON: {"postgres": {service: password, ...},
-"nats": {service: password, ..., "provision": password}}. Running it again changes nothing.
+Environment: FLOTILLA_ADMIN_DATABASE_URL (a superuser's; or ..._URL_FILE, a file with it), FLOTILLA_SECRETS_FILE,
+FLOTILLA_NATS_URL, and FLOTILLA_STREAM_SIZE=dev|production. The secrets file is JSON:
+{"postgres": {service: password, ...}, "nats": {service: password, ..., "provision": password}}.
+Running it again changes nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ import sqlalchemy as sa
 from flotilla_common.bus.permissions import PROVISION_USER, authorization
 from flotilla_common.bus.provision import Size, make
 from flotilla_common.db.migrate import grant, migrate
+
+ADMIN_URL = "FLOTILLA_ADMIN_DATABASE_URL"
+NATS_URL = "FLOTILLA_NATS_URL"
 
 
 def provision_database(admin_url: str, passwords: dict[str, str]) -> None:
@@ -61,13 +65,20 @@ def main() -> int:
     if arguments.action == "nats-config":
         sys.stdout.write(authorization(secrets["nats"]))
         return 0
-    missing = [name for name in ("FLOTILLA_ADMIN_DATABASE_URL", "FLOTILLA_NATS_URL") if not os.environ.get(name)]
+    values = {name: setting(name) for name in (ADMIN_URL, NATS_URL)}
+    missing = [name for name, value in values.items() if not value]
     if missing:
         parser.error(f"set {' and '.join(missing)}")
-    provision_database(os.environ["FLOTILLA_ADMIN_DATABASE_URL"], secrets["postgres"])
+    provision_database(values[ADMIN_URL], secrets["postgres"])
     size: Size = "production" if os.environ.get("FLOTILLA_STREAM_SIZE") == "production" else "dev"
-    asyncio.run(provision_bus(os.environ["FLOTILLA_NATS_URL"], secrets["nats"][PROVISION_USER], size))
+    asyncio.run(provision_bus(values[NATS_URL], secrets["nats"][PROVISION_USER], size))
     return 0
+
+
+def setting(name: str) -> str:
+    """Return an environment variable, or the stripped content of the file that NAME_FILE names; empty: neither."""
+    path = os.environ.get(f"{name}_FILE")
+    return os.environ.get(name) or (Path(path).read_text(encoding="utf-8").strip() if path else "")
 
 
 if __name__ == "__main__":
