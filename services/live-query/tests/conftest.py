@@ -26,6 +26,7 @@ from flotilla_common.contracts.campaigns import (
     CampaignAnswer,
     CampaignStartedV1,
     StartCampaignV1,
+    StopCampaignV1,
     answers_subject,
     done_key,
 )
@@ -65,6 +66,13 @@ class Clock:
 
     def move(self, **by: float) -> None:
         self.offset += timedelta(**by)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine answers may take their time."""
+    for request in (StartCampaignV1, StopCampaignV1):
+        monkeypatch.setattr(request, "timeout_seconds", 30.0)
 
 
 @pytest.fixture

@@ -55,4 +55,4 @@ async def test_a_campaign_that_is_stopped_while_it_is_announced_is_not_left_in_t
 
 async def test_live_query_may_purge_its_own_bucket_only(deps):
     with pytest.raises((Error, TimeoutError)):
-        await deps.bus.js.purge_stream("ANSWERS")
+        await deps.bus.client.jetstream(timeout=0.5).purge_stream("ANSWERS")

@@ -210,7 +210,8 @@ async def test_nobody_else_can_put_a_command_or_pose_as_live_query(bus_for, deps
 
 
 @pytest.mark.parametrize("service", ["agent_gateway", "inventory", "config_merger", "log_shipper", "analytics"])
-async def test_only_admin_api_can_ask_for_a_campaign(bus_for, deps, running, fleet, service, books):
+async def test_only_admin_api_can_ask_for_a_campaign(bus_for, deps, running, fleet, service, monkeypatch):
+    monkeypatch.setattr(StartCampaignV1, "timeout_seconds", 1.0)
     hosts = await fleet.hosts(1)
     request = StartCampaignV1(sql="SELECT 1", query_id=None, user_id=1, host_ids=hosts)
     async with running(deps):

@@ -141,6 +141,7 @@ class StartCampaignV1(Request[CampaignStartedV1]):
 
     subject: ClassVar[str] = "live_query.start_campaign.v1"
     answer: ClassVar[type[Answer]] = CampaignStartedV1
+    timeout_seconds: ClassVar[float] = 10.0  # whoever gives up leaves a campaign behind that nobody watches
 
     sql: str
     query_id: int | None
