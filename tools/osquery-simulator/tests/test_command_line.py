@@ -86,6 +86,16 @@ async def test_a_fleet_in_its_own_process_leaves_an_exact_account(
     )
 
 
+async def test_a_second_fleet_in_the_same_folder_does_not_show_the_report_of_the_first(
+    certificate: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "report.json").write_text('{"hosts_enrolled": 1}')
+    async with FleetProcess(tmp_path, url="https://127.0.0.1:1", ca_file=certificate, enroll_secret="s") as fleet:
+        report = await fleet.until(lambda report: True)
+
+    assert report["hosts_enrolled"] == 0
+
+
 async def test_a_fleet_that_ends_by_itself_says_why(certificate: Path, tmp_path: Path) -> None:
     wrong = FleetProcess(
         tmp_path, url="https://127.0.0.1:1", ca_file=certificate, enroll_secret="s", arguments=("--no-such-word",)

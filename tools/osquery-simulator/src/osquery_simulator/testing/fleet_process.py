@@ -57,7 +57,9 @@ class FleetProcess:
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
-        with (self._folder / "output.log").open("ab") as output:
+        for name in ("report.json", "hosts.json", "account.json"):
+            (self._folder / name).unlink(missing_ok=True)  # an earlier fleet's
+        with (self._folder / "output.log").open("wb") as output:
             self._process = await asyncio.create_subprocess_exec(*self._command, stdout=output, stderr=output)
         return self
 
