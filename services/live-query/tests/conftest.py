@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -331,9 +330,3 @@ async def done(bucket: Bucket, campaign_id: int) -> set[int]:
 
 def with_limits(deps: Deps, **limits: int) -> Deps:
     return replace(deps, limits=replace(deps.limits, **limits))
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
