@@ -75,7 +75,7 @@ def _add_fleet(group: argparse._ArgumentGroup) -> None:
 def _add_client(group: argparse._ArgumentGroup) -> None:
     flag_help = f"an osquery flag, may be repeated; those that matter: {', '.join(OBEYED)}"
     group.add_argument("--flag", type=_flag, action="append", default=[], metavar="NAME=VALUE", help=flag_help)
-    group.add_argument("--keep-alive", action="store_true", help="keep connections, as no released osqueryd does")
+    group.add_argument("--keep-alive", action="store_true", help="keep connections, as osqueryd 3.4.0 to 4.0.2 did")
     group.add_argument("--no-authorization", action="store_true", help="no Authorization header, as older clients")
     group.add_argument("--etag", action="store_true", help="conditional configuration requests, as the newest clients")
     group.add_argument("--accept-gzip", action="store_true", help="ask for compressed answers (--tls_accept_gzip)")
