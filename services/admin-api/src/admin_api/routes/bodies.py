@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import zlib
 from typing import Annotated, Any, get_args
 
@@ -71,10 +73,23 @@ class BodyGate:
         elif body == _BROKEN:
             await failure(400, DECODER_ERROR, [("base", DECODER_ERROR)])(scope, receive, send)
         else:
-            await self._app(_as_json(scope), _replay(body, receive), send)
+            await self._app(_as_json(scope), _replay(_in_utf8(body), receive), send)
 
 
 _BROKEN = b"\x00broken gzip"
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _in_utf8(body: bytes) -> bytes:
+    """Return the body with halves of surrogate pairs replaced: JSON can spell them, UTF-8 and Postgres cannot."""
+    if _SURROGATE_ESCAPE.search(body) is None:
+        return body
+    try:
+        text = json.dumps(json.loads(body), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return body  # whoever parses it says what is wrong
+    return _LONE_SURROGATE.sub("\ufffd", text).encode()
 
 
 def _is_from_a_page(headers: Headers) -> bool:
