@@ -52,7 +52,6 @@ async def start_campaign(
     lifetime = lifetime_of(request, now)
     trace = _trace(request.trace_id or trace_id)
     targets = await resolve(session, request, now=now)
-    teams = None if request.allowed_team_ids is None else sorted(set(request.allowed_team_ids))
     campaign_id = await campaigns.next_id(session)
     command = CampaignCommand(
         campaign_id=campaign_id,
@@ -61,26 +60,30 @@ async def start_campaign(
         deadline=lifetime.longest.timestamp(),
         trace=trace,
         targets=targets.bitmap,
-        allowed_teams=teams,
+        allowed_teams=None if request.allowed_team_ids is None else sorted(set(request.allowed_team_ids)),
     )
-    await campaigns.add(
-        session,
-        Campaign(
-            id=campaign_id,
-            sql=request.sql,
-            query_id=request.query_id,
-            user_id=request.user_id,
-            kind=request.kind,
-            trace_id=trace,
-            allowed_team_ids=teams,
-            target_count=targets.counts.total,
-            command=sign(command, key),
-            created_at=now,
-            deadline=lifetime.deadline,
-        ),
-    )
+    campaign = _row(command, request, sign(command, key), created_at=now, deadline=lifetime.deadline)
+    campaign.target_count = targets.counts.total
+    await campaigns.add(session, campaign)
     await ledger.add_pending(session, campaign_id, targets.host_ids)
     return CampaignStartedV1(campaign_id=campaign_id, created_at=now, counts=targets.counts)
+
+
+def _row(
+    command: CampaignCommand, request: StartCampaignV1, signed: bytes, *, created_at: datetime, deadline: datetime
+) -> Campaign:
+    return Campaign(
+        id=command.campaign_id,
+        sql=command.sql,
+        query_id=request.query_id,
+        user_id=request.user_id,
+        kind=request.kind,
+        trace_id=command.trace,
+        allowed_team_ids=command.allowed_teams,
+        command=signed,
+        created_at=created_at,
+        deadline=deadline,
+    )
 
 
 async def stop_campaign(session: AsyncSession, campaign_id: int, reason: str, *, now: datetime) -> bool:
