@@ -58,6 +58,16 @@ async def test_a_query_is_not_offered_again_at_once_but_the_host_stays_fast(hous
     assert await house.read(key) == {"queries": {}, "accelerate": 10}
 
 
+@pytest.mark.parametrize(("interval", "accelerated"), [("2", False), ('"5"', False), ("10", True), ('"often"', True)])
+async def test_a_host_that_polls_often_is_not_slowed_down(house: House, interval: str, accelerated: bool) -> None:
+    house.merger.body = f'{{"options":{{"distributed_interval":{interval}}}}}'.encode()
+    key = house.inventory.add_host(1)
+    await house.post("config", {"node_key": key})
+    await started(house, 5, [1])
+
+    assert ("accelerate" in await house.read(key)) is accelerated
+
+
 async def test_a_host_that_is_no_target_gets_nothing(house: House) -> None:
     key = house.inventory.add_host(3)
     await started(house, 5, [1, 2])

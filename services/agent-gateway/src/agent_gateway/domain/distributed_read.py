@@ -30,7 +30,7 @@ async def answer_read(gateway: Gateway, body: bytes, header_key: str | None) -> 
     gateway.check_bus()
     queries, has_open = gateway.campaigns.offers(host, gateway.now())
     gateway.counters.queries_offered += len(queries)
-    return encode_read(queries, accelerate=has_open)
+    return encode_read(queries, accelerate=has_open and not gateway.plans.polls_quickly(host.class_key))
 
 
 def encode_read(queries: dict[str, str], *, accelerate: bool) -> bytes:

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from flotilla_common.contracts.plans import PlanHead, RenderPlanV1, config_key
@@ -18,6 +19,20 @@ from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.hosts import Host
 
 CONFIG_LIMIT = 4 * 1024 * 1024 - 65_536  # bytes; osquery 5.x unschedules everything when it gets 4 MiB or more
+
+ACCELERATED_SECONDS = 5.0
+"""How often an accelerated osqueryd polls, also one that would poll more often by itself (observed, 5.23)."""
+
+
+class _Options(msgspec.Struct):
+    distributed_interval: Any = None
+
+
+class _Config(msgspec.Struct):
+    options: _Options | None = None
+
+
+_config_decoder = msgspec.json.Decoder(_Config)
 
 Render = Callable[[RenderPlanV1], Awaitable[PlanHead]]
 Fetch = Callable[[str], Awaitable[bytes | None]]
@@ -30,6 +45,8 @@ class Plan:
     head: PlanHead
     body: bytes
     body_with_etag: bytes
+    interval_seconds: float | None = None
+    """`distributed_interval` as the config sets it; None where it does not."""
 
 
 class Plans:
@@ -66,6 +83,11 @@ class Plans:
         plan = self._ready.get(class_key)
         return plan if plan is not None and plan.head is self._heads.get(class_key) else None
 
+    def polls_quickly(self, class_key: str) -> bool:
+        """Whether hosts of this class poll so often already that accelerating would slow them down."""
+        plan = self._ready.get(class_key)
+        return plan is not None and plan.interval_seconds is not None and plan.interval_seconds <= ACCELERATED_SECONDS
+
     async def plan_of(self, host: Host) -> Plan:
         """Return the newest plan of the host's class, or the one before while the newest cannot be had.
 
@@ -99,7 +121,7 @@ class Plans:
             raise Unavailable("the config is not in the bucket")
         if len(body) > CONFIG_LIMIT:
             raise Unavailable(f"the config has {len(body)} bytes: osqueryd would drop its schedule")
-        plan = Plan(head, body, with_etag(body, head.etag))
+        plan = Plan(head, body, with_etag(body, head.etag), interval_of(body))
         if self._heads.get(head.class_key, head).revision <= head.revision:
             self._ready[head.class_key] = plan
         return plan
@@ -124,6 +146,15 @@ class Plans:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def interval_of(body: bytes) -> float | None:
+    """Return the `distributed_interval` of a config, in seconds; people write it as a number or a text."""
+    try:
+        options = _config_decoder.decode(body).options
+        return None if options is None else float(options.distributed_interval)
+    except (msgspec.DecodeError, TypeError, ValueError):
+        return None
 
 
 def with_etag(body: bytes, etag: str) -> bytes:
