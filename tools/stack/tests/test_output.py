@@ -43,6 +43,14 @@ def test_there_is_no_colour_without_a_terminal() -> None:
     assert stream.getvalue() == "inventory | Traceback\n"
 
 
+def test_a_quiet_part_is_silent_unless_everything_is_wanted() -> None:
+    shown, hidden = io.StringIO(), io.StringIO()
+    Console(shown, verbose=True).line("simulator", "20 hosts", is_quiet=True)
+    Console(hidden).line("simulator", "20 hosts", is_quiet=True)
+
+    assert (shown.getvalue(), hidden.getvalue()) == ("simulator | 20 hosts\n", "")
+
+
 def test_a_log_file_never_grows_beyond_twice_its_bound(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "a.log", max_bytes=1000)
     for number in range(500):

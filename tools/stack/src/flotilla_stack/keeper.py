@@ -211,7 +211,7 @@ class Keeper:
 
     def _write(self, line: bytes) -> None:
         self.log.write(line)
-        self.around.console.line(self.part.name, line.decode(errors="replace"))
+        self.around.console.line(self.part.name, line.decode(errors="replace"), is_quiet=self.part.is_quiet)
 
     async def _back_off(self, status: int, seconds: float) -> None:
         """Say that it crashed, and wait before the next start; `ctl start` and `ctl stop` end the wait."""

@@ -63,10 +63,10 @@ class Console:
         """Print a message of the stack itself."""
         self._write(text)
 
-    def line(self, name: str, line: str) -> None:
-        """Print a line of a part, unless it is of no interest now."""
+    def line(self, name: str, line: str, *, is_quiet: bool = False) -> None:
+        """Print a line of a part, unless it is of no interest now, as all are of a quiet part."""
         text, matters = digest(TERMINAL_CODES.sub("", line))
-        if not self._verbose and (self._hushed or not matters or is_expected(line)):
+        if not self._verbose and (is_quiet or self._hushed or not matters or is_expected(line)):
             return
         self._width = max(self._width, len(name))
         prefix = f"{name:<{self._width}} |"

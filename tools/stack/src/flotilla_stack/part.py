@@ -45,6 +45,8 @@ class Part:
     stop_signal: signal.Signals = signal.SIGTERM
     parent_death_signal: signal.Signals = signal.SIGKILL
     identity: Identity = "self"
+    is_quiet: bool = False
+    """Its lines are for its log file: figures, that is, not warnings."""
 
     def launch_command(self) -> list[str]:
         """Return the command tied to the life of the supervisor."""

@@ -199,6 +199,7 @@ def simulator_part(at: Layout, hosts: int) -> Part:
         "--ca-file": str(at.keys.ca),
         "--hosts": str(hosts),
         "--state-dir": str(at.home.simulator),
+        "--report-every": "60",
     }
     arguments = [word for pair in options.items() for word in pair]
     return Part(
@@ -206,6 +207,7 @@ def simulator_part(at: Layout, hosts: int) -> Part:
         layer=Layer.CLIENT,
         command=lambda: [sys.executable, "-m", "osquery_simulator", *arguments],
         environment=clean_environment,
+        is_quiet=True,
     )
 
 
