@@ -91,10 +91,12 @@ def edits(stack: RunningStack) -> list[Row]:
 def seconds_of_edit(admin: Admin, doors: list[Door], key: dict[str, str], number: int) -> float:
     """Change one option and wait until each gateway answers with it."""
     begun = time.perf_counter()
-    admin.call("PATCH", "/config", {"agent_options": {"config": {"options": {"custom_edit": str(number)}}}})
+    admin.call("PATCH", "/config", {"agent_options": {"config": {"options": {"schedule_max_drift": number + 1}}}})
     waiting = list(doors)
     while waiting:
-        waiting = [d for d in waiting if d.post("/config", key).get("options", {}).get("custom_edit") != str(number)]
+        waiting = [
+            d for d in waiting if d.post("/config", key).get("options", {}).get("schedule_max_drift") != number + 1
+        ]
         if time.perf_counter() - begun > WAIT_SECONDS:
             raise TimeoutError(f"edit {number} did not arrive in {WAIT_SECONDS:g} s")
     return time.perf_counter() - begun

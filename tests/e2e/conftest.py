@@ -1,0 +1,55 @@
+"""The whole system, driven through its two doors: hosts at one, people at the other; nothing else is looked at.
+
+What is shipped is read where a customer reads it: the files and the bucket that log-shipper delivers to.
+All of it runs in one process of a parallel run: one stack at a time is enough for a machine of two cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from flotilla_stack.testing import RunningStack
+
+from . import people
+from .machines import Machines
+from .shipped import Shipped
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep these tests together in one worker, with the patience that a whole system needs."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.xdist_group("e2e"))
+            item.add_marker(pytest.mark.timeout(300))
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """A running system without simulated hosts."""
+    with RunningStack(tmp_path_factory.mktemp("e2e") / "flotilla", "--without-simulator") as running:
+        yield running
+
+
+@pytest.fixture
+async def admin(stack: RunningStack) -> AsyncIterator[people.Person]:
+    """The admin whom the stack seeded."""
+    dev = stack.dev()
+    async with people.person(dev["url"], dev["ca_file"], dev["admin"]["token"]) as someone:
+        yield someone
+
+
+@pytest.fixture
+def machines(stack: RunningStack, tmp_path: Path) -> Machines:
+    """The makers of hosts."""
+    dev = stack.dev()
+    return Machines(dev["url"], dev["ca_file"], tmp_path)
+
+
+@pytest.fixture
+def shipped(stack: RunningStack) -> Shipped:
+    """What has been delivered."""
+    dev = stack.dev()
+    return Shipped(Path(dev["log_directory"]), dev["s3"])

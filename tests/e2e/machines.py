@@ -1,0 +1,121 @@
+"""Hosts at their door: single ones that a test speaks for, and fleets of the simulator."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+PREFIX = "/api/v1/osquery"
+STOP_SECONDS = 30.0
+
+
+@dataclass
+class Machine:
+    """One host with a node key."""
+
+    client: httpx2.AsyncClient
+    identifier: str
+    node_key: str = ""
+
+    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Send what osqueryd would; the answer must be a JSON object, whatever its status."""
+        reply = await self.client.post(PREFIX + path, json=body)
+        content = reply.json()
+        assert isinstance(content, dict), reply.text
+        return content
+
+    async def enroll(self, secret: str) -> None:
+        """Trade the secret for a node key."""
+        details = {
+            "os_version": {"name": "Ubuntu", "version": "24.04", "platform": "ubuntu", "platform_like": "debian"},
+            "system_info": {"hostname": self.identifier, "uuid": self.identifier, "hardware_serial": self.identifier},
+            "osquery_info": {"version": "5.23.0", "instance_id": self.identifier, "uuid": self.identifier},
+        }
+        request = {"enroll_secret": secret, "host_identifier": self.identifier, "platform_type": "9"}
+        self.node_key = (await self.post("/enroll", {**request, "host_details": details}))["node_key"]
+
+    async def config(self) -> dict[str, Any]:
+        """Fetch the config."""
+        return await self.post("/config", {"node_key": self.node_key})
+
+
+@dataclass
+class Fleet:
+    """Simulated hosts, running or stopped."""
+
+    process: subprocess.Popen[bytes]
+    account_file: Path
+    report_file: Path
+
+    def stop(self) -> None:
+        """Stop it as its service manager would, and wait for its papers."""
+        self.process.terminate()
+        assert self.process.wait(STOP_SECONDS) == 0, "the simulator failed"
+
+    def report(self) -> dict[str, Any]:
+        """Return the figures."""
+        content: dict[str, Any] = json.loads(self.report_file.read_text("utf-8"))
+        return content
+
+    def accepted(self, kind: str = "result") -> list[str]:
+        """Return the ids of the lines that the server said it has."""
+        account = json.loads(self.account_file.read_text("utf-8"))
+        assert not account["accepted_ids"]["is_cut"]
+        ids = self.account_file.with_name(account["accepted_ids"]["file"])
+        lines = (json.loads(line) for line in ids.read_text("utf-8").splitlines())
+        return [line["id"] for line in lines if line["log_type"] == kind]
+
+
+class Machines:
+    """Makes hosts that come in at one address."""
+
+    def __init__(self, url: str, ca_file: str, directory: Path) -> None:
+        self.url = url
+        self.ca_file = ca_file
+        self.directory = directory
+
+    @asynccontextmanager
+    async def machine(self, identifier: str, *, url: str = "") -> AsyncIterator[Machine]:
+        """Give a host that has not enrolled."""
+        trust = ssl.create_default_context(cafile=self.ca_file)
+        headers = {"User-Agent": "osquery/5.23.0"}
+        async with httpx2.AsyncClient(base_url=url or self.url, verify=trust, headers=headers, timeout=20) as client:
+            yield Machine(client, identifier)
+
+    @contextmanager
+    def fleet(self, name: str, secret: str, *, hosts: int, **flags: object) -> Iterator[Fleet]:
+        """Run simulated hosts, a seed of their own each fleet, with these osquery flags."""
+        account, report = self.directory / f"{name}.account.json", self.directory / f"{name}.report.json"
+        secret_file = self.directory / f"{name}.secret"
+        secret_file.write_text(secret, "utf-8")
+        options = {
+            "--url": self.url,
+            "--ca-file": self.ca_file,
+            "--enroll-secret-file": str(secret_file),
+            "--hosts": str(hosts),
+            "--seed": name,
+            "--state-dir": str(self.directory / f"{name}.state"),
+            "--account": str(account),
+            "--report": str(report),
+            "--start-spread": "2",
+            "--report-every": "1",
+        }
+        words = [word for pair in options.items() for word in pair]
+        words += [word for flag, value in flags.items() for word in ("--flag", f"{flag}={value}")]
+        with (self.directory / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen([sys.executable, "-m", "osquery_simulator", *words], stdout=log, stderr=log)
+        fleet = Fleet(process, account, report)
+        try:
+            yield fleet
+        finally:
+            if process.poll() is None:
+                fleet.stop()
