@@ -17,9 +17,11 @@ from .machines import Machines
 from .shipped import Shipped
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep these tests together in one worker, with the patience that a whole system needs."""
+    """Keep these tests together in one worker, first because they take longest, with a whole system's patience."""
     here = Path(__file__).parent
+    items.sort(key=lambda item: not item.path.is_relative_to(here))
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.xdist_group("e2e"))
