@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 
 import httpx2
 import pytest
-from admin_api.app import create_app
+from admin_api.app import build_app
 from admin_api.deps import Deps
 from admin_api.domain import sessions as logins
 from admin_api.domain.passwords import Passwords
+from admin_api.routes.bodies import BodyGate
 from admin_api.settings import Settings
 from argon2 import PasswordHasher
 from fastapi import FastAPI
@@ -101,9 +102,18 @@ async def deps(
     await engine.dispose()
 
 
+@pytest.fixture(scope="session")
+def worker_app() -> FastAPI:
+    """Build the application once: its routes are prepared at their first use, which takes longer than most tests."""
+    app = build_app()
+    app.add_middleware(BodyGate, limit_bytes=Settings.model_fields["body_limit_bytes"].default)
+    return app
+
+
 @pytest.fixture
-def app(deps: Deps) -> FastAPI:
-    return create_app(deps)
+def app(worker_app: FastAPI, deps: Deps) -> FastAPI:
+    worker_app.state.deps = deps
+    return worker_app
 
 
 @pytest.fixture
