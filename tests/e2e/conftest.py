@@ -1,7 +1,8 @@
 """The whole system, driven through its two doors: hosts at one, people at the other; nothing else is looked at.
 
 What is shipped is read where a customer reads it: the files and the bucket that log-shipper delivers to.
-All of it runs in one process of a parallel run: one stack at a time is enough for a machine of two cores.
+All of it runs in one process of a parallel run (`flotilla_common.testing.plugin`): one stack is enough
+for two cores.
 """
 
 from __future__ import annotations
@@ -17,14 +18,11 @@ from .machines import Machines
 from .shipped import Shipped
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep these tests together in one worker, first because they take longest, with a whole system's patience."""
+    """Have the patience that a whole system needs."""
     here = Path(__file__).parent
-    items.sort(key=lambda item: not item.path.is_relative_to(here))
     for item in items:
         if item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.xdist_group("e2e"))
             item.add_marker(pytest.mark.timeout(300))
 
 

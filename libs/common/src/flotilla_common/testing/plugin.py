@@ -36,6 +36,8 @@ from flotilla_common.testing.waiting import eventually
 
 log = structlog.get_logger()
 
+SHARE_A_STACK = ("tests/e2e/", "tools/stack/tests/test_run.py")
+"""Folders and files whose tests run in one worker."""
 VARIABLE = "FLOTILLA_TEST_SHARED_SERVERS"
 
 
@@ -47,6 +49,26 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[VARIABLE] = run.start().to_json()
         config.add_cleanup(lambda: os.environ.__delitem__(VARIABLE))
         config.add_cleanup(run.stop)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep tests that share a whole running stack in one worker, and begin with them, since they take longest.
+
+    pytest-xdist 3.8 has marks for this, but cannot read them under pytest 9.2.
+    """
+    from xdist.scheduler.loadscope import LoadScopeScheduling  # noqa: PLC0415 - only where tests run in parallel
+
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    scheduling = LoadScopeScheduling(config, log)
+    scheduling._split_scope = scope_of  # noqa: SLF001 - what its own documentation tells to override
+    return scheduling
+
+
+def scope_of(nodeid: str) -> str:
+    """Return what a test shares a worker with: a folder or file, or only itself."""
+    return next((path for path in SHARE_A_STACK if nodeid.startswith(path)), nodeid)
 
 
 @pytest.fixture(scope="session")
