@@ -62,7 +62,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     if config.getvalue("dist") != "loadgroup":
         return None
     scheduling = LoadScopeScheduling(config, log)
-    scheduling._split_scope = scope_of  # noqa: SLF001 - what its own documentation tells to override
+    scheduling._split_scope = scope_of
     return scheduling
 
 
