@@ -13,7 +13,6 @@ from flotilla_common.db.models.admin_api import Outbox
 from flotilla_common.db.relay import relay
 from flotilla_common.testing.waiting import eventually
 from redis.asyncio import Redis
-from sqlalchemy import text
 
 PASSWORD = "correct-Horse-7"
 
@@ -89,9 +88,7 @@ async def test_what_needs_another_part_is_refused_while_nats_is_down_and_nothing
 
 async def test_cut_database_connections_are_replaced(ask, admin, database):
     await ask(admin, "GET /teams")
-    async with database.sessions()() as session:
-        statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'flotilla_admin_api'"
-        await session.execute(text(statement))
+    await database.cut_connections("admin_api")
 
     answer = await ask(admin, "POST /teams", {"name": "Servers"})
 

@@ -189,7 +189,10 @@ async def test_a_renewed_certificate_is_shown_and_no_request_fails(start: Start,
     expected = ssl.PEM_cert_to_DER_cert(renewed.certificate.read_text())
 
     async def only_the_new_one_is_shown() -> bool:
-        return {await listening.certificate() for _ in range(8)} == {expected}
+        try:
+            return {await listening.certificate() for _ in range(8)} == {expected}
+        except OSError:  # a connection without a request, cut when the first worker went: hosts open another one
+            return False
 
     await eventually(only_the_new_one_is_shown, timeout=40.0)
     stop.set()

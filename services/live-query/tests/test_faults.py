@@ -14,7 +14,6 @@ from flotilla_common.testing import eventually
 from flotilla_stack.servers import RunningServer, Valkey
 from live_query.consumers.on_campaign_answers import DURABLE
 from redis.asyncio import Redis
-from sqlalchemy import text
 
 from .conftest import Books, answer_to
 
@@ -137,13 +136,7 @@ async def test_every_database_connection_is_cut_while_answers_are_settled(
         sending = asyncio.create_task(answer_all(gateway, hosts, number))
         for least in (5, 20, 40):
             await eventually(lambda least=least: has_at_least(books, number, least), timeout=30)
-            async with database.sessions()() as session:
-                await session.execute(
-                    text(
-                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                        " WHERE usename = 'flotilla_live_query' AND datname = current_database()"
-                    )
-                )
+            await database.cut_connections("live_query")
         await sending
         await eventually(lambda: books.is_complete(number), timeout=60)
 

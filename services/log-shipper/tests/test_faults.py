@@ -6,7 +6,6 @@ import pytest
 from flotilla_common.testing import eventually
 from log_shipper.consumers import drain as drain_module
 from log_shipper.sinks.file import FileSink
-from sqlalchemy import text
 
 from .conftest import WatchedSink, balanced, lines_in
 
@@ -39,16 +38,11 @@ async def test_every_database_connection_is_cut_in_the_middle_of_deliveries(
     sink = WatchedSink(FileSink(directory))
     cuts = 0
 
-    async def cut() -> None:
-        async with database.sessions()() as session:
-            statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'flotilla_log_shipper'"
-            await session.execute(text(statement))
-
     async with shipping(deps, sink):
         for cuts in range(1, 4):
             await gateway.send(messages=10)
             await eventually(lambda least=cuts: len(sink.batches) >= least)
-            await cut()
+            await database.cut_connections("log_shipper")
         await eventually(lambda: is_settled(deps, 90), timeout=30.0)
 
     assert cuts == 3

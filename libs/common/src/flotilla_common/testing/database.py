@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import NullPool, select
+from sqlalchemy import NullPool, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlmodel import SQLModel
 
@@ -46,6 +46,15 @@ class Database:
         """Insert rows, as the superuser; they come back with their ids."""
         async with self.sessions().begin() as session:
             session.add_all(rows)
+
+    async def cut_connections(self, service: str) -> None:
+        """Cut every connection of a service to this database, as a restart would; other workers keep theirs."""
+        statement = text(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE usename = :role AND datname = current_database()"
+        )
+        async with self.sessions()() as session:
+            await session.execute(statement, {"role": f"flotilla_{service}"})
 
 
 def clone(shared: SharedServers, name: str) -> None:
