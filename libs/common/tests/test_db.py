@@ -116,6 +116,24 @@ async def test_the_relay_sends_what_was_committed_and_nothing_else(database, bus
     task.cancel()
 
 
+async def test_the_relay_is_woken_by_every_change_also_while_it_sends(
+    database, bus_for, bus_settings_for, monkeypatch
+):
+    monkeypatch.setattr("flotilla_common.db.relay.WAKE_SECONDS", 3600.0)
+    admin = await bus_for("admin_api")
+    task = asyncio.create_task(relay(admin, settings_for(database, bus_settings_for, "admin_api"), "admin_api"))
+    sessions = database.sessions("admin_api")
+
+    async def edit(team_id: int) -> None:
+        async with sessions.begin() as session:
+            await outbox.add(session, TeamChangedV1(team_id=team_id))
+
+    for _ in range(40):
+        await asyncio.gather(*(edit(number) for number in range(3)))
+        await eventually(lambda: _is_empty(database), timeout=20)
+    task.cancel()
+
+
 async def _is_empty(database) -> bool:
     return not await database.rows(Outbox)
 

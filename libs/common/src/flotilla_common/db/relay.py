@@ -63,9 +63,12 @@ async def _hold_lease(connection: psycopg.AsyncConnection, owner: str) -> None:
 
 
 async def _wait(connection: psycopg.AsyncConnection) -> None:
-    """Return when the owner's transactions notify, or after WAKE_SECONDS."""
+    """Return when the owner's transactions notify, or after WAKE_SECONDS.
+
+    The generator is run to its end: while it is only suspended psycopg keeps no notification for the next one.
+    """
     async for _notification in connection.notifies(timeout=WAKE_SECONDS, stop_after=1):
-        return
+        log.debug("outbox has something")
 
 
 async def _send_batch(bus: Bus, connection: psycopg.AsyncConnection, owner: str) -> int:
