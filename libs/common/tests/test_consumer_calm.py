@@ -7,23 +7,12 @@ import asyncio
 from flotilla_common.bus import consumer
 from flotilla_common.bus.consumer import Subscription, consume
 from flotilla_common.testing import eventually
-from nats.aio.msg import Msg
 
 SUBJECT = "definitions.calm_test.v1"
 
 
 def subscription(handle) -> Subscription[bytes, None]:
     return Subscription("DEFINITIONS", SUBJECT, "config-merger-calm", lambda message: message.data, handle, batch=16)
-
-
-async def test_nothing_in_the_last_moment_is_nothing():
-    class LastMoment:
-        """nats-py, when the server's word that nothing came arrives just before its own time-out."""
-
-        async def fetch(self, batch: int, timeout: float) -> list[Msg]:
-            raise TimeoutError  # not one of nats.errors: an outage, if nobody knows better
-
-    assert await consumer._fetch(LastMoment(), 16) == []
 
 
 async def test_a_batch_waits_for_an_outage_as_one_and_comes_again(bus_for, monkeypatch):

@@ -116,9 +116,7 @@ async def test_the_relay_sends_what_was_committed_and_nothing_else(database, bus
     task.cancel()
 
 
-async def test_the_relay_is_woken_by_every_change_also_while_it_sends(
-    database, bus_for, bus_settings_for, monkeypatch
-):
+async def test_the_relay_is_woken_by_every_change_also_while_it_sends(database, bus_for, bus_settings_for, monkeypatch):
     monkeypatch.setattr("flotilla_common.db.relay.WAKE_SECONDS", 3600.0)
     admin = await bus_for("admin_api")
     task = asyncio.create_task(relay(admin, settings_for(database, bus_settings_for, "admin_api"), "admin_api"))

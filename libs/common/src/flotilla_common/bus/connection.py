@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -33,7 +34,9 @@ INBOX_PREFIX = "_INBOX"
 class Bus:
     """The process's connection: events, requests, and when the bus was last heard."""
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(self, client: Client, name: str, on_reconnect: set[Callable[[], None]] | None = None) -> None:
+        self.on_reconnect = set() if on_reconnect is None else on_reconnect
+        """Called after each reconnection."""
         self.client = client
         self.name = name
         self.js: JetStreamContext = client.jetstream(timeout=PUBLISH_TIMEOUT_SECONDS)
@@ -126,6 +129,13 @@ async def connect(settings: CommonSettings, *, name: str | None = None) -> Bus:
 
     """
     user = settings.nats_user
+    on_reconnect: set[Callable[[], None]] = set()
+
+    async def reconnected() -> None:
+        log.info("bus reconnected")
+        for call in tuple(on_reconnect):
+            call()
+
     try:
         client = await asyncio.wait_for(
             nats.connect(
@@ -141,7 +151,7 @@ async def connect(settings: CommonSettings, *, name: str | None = None) -> Bus:
                 pending_size=64 * 1024 * 1024,
                 error_cb=_on_error,
                 disconnected_cb=_on_disconnected,
-                reconnected_cb=_on_reconnected,
+                reconnected_cb=reconnected,
                 allow_reconnect=True,
                 connect_timeout=2,
             ),
@@ -149,7 +159,7 @@ async def connect(settings: CommonSettings, *, name: str | None = None) -> Bus:
         )
     except outage.kinds() as error:
         raise Unavailable(f"cannot connect to NATS at {settings.nats_url} as {user}: {error!r}") from error
-    return Bus(client, user)
+    return Bus(client, user, on_reconnect)
 
 
 async def _on_error(error: Exception) -> None:
@@ -158,7 +168,3 @@ async def _on_error(error: Exception) -> None:
 
 async def _on_disconnected() -> None:
     log.warning("bus disconnected")
-
-
-async def _on_reconnected() -> None:
-    log.info("bus reconnected")

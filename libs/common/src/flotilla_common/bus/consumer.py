@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import nats.js.errors
 import structlog
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from flotilla_common.bus import outage
 from flotilla_common.bus.connection import Bus
+from flotilla_common.bus.pulling import Pull
 from flotilla_common.cancellation import heed
 from flotilla_common.contracts.base import Event
 from flotilla_common.contracts.streams import STREAMS, StreamSpec
@@ -88,24 +89,21 @@ async def consume(bus: Bus, subscription: Subscription[T, D], deps: D, *, ready:
     """
     while True:
         try:
-            pull = await _bind(bus, subscription)
-            if ready is not None:
-                ready.set()
-            try:
+            await _bind(bus, subscription)
+            async with Pull(bus, subscription.stream, subscription.durable) as pull:
+                if ready is not None:
+                    ready.set()
                 await _pull(bus, subscription, pull, deps)
-            finally:
-                if bus.client.is_connected:  # else an orphaned request would take a message to nobody
-                    await pull.unsubscribe()
         except outage.kinds(nats.js.errors.Error, nats.errors.Error) as error:
             heed()
             log.warning("consumer waits for the bus", durable=subscription.durable, error=repr(error))
             await asyncio.sleep(OUTAGE_DELAY_SECONDS / 4)
 
 
-async def _pull(bus: Bus, subscription: Subscription[T, D], pull: Any, deps: D) -> None:
+async def _pull(bus: Bus, subscription: Subscription[T, D], pull: Pull, deps: D) -> None:
     burials = 0
     while True:
-        messages = await _fetch(pull, subscription.batch)
+        messages = await pull.take(subscription.batch, FETCH_TIMEOUT_SECONDS)
         heed()
         if messages:
             buried = await _settle_all(bus, subscription, messages, deps)
@@ -114,7 +112,7 @@ async def _pull(bus: Bus, subscription: Subscription[T, D], pull: Any, deps: D) 
             raise TooManyBurials(subscription.durable)
 
 
-async def _bind(bus: Bus, subscription: Subscription[T, D]) -> Any:
+async def _bind(bus: Bus, subscription: Subscription[T, D]) -> None:
     config = ConsumerConfig(
         durable_name=subscription.durable,
         filter_subject=subscription.subject,
@@ -125,15 +123,6 @@ async def _bind(bus: Bus, subscription: Subscription[T, D]) -> Any:
         max_deliver=-1,
     )
     await bus.js.add_consumer(subscription.stream, config)
-    return await bus.js.pull_subscribe_bind(consumer=subscription.durable, stream=subscription.stream)
-
-
-async def _fetch(pull: Any, batch: int) -> list[Msg]:
-    try:
-        messages: list[Msg] = await pull.fetch(batch, timeout=FETCH_TIMEOUT_SECONDS)
-    except TimeoutError:  # of nats-py, or asyncio's, when the server's "nothing came" arrives in the last moment
-        return []
-    return messages
 
 
 async def _settle_all(bus: Bus, sub: Subscription[T, D], messages: list[Msg], deps: D) -> int:

@@ -8,7 +8,6 @@ anew, or whose first message is beyond the last one seen, is reported by `on_gap
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
@@ -21,6 +20,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from flotilla_common.bus import outage
 from flotilla_common.bus.connection import Bus
+from flotilla_common.bus.pulling import Pull
 from flotilla_common.cancellation import heed
 from flotilla_common.errors import Unavailable
 
@@ -67,27 +67,22 @@ class Follower:
     async def run(self) -> None:
         """Follow for ever (cancel to stop)."""
         while True:
-            pull = None
             try:
-                pull = await self._bind()
-                while True:
-                    await self._take(pull)
+                async with await self._bind() as pull:
+                    while True:
+                        await self._take(pull)
             except outage.kinds(nats.js.errors.Error, nats.errors.Error) as error:
                 heed()
                 log.warning("follower waits for the bus", stream=self._stream, error=repr(error))
                 await asyncio.sleep(RETRY_SECONDS)
-            finally:
-                await self._leave(pull)
 
-    async def _take(self, pull: Any) -> None:
-        try:
-            messages = await pull.fetch(BATCH, timeout=FETCH_TIMEOUT_SECONDS)
-        except TimeoutError:  # of nats-py, or asyncio's, when the server's "nothing came" arrives in the last moment
-            messages = []
+    async def _take(self, pull: Pull) -> None:
+        messages = await pull.take(BATCH, FETCH_TIMEOUT_SECONDS)
+        if not messages:
             # Raises when the consumer is gone.
             info = await self._bus.js.consumer_info(self._stream, self._name)
             if info.delivered is not None and info.delivered.consumer_seq != self._delivered:
-                raise Unavailable("a message was lost on the way") from None
+                raise Unavailable("a message was lost on the way")
         heed()
         for message in messages:
             place = message.metadata
@@ -99,7 +94,7 @@ class Follower:
             if place.num_pending == 0:
                 self.caught_up.set()
 
-    async def _bind(self) -> Any:
+    async def _bind(self) -> Pull:
         info = await self._bus.js.stream_info(self._stream)
         is_first = self._created is None
         if not is_first and await self._has_gap(info):
@@ -125,13 +120,7 @@ class Follower:
         self._delivered = 0
         if not consumer.num_pending:
             self.caught_up.set()
-        return await self._bus.js.pull_subscribe_bind(consumer=consumer.name, stream=self._stream)
-
-    async def _leave(self, pull: Any) -> None:
-        """Forget a consumer; the server drops it by itself when it is not used."""
-        if pull is not None and self._bus.client.is_connected:
-            with contextlib.suppress(*outage.kinds(nats.errors.Error)):
-                await pull.unsubscribe()
+        return Pull(self._bus, self._stream, consumer.name)
 
     async def _has_gap(self, info: Any) -> bool:
         made_anew = _created(info) != self._created or info.state.last_seq < self._last_sequence

@@ -6,6 +6,7 @@ process reserves what it chose with an abstract Unix socket of that number (Linu
 to a network namespace as ports do), and never chooses from the range that the kernel takes from.
 """
 
+import atexit
 import random
 import socket
 import sys
@@ -48,6 +49,13 @@ def choose_port(preferred: int | None = None) -> int:
 def give_back(*ports: int) -> None:
     """Take back the promise: the next `choose_port` of this process may give these ports again."""
     _given.difference_update(ports)
+
+
+@atexit.register
+def _let_go() -> None:
+    """Close the reservations, as the kernel would, before Python complains that nobody did."""
+    for reservation in _reserved.values():
+        reservation.close()
 
 
 def _reserve(port: int) -> bool:

@@ -1,0 +1,99 @@
+"""Pull the messages of one consumer: one request open at a time, messages handed on as they come.
+
+nats-py's own fetch (2.15) may return while its request is still open at the server. A message that comes by that one
+while the next fetch waits is kept from the caller until the old request ends, 5 s at worst.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import nats.errors
+import nats.js.errors
+from nats.aio.msg import Msg
+
+from flotilla_common.bus.connection import Bus
+
+NEXT = "$JS.API.CONSUMER.MSG.NEXT"
+GRACE_SECONDS = 1.0  # after a request's time, until its end is taken for lost
+NOTHING_CAME = frozenset({"404", "408"})
+NO_RESPONDERS = "503"
+NANOSECONDS = 1_000_000_000
+
+
+class Pull:
+    """Pulls from a consumer that exists. An async context manager: leaving it forgets what is on its way.
+
+    At most `batch` messages are in hand, those included that wait here for the next `take`.
+    """
+
+    def __init__(self, bus: Bus, stream: str, consumer: str) -> None:
+        self._bus = bus
+        self._subject = f"{NEXT}.{stream}.{consumer}"
+        self._came: asyncio.Queue[Msg | None] = asyncio.Queue()
+        self._open = 0  # messages that the request at the server may still bring
+
+    async def __aenter__(self) -> Self:
+        self._inbox = self._bus.client.new_inbox()
+        self._subscription = await self._bus.client.subscribe(self._inbox, cb=self._came.put)
+        self._bus.on_reconnect.add(self._ask_again)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bus.on_reconnect.discard(self._ask_again)
+        if self._bus.client.is_connected and not self._bus.client.is_closed:
+            await self._subscription.unsubscribe()
+
+    async def take(self, batch: int, seconds: float) -> list[Msg]:
+        """Return what has come, up to `batch` messages, as soon as there is one; nothing after about `seconds`.
+
+        Raises:
+            nats.js.errors.APIError: the consumer is gone, or refuses.
+            nats.errors.NoRespondersError: JetStream is not there.
+
+        """
+        if self._open <= 0 and self._came.empty():
+            await self._ask(batch, seconds)
+        taken: list[Msg] = []
+        try:
+            async with asyncio.timeout(seconds + GRACE_SECONDS):
+                while not taken and self._open > 0:
+                    self._note(await self._came.get(), taken)
+        except TimeoutError:
+            self._open = 0
+        while len(taken) < batch and not self._came.empty():
+            self._note(self._came.get_nowait(), taken)
+        return taken
+
+    def _ask_again(self) -> None:
+        """Take the open request for lost: a server forgets it with the connection."""
+        self._came.put_nowait(None)
+
+    async def _ask(self, batch: int, seconds: float) -> None:
+        request = {"batch": batch, "expires": int(seconds * NANOSECONDS)}
+        await self._bus.client.publish(self._subject, msgspec.json.encode(request), reply=self._inbox)
+        self._open = batch
+
+    def _note(self, message: Msg | None, taken: list[Msg]) -> None:
+        if message is None:
+            self._open = 0
+        elif message.reply:
+            self._open -= 1
+            taken.append(message)
+        else:
+            self._open = 0
+            _raise_unless_it_only_ended(message)
+
+
+def _raise_unless_it_only_ended(message: Msg) -> None:
+    headers = message.headers or {}
+    status = headers.get("Status", "")
+    if status == NO_RESPONDERS:
+        raise nats.errors.NoRespondersError
+    if status not in NOTHING_CAME:
+        raise nats.js.errors.APIError(code=int(status or 0), description=headers.get("Description", "unknown status"))
