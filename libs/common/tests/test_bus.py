@@ -49,6 +49,16 @@ async def test_a_request_reaches_its_owner_and_the_secret_crosses_the_bus(bus_fo
     assert "s3cret" not in repr(ENROLL)
 
 
+async def test_what_is_settled_is_heard_by_all(bus_for):
+    inventory, gateway = await bus_for("inventory"), await bus_for("agent_gateway")
+    for _ in range(100):
+        heard = await inventory.client.subscribe(HostsSeenV1.subject)
+        await inventory.settle()
+        await gateway.client.publish(HostsSeenV1.subject, b"x")
+        await heard.next_msg(timeout=5)
+        await heard.unsubscribe()
+
+
 async def test_an_error_of_the_owner_arrives_as_its_own_class(bus_for):
     async def refuse(request: EnrollHostV1, _deps: None) -> EnrolledV1:
         raise BadEnrollSecret(request.host_identifier)
@@ -103,7 +113,7 @@ async def test_a_forbidden_publish_is_refused_by_the_server(bus_for, user, subje
 
     bus.client._error_cb = note
     await bus.client.publish(subject, b"x")
-    await bus.client.flush()
+    await bus.settle()
 
     await eventually(lambda: any("permissions violation" in str(error).lower() for error in refused))
 
@@ -117,7 +127,7 @@ async def test_nobody_hears_the_replies_of_another(bus_for):
 
     bus.client._error_cb = note
     await bus.client.subscribe("_INBOX.agent_gateway.>")
-    await bus.client.flush()
+    await bus.settle()
 
     await eventually(lambda: any("permissions violation" in str(error).lower() for error in refused))
 

@@ -242,7 +242,7 @@ async def live_query(database: Database, redis_url: str, bus_for) -> AsyncIterat
     bus = await bus_for("live_query")
     async with responding(bus, (StartCampaignV1, part.on_start), (StopCampaignV1, part.on_stop)):
         async with in_background(part.on_viewed(bus)):
-            await bus.client.flush()
+            await bus.settle()
             yield part
     await redis.aclose()
 

@@ -38,7 +38,7 @@ class Responder(Generic[R, D]):
 async def respond(bus: Bus, responder: Responder[R, D], deps: D, *, ready: asyncio.Event | None = None) -> None:
     """Answer for ever (cancel to stop). `ready` is set once requests reach this process."""
     subscription = await bus.client.subscribe(responder.request.subject, queue=bus.name)
-    await bus.client.flush()
+    await bus.settle()
     if ready is not None:
         ready.set()
     slots = asyncio.Semaphore(responder.concurrency)

@@ -80,6 +80,15 @@ class Bus:
             raise Unavailable(f"{request.subject}: {type(error).__name__}") from error
         return _read(request, reply.data)
 
+    async def settle(self) -> None:
+        """Return once the server has heard all that was said before: subscriptions stand, messages are on their way.
+
+        nats-py (2.16) writes the PING of a flush ahead of what waits to be written, which goes out before the PONG is
+        read. The second PING is behind all of it.
+        """
+        await self.client.flush()
+        await self.client.flush()
+
     @property
     def silence_seconds(self) -> float:
         """How long the bus has not been heard."""

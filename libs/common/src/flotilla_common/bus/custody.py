@@ -41,6 +41,7 @@ class CustodyPublisher:
     """
 
     def __init__(self, bus: Bus, *, max_in_flight: int = 1024) -> None:
+        self._bus = bus
         self._client = bus.client
         self._prefix = f"{INBOX_PREFIX}.{bus.name}.custody.{secrets.token_hex(8)}."
         self._numbers = itertools.count()
@@ -50,7 +51,7 @@ class CustodyPublisher:
     async def open(self) -> None:
         """Subscribe to the acks; once, before the first publish."""
         await self._client.subscribe(self._prefix + "*", cb=self._on_ack)
-        await self._client.flush()
+        await self._bus.settle()
 
     @property
     def in_flight(self) -> int:

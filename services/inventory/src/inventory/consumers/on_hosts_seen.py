@@ -37,7 +37,7 @@ async def collect(seen: SeenHosts, deps: Deps, *, ready: asyncio.Event | None = 
         seen.add(hosts, min(event.seen_at, deps.clock()))  # a clock that is ahead must not keep a host online
 
     subscription = await deps.bus.client.subscribe(HostsSeenV1.subject, queue=deps.bus.name, cb=on_message)
-    await deps.bus.client.flush()
+    await deps.bus.settle()
     if ready is not None:
         ready.set()
     try:

@@ -34,7 +34,7 @@ async def listen(deps: Deps, *, ready: asyncio.Event) -> None:
             log.warning("a viewer goes unnoticed", error=repr(error))
 
     subscription = await deps.bus.client.subscribe(CampaignViewedV1.subject, queue=deps.bus.name, cb=on_message)
-    await deps.bus.client.flush()
+    await deps.bus.settle()
     ready.set()
     try:
         await asyncio.Event().wait()
