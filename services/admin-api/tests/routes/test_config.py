@@ -153,6 +153,59 @@ async def test_stored_secrets_are_masked_and_a_mask_keeps_them(ask, admin, datab
     assert row.document["integrations"]["jira"] == [jira]
 
 
+SECRET_INTEGRATIONS = {
+    "jira": [{"url": "https://j", "project_key": "A", "api_token": "secret-1"}],
+    "zendesk": [{"url": "https://z", "group_id": 1, "API_Token": "secret-2"}],
+    "google_calendar": [{"domain": "acme.test", "api_key_json": {"private_key": "secret-3"}}],
+    "digicert": [{"name": "One", "api_token": "secret-4"}, {"name": "Two", "api_token": "secret-5"}],
+    "ndes_scep_proxy": {"url": "https://n", "username": "u", "password": "secret-6"},
+    "custom_scep_proxy": [{"name": "WIFI", "url": "https://s", "challenge": "secret-7"}],
+}
+
+
+async def test_nobody_is_shown_the_secret_of_an_integration(ask, admin, make_user):
+    patched = await ask(admin, "PATCH /config", {"integrations": SECRET_INTEGRATIONS})
+
+    shown = [await ask(member, "GET /config") for member in (admin, await make_user("observer"))]
+
+    assert [answer.status_code for answer in (patched, *shown)] == [200] * 3
+    assert ["secret-" in answer.text for answer in (patched, *shown)] == [False] * 3
+    assert [item["name"] for item in shown[1].json()["integrations"]["digicert"]] == ["One", "Two"]
+    assert shown[1].json()["integrations"]["ndes_scep_proxy"]["password"] == "********"
+
+
+async def test_masked_secrets_of_integrations_are_kept_in_whatever_order_they_come_back(ask, admin, database):
+    await ask(admin, "PATCH /config", {"integrations": SECRET_INTEGRATIONS})
+    shown = (await ask(admin, "GET /config")).json()["integrations"]
+    shown["digicert"].reverse()
+    shown["ndes_scep_proxy"]["username"] = "v"
+
+    answer = await ask(admin, "PATCH /config", {"integrations": shown})
+
+    [row] = await database.rows(AppConfig)
+    stored = row.document["integrations"]
+    assert answer.status_code == 200, answer.text
+    assert stored["digicert"] == SECRET_INTEGRATIONS["digicert"][::-1]
+    assert stored["ndes_scep_proxy"] == {**SECRET_INTEGRATIONS["ndes_scep_proxy"], "username": "v"}
+    unchanged = ("jira", "zendesk", "google_calendar", "custom_scep_proxy")
+    assert {name: stored[name] for name in unchanged} == {name: SECRET_INTEGRATIONS[name] for name in unchanged}
+
+
+@pytest.mark.parametrize(
+    "integrations",
+    [
+        {"digicert": [{"name": "New", "api_token": "********"}]},
+        {"ndes_scep_proxy": {"password": "********"}},
+        {"custom_scep_proxy": [{"name": "New", "challenge": "********"}]},
+    ],
+)
+async def test_a_mask_without_a_stored_secret_is_refused(ask, admin, integrations):
+    answer = await ask(admin, "PATCH /config", {"integrations": integrations})
+
+    assert answer.status_code == 422
+    assert "is masked, but nothing is stored for it" in answer.json()["errors"][0]["reason"]
+
+
 async def test_switching_the_activities_webhook_is_recorded(ask, admin, news):
     for hook in (HOOK, HOOK | {"destination_url": "https://b"}, {"enable_activities_webhook": False}):
         await ask(admin, "PATCH /config", {"webhook_settings": {"activities_webhook": hook}})
