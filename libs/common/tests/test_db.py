@@ -1,17 +1,22 @@
 """Database: roles write their own schema only, the outbox sends what commits, migrations match the tables."""
 
 import asyncio
+import subprocess
+import sys
+from contextlib import asynccontextmanager
 
 import pytest
 import sqlalchemy as sa
 from alembic import command
+from alembic.script import ScriptDirectory
 from flotilla_common.contracts.definitions import TeamChangedV1
 from flotilla_common.contracts.labels import BUILTIN_LABELS
 from flotilla_common.db import outbox
-from flotilla_common.db.migrate import READS, config, head
+from flotilla_common.db.migrate import HERE, READS, config
 from flotilla_common.db.models.admin_api import Label, Outbox, Team
 from flotilla_common.db.models.inventory import Host
 from flotilla_common.db.relay import relay
+from flotilla_common.db.revisions import head
 from flotilla_common.db.schema_check import verify_schema
 from flotilla_common.errors import Unavailable
 from flotilla_common.settings import DatabaseSettings
@@ -82,17 +87,46 @@ async def test_the_migrations_make_exactly_the_tables_that_are_declared(database
         connection.rollback()
 
 
-async def test_a_service_refuses_an_older_schema(database):
-    engine = create_async_engine(database.url("inventory"), poolclass=sa.NullPool)
-    await verify_schema(engine)
-    async with database.sessions().begin() as session:
-        await session.execute(text("UPDATE public.alembic_version SET version_num = '0001_inventory'"))
-    try:
+def test_the_head_by_file_names_is_the_one_that_alembic_finds():
+    assert head() == ScriptDirectory(str(HERE)).get_current_head()
+
+
+@pytest.mark.parametrize("found", ["0001_inventory", "0003_config_merger", "what is this", None])
+async def test_a_service_refuses_an_older_schema(database, found):
+    async with at_revision(database, found) as engine:
         with pytest.raises(Unavailable, match="make migrate"):
             await verify_schema(engine)
-    finally:
+
+
+@pytest.mark.parametrize("found", [head(), "9999_of_a_release_to_come"])
+async def test_a_service_starts_on_its_own_schema_and_on_a_newer_one(database, found):
+    async with at_revision(database, found) as engine:
+        await verify_schema(engine)
+
+
+@asynccontextmanager
+async def at_revision(database, revision: str | None):
+    async def store(value: str | None) -> None:
         async with database.sessions().begin() as session:
-            await session.execute(text("UPDATE public.alembic_version SET version_num = :head"), {"head": head()})
+            await session.execute(text("DELETE FROM public.alembic_version"))
+            if value is not None:
+                await session.execute(text("INSERT INTO public.alembic_version VALUES (:value)"), {"value": value})
+
+    await store(revision)
+    engine = create_async_engine(database.url("inventory"), poolclass=sa.NullPool)
+    try:
+        yield engine
+    finally:
+        await store(head())
+
+
+@pytest.mark.parametrize(
+    "service", ["inventory", "admin_api", "config_merger", "live_query", "log_shipper", "analytics", "agent_gateway"]
+)
+def test_no_service_loads_alembic(service):
+    code = f"import sys, {service}.__main__; sys.exit('alembic' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 async def test_the_relay_sends_what_was_committed_and_nothing_else(database, bus_for, bus_settings_for):

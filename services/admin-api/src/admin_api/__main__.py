@@ -10,6 +10,7 @@ from flotilla_common.bus.consumer import consume
 from flotilla_common.clock import utc_now
 from flotilla_common.db import engine as db
 from flotilla_common.db.relay import relay
+from flotilla_common.db.schema_check import verify_schema
 from flotilla_common.http.health import Health, serve
 from flotilla_common.settings import load_or_exit
 from redis.asyncio import Redis
@@ -27,7 +28,9 @@ REQUESTS_AT_ONCE = 100  # connections to Redis beside those of viewers
 async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) -> None:
     """Open connections and start serving."""
     engine = db.create_engine(settings)
+    await verify_schema(engine)
     bus = await connection.connect(settings)
+    service.live_with(bus, tasks, health)
     redis = Redis.from_url(
         settings.redis_url.get_secret_value(),
         socket_timeout=3,
@@ -35,7 +38,6 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
         max_connections=settings.most_viewers + REQUESTS_AT_ONCE,
     )
     health.ready_checks["postgres"] = lambda: db.check(engine)
-    health.ready_checks["nats"] = bus.check
     deps = Deps(
         sessions=db.session_maker(engine),
         bus=bus,
@@ -46,7 +48,6 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
         passwords=Passwords(),
     )
     await provision.verify(bus, "DEFINITIONS", "HOSTS")
-    tasks.create_task(bus.heartbeat(), name="heartbeat")
     tasks.create_task(relay(bus, settings, "admin_api"), name="outbox relay")
     tasks.create_task(consume(bus, on_host_enrolled.SUBSCRIPTION, deps), name="on_host_enrolled")
     where = (settings.listen_host, settings.listen_port)

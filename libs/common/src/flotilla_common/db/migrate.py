@@ -7,7 +7,6 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 
 HERE = Path(__file__).parent / "migrations"
 
@@ -26,18 +25,10 @@ def config(connection: sa.Connection, *, only_schema: str | None = None) -> Conf
     """Return Alembic's configuration on an open connection."""
     settings = Config()
     settings.set_main_option("script_location", str(HERE))
+    settings.set_main_option("file_template", "%%(rev)s")  # `revisions.head` goes by the files' names
     settings.attributes["connection"] = connection
     settings.attributes["only_schema"] = only_schema
     return settings
-
-
-def head() -> str:
-    """Return the newest revision that this release knows."""
-    revision = ScriptDirectory(str(HERE)).get_current_head()
-    if revision is None:
-        message = "there are no migrations"
-        raise LookupError(message)
-    return revision
 
 
 def migrate(connection: sa.Connection) -> None:

@@ -1,4 +1,4 @@
-"""A service refuses to start on an older schema."""
+"""A service refuses to start on an older schema. On a newer one it starts: new releases only add for those before."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from flotilla_common.db.migrate import head
+from flotilla_common.db.revisions import head, number_of
 from flotilla_common.errors import Unavailable
 
 
 async def verify_schema(engine: AsyncEngine) -> None:
-    """Check that the database is at this release's revision.
+    """Check that the database is at this release's revision or beyond it.
 
     Raises:
-        Unavailable: it is older, newer, or was never migrated.
+        Unavailable: it is older, or was never migrated.
 
     """
     try:
@@ -22,5 +22,5 @@ async def verify_schema(engine: AsyncEngine) -> None:
             found = await connection.scalar(text("SELECT version_num FROM public.alembic_version"))
     except ProgrammingError:
         found = None
-    if found != head():
+    if number_of(found) < number_of(head()):
         raise Unavailable(f"the database is at revision {found}, this release needs {head()}: run `make migrate`")
