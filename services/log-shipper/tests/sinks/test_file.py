@@ -41,6 +41,27 @@ async def test_each_log_type_has_its_file_and_its_offset(directory):
     assert lines_in(directory) == [b"one"]
 
 
+async def test_a_batch_recorded_while_a_log_type_was_filtered_keeps_that_type_s_lines(directory):
+    await FileSink(directory).deliver(batch(1, b"old\n", log_type="status"), {"result": 0, "status": 0})
+    target = await FileSink(directory, log_types=frozenset({"result"})).plan(2, 2, NOW)
+    both = Batch((1, 2), 2, 2, NOW, [Chunk(2, "result", 1, b"one\n"), Chunk(2, "status", 1, b"new\n")])
+
+    for _ in range(2):
+        await FileSink(directory).deliver(both, target)
+
+    assert lines_in(directory) == [b"one"]
+    assert lines_in(directory, "status") == [b"old", b"new"]
+
+
+async def test_a_file_whose_size_was_not_recorded_is_never_cut(directory):
+    sink = FileSink(directory)
+    await sink.deliver(batch(1, b"old\n", log_type="status"), await sink.plan(1, 1, NOW))
+
+    await sink.deliver(batch(2, b"new\n", log_type="status"), {"result": 0})
+
+    assert lines_in(directory, "status") == [b"old", b"new"]
+
+
 async def test_a_worker_that_wakes_too_late_is_refused(directory):
     sink = FileSink(directory)
     stale = await sink.plan(1, 1, NOW)

@@ -1,7 +1,7 @@
 """Files `result.log` and `status.log` in a directory: one line per log line, for tools that tail.
 
-A batch is recorded with the sizes that the files had before it. A retry truncates them to those sizes first. Replicas
-that share this destination must share the directory.
+A batch is recorded with the sizes that the files had before it. A retry truncates them to those sizes first. A file
+whose size was not recorded is never cut. Replicas that share this destination must share the directory.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class FileSink:
         self._directory = directory
 
     async def plan(self, first_sequence: int, last_sequence: int, started_at: datetime) -> Target:
-        """Return log type -> the size of its file now."""
+        """Return log type -> the size of its file now, also of types that are filtered now: a retry may take them."""
         del first_sequence, last_sequence, started_at
         return await asyncio.to_thread(self._sizes)
 
@@ -78,7 +78,7 @@ class FileSink:
 
     def _sizes(self) -> Target:
         try:
-            return {name: _size(self._path(name)) for name in sorted(self.log_types)}
+            return {name: _size(self._path(name)) for name in LOG_TYPES}
         except OSError as error:
             raise DestinationDown(f"{self._directory}: {error}") from error
 
@@ -86,7 +86,7 @@ class FileSink:
         self._directory.mkdir(parents=True, exist_ok=True)
         with self._fence(batch.fence):
             for log_type, chunks in batch.by_type().items():
-                _append(self._path(log_type), int(target.get(log_type, 0)), chunks)
+                _append(self._path(log_type), target.get(log_type), chunks)
             _fsync_directory(self._directory)
 
     @contextmanager
@@ -116,12 +116,14 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _append(path: Path, offset: int, chunks: Sequence[Chunk]) -> None:
-    """Leave the file with its first `offset` bytes and the chunks, on the disk."""
+def _append(path: Path, offset: int | None, chunks: Sequence[Chunk]) -> None:
+    """Leave the file with its first `offset` bytes (None: all of them) and the chunks, on the disk."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, MODE)
     try:
         size = os.fstat(descriptor).st_size
-        if size < offset:  # moved away between the record and now: the batch begins the new file
+        if offset is None:
+            offset = size
+        elif size < offset:  # moved away between the record and now: the batch begins the new file
             log.warning("log file is shorter than recorded", path=str(path), size=size, recorded=offset)
             offset = size
         os.ftruncate(descriptor, offset)
