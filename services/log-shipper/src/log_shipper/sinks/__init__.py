@@ -10,12 +10,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
+from flotilla_common.contracts.logs import LOG_TYPES
 from flotilla_common.settings import load_or_exit
+from pydantic import BeforeValidator
+from pydantic_settings import NoDecode
 
 Target = dict[str, Any]
 """What a sink decided about where a batch goes, as JSON. Recorded before the first try, the same at every retry."""
+
+
+def _log_types_of(value: object) -> object:
+    """Read the comma separated log types of a setting. None at all is a mistake, not a wish."""
+    if not isinstance(value, str):
+        return value
+    names = frozenset(name for part in value.split(",") if (name := part.strip()))
+    unknown = names - set(LOG_TYPES)
+    if unknown or not names:
+        problem = f"unknown log types {', '.join(sorted(unknown))}" if unknown else "no log type"
+        message = f"{problem}; there are {', '.join(LOG_TYPES)}"
+        raise ValueError(message)
+    return names
+
+
+LogTypeSet = Annotated[frozenset[str], NoDecode, BeforeValidator(_log_types_of)]
+"""The type of a setting that lists log types, comma separated."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from flotilla_common.settings import CommonSettings
 from pydantic import Field
 
 from log_shipper.errors import DestinationDown, LeaseLost
-from log_shipper.sinks import Batch, Chunk, Limits, Refusal, Target
+from log_shipper.sinks import Batch, Chunk, Limits, LogTypeSet, Refusal, Target
 
 log = structlog.get_logger()
 
@@ -32,7 +32,7 @@ class Settings(CommonSettings):
     """Settings of the file destination."""
 
     log_directory: Path = Field(description="directory of result.log and status.log")
-    file_log_types: str = Field("result,status", description="log types that go to files, comma separated")
+    file_log_types: LogTypeSet = Field(frozenset(LOG_TYPES), description="log types that go to files, comma separated")
     file_batch_seconds: float = Field(0.05, description="how long lines wait for company", ge=0)
 
 
@@ -40,7 +40,7 @@ def create(settings: Settings) -> FileSink:
     """Make the sink."""
     return FileSink(
         settings.log_directory,
-        log_types=frozenset(settings.file_log_types.split(",")),
+        log_types=settings.file_log_types,
         batch_seconds=settings.file_batch_seconds,
     )
 

@@ -15,7 +15,7 @@ from obstore.store import S3Store
 from pydantic import Field, SecretStr
 
 from log_shipper.errors import DestinationDown
-from log_shipper.sinks import Batch, Chunk, Limits, Refusal, Target
+from log_shipper.sinks import Batch, Chunk, Limits, LogTypeSet, Refusal, Target
 
 MIB = 1024 * 1024
 TIMEOUT_SECONDS = 60.0
@@ -32,7 +32,7 @@ class Settings(CommonSettings):
     s3_access_key: str = Field(description="access key id")
     s3_secret_key: SecretStr = Field(description="secret access key")
     s3_prefix: str = Field("logs", description="first part of object names")
-    s3_log_types: str = Field("result,status", description="log types that go to S3, comma separated")
+    s3_log_types: LogTypeSet = Field(frozenset(LOG_TYPES), description="log types that go to S3, comma separated")
     s3_batch_seconds: float = Field(5.0, description="how long lines wait for company", ge=0)
     s3_batch_bytes: int = Field(8 * MIB, description="size of a batch before gzip, in bytes", gt=0)
 
@@ -51,7 +51,7 @@ def create(settings: Settings) -> S3Sink:
     return S3Sink(
         store,
         prefix=settings.s3_prefix,
-        log_types=frozenset(settings.s3_log_types.split(",")),
+        log_types=settings.s3_log_types,
         batch_seconds=settings.s3_batch_seconds,
         batch_bytes=settings.s3_batch_bytes,
     )
