@@ -1,0 +1,67 @@
+"""Requests: they reach their owner, whose answer or error comes back."""
+
+import asyncio
+
+import pytest
+from flotilla_common.bus.answering import Responder, respond
+from flotilla_common.contracts.hosts import (
+    BadEnrollSecret,
+    EnrolledV1,
+    EnrollHostV1,
+    HostRecord,
+)
+from flotilla_common.errors import Unavailable
+
+RECORD = HostRecord(host_id=7, revision=3, node_key_hash="ab" * 16, team_id=None, platform="ubuntu")
+ENROLL = EnrollHostV1(enroll_secret="s3cret", host_identifier="A-1")
+
+
+async def test_a_request_reaches_its_owner_and_the_secret_crosses_the_bus(bus_for):
+    async def answer(request: EnrollHostV1, _deps: None) -> EnrolledV1:
+        return EnrolledV1(node_key=request.enroll_secret.get_secret_value() + "-key", host=RECORD)
+
+    inventory, gateway = await bus_for("inventory"), await bus_for("agent_gateway")
+    ready = asyncio.Event()
+    task = asyncio.create_task(respond(inventory, Responder(EnrollHostV1, answer), None, ready=ready))
+    await ready.wait()
+    reply = await gateway.request(ENROLL)
+    task.cancel()
+
+    assert reply.node_key.get_secret_value() == "s3cret-key"
+    assert reply.host == RECORD
+    assert "s3cret" not in repr(ENROLL)
+
+
+async def test_an_error_of_the_owner_arrives_as_its_own_class(bus_for):
+    async def refuse(request: EnrollHostV1, _deps: None) -> EnrolledV1:
+        raise BadEnrollSecret(request.host_identifier)
+
+    inventory, gateway = await bus_for("inventory"), await bus_for("agent_gateway")
+    ready = asyncio.Event()
+    task = asyncio.create_task(respond(inventory, Responder(EnrollHostV1, refuse), None, ready=ready))
+    await ready.wait()
+
+    with pytest.raises(BadEnrollSecret, match="A-1"):
+        await gateway.request(ENROLL)
+    task.cancel()
+
+
+async def test_a_bug_in_the_owner_is_answered_as_unavailable(bus_for):
+    async def break_down(_request: EnrollHostV1, _deps: None) -> EnrolledV1:
+        raise KeyError("bug")
+
+    inventory, gateway = await bus_for("inventory"), await bus_for("agent_gateway")
+    ready = asyncio.Event()
+    task = asyncio.create_task(respond(inventory, Responder(EnrollHostV1, break_down), None, ready=ready))
+    await ready.wait()
+
+    with pytest.raises(Unavailable):
+        await gateway.request(ENROLL)
+    task.cancel()
+
+
+async def test_without_an_owner_a_request_is_unavailable_at_once(bus_for):
+    gateway = await bus_for("agent_gateway")
+
+    with pytest.raises(Unavailable):
+        await gateway.request(ENROLL)
