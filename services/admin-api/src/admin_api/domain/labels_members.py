@@ -15,6 +15,15 @@ from admin_api.store import hosts, labels
 from admin_api.store.host_scope import ID, one_of, visible
 
 
+def listed_teams(viewer: Viewer) -> frozenset[int] | None:
+    """Return the teams (None: every host) whose members a spec lists: those that the viewer may read or label.
+
+    A spec without hosts that the viewer may label would take them out of the label when it is applied again.
+    """
+    teams = visible_team_ids(viewer), visible_team_ids(viewer, Action.LABEL_HOSTS)
+    return None if None in teams else frozenset[int]().union(*(some for some in teams if some is not None))
+
+
 @dataclass(frozen=True)
 class WantedMembers:
     """The hosts that a body lists: by name, serial or uuid, or by id; both None: the body lists none."""

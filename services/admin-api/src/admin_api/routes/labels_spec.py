@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from admin_api.deps import Deps, DepsDep
 from admin_api.domain import labels, labels_members, labels_spec
-from admin_api.domain.authorize import Action, authorize, visible_team_ids
+from admin_api.domain.authorize import Action, authorize
 from admin_api.domain.labels_members import WantedMembers
 from admin_api.domain.labels_spec import LabelSpec
 from admin_api.domain.viewer import Viewer
@@ -78,8 +78,9 @@ async def _apply(
 
 
 async def _spec(session: AsyncSession, viewer: Viewer, label: Label) -> dict[str, Any]:
-    manual = label.label_membership_type == labels.MANUAL and label.label_type != labels.BUILTIN
-    names = await label_store.host_names(session, label.id or 0, visible_team_ids(viewer)) if manual else None
+    if label.label_membership_type != labels.MANUAL or label.label_type == labels.BUILTIN:
+        return labels_spec.spec_object(label, None)
+    names = await label_store.host_names(session, label.id or 0, labels_members.listed_teams(viewer))
     return labels_spec.spec_object(label, names)
 
 
