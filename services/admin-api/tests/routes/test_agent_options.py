@@ -40,6 +40,26 @@ async def test_null_is_a_document_that_says_nothing(client, admin, make_team, da
     assert await has_document(database)
 
 
+async def test_a_spec_clears_a_document_of_null(client, ask, admin, make_team, database):
+    team_id = await make_team("Servers")
+    await client.post(f"/api/latest/fleet/teams/{team_id}/agent_options", headers=admin.headers, content=b"null")
+
+    await ask(admin, "POST /spec/teams", {"specs": [{"name": "Servers", "agent_options": None}]})
+
+    assert not await has_document(database)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, True), (True, 1), (0, False), (1, 1.0)])
+async def test_a_value_that_python_takes_for_equal_is_stored(ask, admin, make_team, before, after):
+    team_id = await make_team("Servers")
+    await ask(admin, f"POST /teams/{team_id}/agent_options", {"config": {"views": {"a": before}}})
+
+    await ask(admin, f"POST /teams/{team_id}/agent_options", {"config": {"views": {"a": after}}})
+
+    stored = (await ask(admin, f"GET /teams/{team_id}")).json()["team"]["agent_options"]["config"]["views"]["a"]
+    assert (type(stored), stored) == (type(after), after)
+
+
 @pytest.mark.parametrize(
     ("document", "reason"),
     [

@@ -109,6 +109,18 @@ async def test_null_clears_the_agent_options(ask, admin, database, news):
     assert await news.events() == [("agent_options_changed", {"team_id": None})]
 
 
+async def test_true_in_the_place_of_one_is_a_change(ask, admin, database, news):
+    await ask(admin, "PATCH /config", {"agent_options": {"a": 1}, "yara_rules": [{"a": 1}]}, force="true")
+    await news.events()
+
+    await ask(admin, "PATCH /config", {"agent_options": {"a": True}, "yara_rules": [{"a": True}]}, force="true")
+
+    [row] = await database.rows(AppConfig)
+    assert row.agent_options["a"] is True
+    assert row.document["yara_rules"][0]["a"] is True
+    assert await news.events() == [("app_config_changed", {}), ("agent_options_changed", {"team_id": None})]
+
+
 async def test_features_of_peoples_own_are_replaced_as_a_whole(ask, admin):
     await ask(admin, "PATCH /config", {"features": {"additional_queries": {"a": "SELECT 1", "b": "SELECT 2"}}})
 

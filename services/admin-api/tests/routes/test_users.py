@@ -163,6 +163,16 @@ async def test_everybody_sees_and_renames_themselves_and_no_more(ask, make_user)
     assert [raised.status_code, same.status_code, other.status_code] == [403, 200, 403]
 
 
+async def test_a_setting_that_python_takes_for_equal_is_stored(ask, make_user, database):
+    observer = await make_user("observer")
+    await ask(observer, f"PATCH /users/{observer.user_id}", {"settings": {"dark": 1}})
+
+    await ask(observer, f"PATCH /users/{observer.user_id}", {"settings": {"dark": True}})
+
+    me = (await ask(observer, "GET /me", include_ui_settings="true")).json()
+    assert me["settings"]["dark"] is True
+
+
 async def test_a_new_password_of_ones_own_wants_the_old_one(ask, make_user):
     observer = await make_user("observer")
     path = f"PATCH /users/{observer.user_id}"

@@ -15,11 +15,13 @@ from admin_api.domain import agent_options, config_fixed, config_masks
 from admin_api.domain.activities import record
 from admin_api.domain.authorize import Action, is_allowed
 from admin_api.domain.config_blocks import Document, Features, SsoSettings
+from admin_api.domain.json_types import same
 from admin_api.domain.rights import grant
 from admin_api.domain.strict_merge import merged, parsed
 from admin_api.domain.viewer import Viewer
 from admin_api.errors import InvalidArgument
 from admin_api.store import app_config as stored
+from admin_api.store.json_columns import put
 
 ABSENT = object()
 
@@ -101,9 +103,9 @@ def _merged(before: dict[str, Any], patch: dict[str, Any], *, overwrite: bool) -
 async def _store(
     session: AsyncSession, viewer: Viewer, row: AppConfig, before: dict[str, Any], after: dict[str, Any]
 ) -> None:
-    if after == before:
+    if same(after, before):
         return
-    row.document = parsed(Document, after).model_dump()
+    put(row, "document", parsed(Document, after).model_dump())
     await _record_automations(session, viewer, before, after)
     if before["gitops"]["gitops_mode_enabled"] != after["gitops"]["gitops_mode_enabled"]:
         enabled = after["gitops"]["gitops_mode_enabled"]
@@ -112,9 +114,9 @@ async def _store(
 
 
 async def _store_agent_options(session: AsyncSession, viewer: Viewer, row: AppConfig, given: Any) -> None:
-    if given == row.agent_options:
+    if same(given, row.agent_options):
         return
-    row.agent_options = given
+    put(row, "agent_options", given)
     await record(session, viewer, "edited_agent_options", {"global": True, "team_id": None, "team_name": None})
     await outbox.add(session, AgentOptionsChangedV1(team_id=None))
 

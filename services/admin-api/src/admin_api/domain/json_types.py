@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from admin_api.errors import StrictBodyError
 
 DEEPEST = 64  # levels of objects and arrays: far beyond every real document, far below what a parser can stand
@@ -24,6 +26,11 @@ def fits(value: object, expected: str) -> bool:
     if expected in {"int", "uint"}:
         return isinstance(value, int) and not isinstance(value, bool) and (expected == "int" or value >= 0)
     return name_of(value) == expected
+
+
+def same(one: object, other: object) -> bool:
+    """Tell whether two decoded values are the same JSON. Python takes true, 1 and 1.0 for equal."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def check_depth(value: object) -> None:

@@ -14,6 +14,7 @@ from admin_api.domain import agent_options
 from admin_api.domain.activities import record
 from admin_api.domain.teams import MERGE, about, id_of
 from admin_api.domain.viewer import Viewer
+from admin_api.store.json_columns import put
 
 
 async def validate(session: AsyncSession, merge_mode: str, document: object, *, force: bool) -> None:
@@ -37,7 +38,7 @@ async def clear(session: AsyncSession, viewer: Viewer, team: Team) -> None:
 
 
 async def _put(session: AsyncSession, viewer: Viewer, team: Team, value: Any) -> None:
-    team.agent_options = value
+    put(team, "agent_options", value)
     await session.flush()
     await session.refresh(team)
     await record(session, viewer, "edited_agent_options", {"global": False, **about(team)})

@@ -18,6 +18,7 @@ from admin_api.domain.roles import Roles
 from admin_api.domain.viewer import Viewer
 from admin_api.errors import AlreadyExists, Forbidden, InvalidArgument, Missing, PermissionDenied
 from admin_api.store import login_sessions, users
+from admin_api.store.json_columns import put
 
 EMAIL = re.compile(r"[^@\s\x00]+@[^@\s\x00]+")
 
@@ -161,7 +162,9 @@ async def change(session: AsyncSession, viewer: Viewer, passwords: Passwords, us
     if wanted.name is not None:
         _check_name(wanted.name)
         user.name = wanted.name.strip()
-    for name in ("position", "mfa_enabled", "settings"):
+    if wanted.settings is not None:
+        put(user, "settings", wanted.settings)
+    for name in ("position", "mfa_enabled"):
         if getattr(wanted, name) is not None:
             setattr(user, name, getattr(wanted, name))
     if wanted.api_only is not None and wanted.api_only != user.api_only:
