@@ -224,6 +224,33 @@ async def test_what_the_spec_prints_is_accepted_back_and_changes_nothing(ask, ad
     assert inventory.asked == [ChangeLabelMembersV1(label_id=manual, replace=(host_id,))]
 
 
+@pytest.mark.parametrize(("role", "of_a_team"), [("gitops", False), ("maintainer", True)])
+async def test_applying_the_printed_spec_empties_no_label_whoever_does_it(
+    ask, make_team, make_user, fleet, inventory, role, of_a_team
+):
+    team_id = await make_team("Servers")
+    manual = await fleet.label("Manual", await fleet.host("a", team_id), await fleet.host("b"))
+    member = await make_user(role, team_id if of_a_team else None, api_only=role == "gitops")
+
+    answer = await ask(member, "POST /spec/labels", (await ask(member, "GET /spec/labels")).json())
+
+    kept = {"add": (), "remove": ()} if of_a_team else {"replace": (1, 2)}
+    assert answer.status_code == 200, answer.text
+    assert inventory.asked == [ChangeLabelMembersV1(label_id=manual, **kept)]
+
+
+async def test_a_spec_lists_no_hosts_that_one_may_neither_read_nor_label(ask, make_team, make_user, fleet):
+    own, foreign = await make_team("Own"), await make_team("Foreign")
+    await fleet.label("Manual", await fleet.host("a", own), await fleet.host("b", foreign), await fleet.host("c"))
+
+    listed = [
+        (await ask(member, "GET /spec/labels/Manual")).json()["specs"]["hosts"]
+        for member in (await make_user("gitops", own, api_only=True), await make_user("observer", own))
+    ]
+
+    assert listed == [["a"], ["a"]]
+
+
 async def test_one_spec_stands_under_the_plural_key(ask, admin):
     await make(ask, admin)
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from admin_api.store import labels, queries
 from flotilla_common.db.models.admin_api import Query, QueryLabel
+from flotilla_common.testing import eventually
+from sqlalchemy import text
 
 FULL = {
     "name": "Open ports",
@@ -266,6 +271,58 @@ async def test_what_the_spec_prints_is_accepted_back_and_changes_nothing(ask, ad
     assert len((await ask(admin, "GET /queries", team_id=str(team_id))).json()["queries"]) == 1
     assert (of_team["team"], before["specs"][0]["team"]) == ("Servers", "")
     assert before["specs"][0]["labels_include_any"] == ["All Hosts", "macOS"]
+
+
+COMPOSED, DECOMPOSED = "Caf\u00e9 \u0130", "cafe\u0301 \u0130"
+
+
+async def test_a_name_is_found_however_its_letters_are_composed(ask, admin, make_team, database):
+    await make_team(COMPOSED)
+    for name in (COMPOSED, DECOMPOSED):
+        for spec in ({"name": name, "query": "SELECT 1"}, {"name": name, "query": "SELECT 1", "team": name}):
+            answer = await ask(admin, "POST /spec/queries", {"specs": [spec]})
+            assert answer.status_code == 200, answer.text
+
+    shown = await ask(admin, f"GET /spec/queries/{DECOMPOSED}")
+    removed = await ask(admin, f"DELETE /queries/{DECOMPOSED}")
+
+    [left] = await database.rows(Query)
+    assert (shown.status_code, removed.status_code) == (200, 200)
+    assert left.team_id is not None
+
+
+async def test_global_queries_are_inherited_only_by_those_who_may_read_them(ask, admin, make_team, make_user):
+    team_id = await make_team("Servers")
+    await make(ask, admin, name="global")
+    await make(ask, admin, name="own", team_id=team_id)
+
+    async def listed(role):
+        member = await make_user(role, team_id, api_only=role == "gitops")
+        answer = (await ask(member, "GET /queries", team_id=str(team_id), merge_inherited="true")).json()
+        return {query["name"] for query in answer["queries"]}, answer["count"]
+
+    assert await listed("observer") == ({"global", "own"}, 2)
+    assert await listed("gitops") == ({"own"}, 1)
+
+
+async def test_a_label_is_not_removed_while_a_query_is_scoped_by_it(ask, admin, database):
+    label = (await ask(admin, "POST /labels", {"name": "L", "query": "SELECT 1"})).json()["label"]
+    async with database.sessions("admin_api").begin() as session:  # a request that has found its labels
+        [found] = await labels.by_names(session, ["L"], lock=True)
+        removal = asyncio.ensure_future(ask(admin, "DELETE /labels/L"))
+        await eventually(lambda: waits_for_a_lock(database))
+        query = Query(name="q", query="SELECT 1", team_id=None)
+        session.add(query)
+        await session.flush()
+        await queries.set_labels(session, query.id, [found.id])
+
+    assert (await removal).status_code == 422
+    assert [row.label_id for row in await database.rows(QueryLabel)] == [label["id"]]
+
+
+async def waits_for_a_lock(database) -> bool:
+    async with database.sessions("admin_api").begin() as session:
+        return bool(await session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
 
 
 async def test_a_spec_says_everything_and_what_it_leaves_out_gets_its_default(ask, admin, news):

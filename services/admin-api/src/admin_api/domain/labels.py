@@ -131,11 +131,15 @@ async def remove(session: AsyncSession, label: Label) -> None:
 
     Raises:
         InvalidArgument: it is a built-in one, or a query is scoped by it.
+        Missing: somebody else removed it meanwhile.
 
     """
     if label.label_type == BUILTIN:
         raise InvalidArgument("label_type", f"cannot delete built-in label '{label.name}'")
     label_id = label.id or 0
+    # Those who scope a query lock its labels too: either they see that this one is gone, or we see their query.
+    if not await labels.lock(session, label):
+        raise Missing("Label", label_id)
     if await queries.using_label(session, label_id):
         raise InvalidArgument("name", f"foreign key constraint on labels: {label.name}")
     await session.delete(label)

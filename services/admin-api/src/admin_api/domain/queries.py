@@ -218,7 +218,7 @@ async def _write(session: AsyncSession, query: Query, fields: QueryFields) -> No
 
 async def _label_ids(session: AsyncSession, names: Collection[str]) -> list[int]:
     wanted = {name for name in names if name}
-    found = await labels.by_names(session, wanted)
+    found = await labels.by_names(session, wanted, lock=True)
     known = {label.name.lower() for label in found}
     unknown = sorted(name for name in wanted if name.lower() not in known)
     if unknown:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from flotilla_common.db.models.admin_api import Label, Query, Team
+from flotilla_common.db.models.admin_api import Label, Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from admin_api.domain import queries
@@ -16,6 +16,7 @@ from admin_api.domain.queries import QueryFields
 from admin_api.domain.viewer import Viewer
 from admin_api.errors import Missing
 from admin_api.store import queries as query_store
+from admin_api.store import teams as team_store
 
 DEFAULTS = QueryFields(
     description="",
@@ -80,7 +81,7 @@ async def team_id_of(session: AsyncSession, name: str) -> int | None:
     """
     if not name:
         return None
-    team: Team | None = await query_store.team_named(session, name)
+    team = await team_store.find_by_name(session, name)
     if team is None:
         raise Missing("Team", name)
     return team.id

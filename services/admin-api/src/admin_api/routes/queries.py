@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from admin_api.deps import DepsDep
 from admin_api.domain import activities, queries
-from admin_api.domain.authorize import Action, Subject, authorize, authorize_any
+from admin_api.domain.authorize import Action, Subject, authorize, authorize_any, is_allowed
 from admin_api.domain.queries import QueryFields, query_object
 from admin_api.errors import BadRequest, Missing
 from admin_api.routes.authentication import ViewerDep
@@ -87,9 +87,10 @@ async def list_queries(
     merge_inherited: Flag = False,
     platform: Annotated[str, Parameter(description="macos, windows, linux or chrome")] = "",
 ) -> dict[str, Any]:
-    """List the global queries, or a team's."""
+    """List the global queries, or a team's; those who may not read the global ones inherit none."""
     authorize_any(viewer, Action.READ_QUERIES)
-    team, where = _conditions(team_id, platform, options.query, inherited=merge_inherited)
+    inherited = merge_inherited and is_allowed(viewer, Action.READ_QUERIES)
+    team, where = _conditions(team_id, platform, options.query, inherited=inherited)
     authorize(viewer, Action.READ_QUERIES, Subject(team))
     paging = ListOptions(options.page, options.per_page, options.order_key, options.descending, options.after)
     async with deps.sessions.begin() as session:

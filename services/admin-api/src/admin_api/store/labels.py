@@ -58,11 +58,17 @@ async def by_name(session: AsyncSession, name: str) -> Label | None:
     return found
 
 
-async def by_names(session: AsyncSession, names: Collection[str]) -> list[Label]:
-    """Return those of these labels that exist."""
+async def by_names(session: AsyncSession, names: Collection[str], *, lock: bool = False) -> list[Label]:
+    """Return those of these labels that exist; with `lock` nobody removes them until the transaction ends."""
     wanted = select(func.lower(func.unnest(cast(sorted(names), ARRAY(Text)))))
     statement = select(Label).where(func.lower(col(Label.name)).in_(wanted)).order_by(col(Label.id))
-    return list(await session.scalars(statement))
+    return list(await session.scalars(statement.with_for_update(read=True) if lock else statement))
+
+
+async def lock(session: AsyncSession, label: Label) -> bool:
+    """Keep everybody else from using a label until the transaction ends; false: it is gone."""
+    statement = select(col(Label.id)).where(col(Label.id) == label.id).with_for_update()
+    return await session.scalar(statement) is not None
 
 
 async def counts(session: AsyncSession, label_ids: Collection[int], teams: VisibleTeams) -> dict[int, int]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from flotilla_common.db.models.admin_api import Label, Query, QueryLabel, Team
+from flotilla_common.db.models.admin_api import Label, Query, QueryLabel
 from sqlalchemy import ColumnElement, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from admin_api.store.host_scope import contains, one_of
 from admin_api.store.listing import ListOptions, Sortable, page_of
+from admin_api.store.naming import is_named
 
 _ORDER_KEYS = [
     "id",
@@ -84,7 +85,7 @@ async def by_ids(session: AsyncSession, query_ids: Collection[int]) -> list[Quer
 
 async def by_name(session: AsyncSession, name: str, team_id: int | None) -> Query | None:
     """Return a team's (None: the global) saved query of this name, whatever the case of its letters."""
-    where = (in_scope(team_id), func.lower(col(Query.name)) == func.lower(name))
+    where = (in_scope(team_id), is_named(col(Query.name), name))
     found: Query | None = await session.scalar(select(Query).where(*where))
     return found
 
@@ -120,9 +121,3 @@ async def labels_by_query(session: AsyncSession, query_ids: Collection[int]) -> 
 async def using_label(session: AsyncSession, label_id: int) -> bool:
     """Whether any query is scoped by a label."""
     return await session.scalar(select(QueryLabel).where(col(QueryLabel.label_id) == label_id).limit(1)) is not None
-
-
-async def team_named(session: AsyncSession, name: str) -> Team | None:
-    """Return the team of this name, whatever the case of its letters."""
-    found: Team | None = await session.scalar(select(Team).where(func.lower(col(Team.name)) == func.lower(name)))
-    return found

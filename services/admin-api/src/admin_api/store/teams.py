@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from admin_api.store.listing import ListOptions, Sortable, page_of
+from admin_api.store.naming import is_named
 
 ORDER_KEYS: dict[str, Sortable] = {
     name: col(getattr(Team, name)) for name in ("id", "name", "description", "created_at")
@@ -24,7 +25,7 @@ async def get(session: AsyncSession, team_id: int, *, lock: bool = False) -> Tea
 
 async def find_by_name(session: AsyncSession, name: str) -> Team | None:
     """Return the team of this name, whatever its case."""
-    return (await session.scalars(select(Team).where(func.lower(col(Team.name)) == name.lower()))).one_or_none()
+    return (await session.scalars(select(Team).where(is_named(col(Team.name), name)))).one_or_none()
 
 
 async def find_by_filename(session: AsyncSession, filename: str) -> Team | None:

@@ -27,8 +27,8 @@ async def get(session: AsyncSession, user_id: int) -> User | None:
 
 
 async def find_by_email(session: AsyncSession, email: str) -> User | None:
-    """Return the user with this address, whatever its case."""
-    statement = select(User).where(func.lower(col(User.email)) == email.lower())
+    """Return the user with this address, whatever its case; addresses are stored as Python lowers them."""
+    statement = select(User).where(func.lower(col(User.email)) == func.lower(email.lower()))
     return (await session.scalars(statement)).one_or_none()
 
 
