@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 from agent_gateway.domain.results import campaign_of, kind_of, parse_write, result_of
+from agent_gateway.errors import Malformed
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 NAME = "fleet_distributed_query_5"
 
@@ -44,6 +47,49 @@ def test_values_that_are_no_strings_become_strings() -> None:
     rows = [{"a": 1, "b": None, "c": True, "d": [1], "e": "x"}, "no row", 5]
 
     assert json.loads(result(queries={NAME: rows}).rows) == [{"a": "1", "b": "", "c": "1", "d": "[1]", "e": "x"}]
+
+
+HUGE = "9" * 5000
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", HUGE, f"-{HUGE}", "1.50", "-0", "1E5"])
+def test_a_number_becomes_its_own_text_however_large_it_is(number: str) -> None:
+    body = f'{{"queries":{{"{NAME}":[{{"a":{number},"b":"x"}},{{"n":[ {number} ]}}]}}}}'
+
+    rows = json.loads(result_of(parse_write(body.encode()), NAME).rows)
+
+    assert rows == [{"a": number, "b": "x"}, {"n": f"[{number}]"}]
+
+
+ODD_NUMBERS = st.sampled_from(["1e400", "-1e999", HUGE, f"1.{HUGE}", "NaN", "-", "01", "+1", "1e", "Infinity", "\x01"])
+ODD_TEXTS = st.sampled_from(['"\\ud800"', '"\\q"', '"a\x01b"', '"\x00"', '"\udcff"', "tru", '"'])
+SCALARS = st.one_of(ODD_NUMBERS, ODD_TEXTS, st.text().map(json.dumps), st.floats().map(json.dumps))
+
+
+def object_of(members: dict[str, str]) -> str:
+    return "{" + ",".join(f'"{name}":{text}' for name, text in members.items()) + "}"
+
+
+def one_level(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    arrays = st.lists(inner, max_size=3).map(lambda items: f"[{','.join(items)}]")
+    return arrays | st.dictionaries(st.sampled_from("abc"), inner).map(object_of)
+
+
+VALUES = st.recursive(SCALARS, one_level, max_leaves=8)
+
+
+@given(VALUES, VALUES, st.sampled_from(["queries", "statuses", "messages", "stats"]))
+@example("[" * 900 + "1" + "]" * 900, "1", "queries")
+@example("[" * 90_000 + "1" + "]" * 90_000, "1", "stats")
+def test_whatever_a_host_sends_is_read_or_refused_as_malformed(value: str, other: str, member: str) -> None:
+    members = {"queries": f'{{"{NAME}":[{{"b":{other}}}]}}'} | {member: f'{{"{NAME}":[{{"a":{value}}}]}}'}
+
+    try:
+        found = result_of(parse_write(object_of(members).encode("utf-8", "surrogateescape")), NAME)
+    except Malformed:
+        return
+
+    assert all(isinstance(text, str) for row in json.loads(found.rows) for text in row.values())
 
 
 @pytest.mark.parametrize("messages", [None, {}, {NAME: None}, {NAME: ""}, {NAME: []}, "x"])

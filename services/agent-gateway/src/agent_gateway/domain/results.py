@@ -50,7 +50,10 @@ class Result:
 
 _decoder = msgspec.json.Decoder(WriteRequest)
 _rows_decoder = msgspec.json.Decoder(list[dict[str, str]])
-_map_decoder = msgspec.json.Decoder(dict[str, Any])
+_items_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_row_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_text_decoder = msgspec.json.Decoder(str)
+WORDS = {b"null": "", b"false": "0", b"true": "1"}  # as osquery would write them in a row
 
 
 def parse_write(body: bytes) -> WriteRequest:
@@ -107,12 +110,20 @@ def _rows(raw: msgspec.Raw) -> bytes:
     try:
         _rows_decoder.decode(text)
     except msgspec.ValidationError:
-        return msgspec.json.encode([_row(item) for item in msgspec.json.decode(text) if isinstance(item, dict)])
+        items = map(bytes, _items_decoder.decode(text))
+        return msgspec.json.encode([_row(item) for item in items if item.startswith(b"{")])
     except (msgspec.DecodeError, RecursionError) as error:
         raise Malformed(f"rows: {type(error).__name__}") from None
     return text
 
 
-def _row(item: dict[str, Any]) -> dict[str, str]:
-    texts = ((name, value, as_text(value)) for name, value in item.items())
-    return {name: msgspec.json.encode(value).decode() if text is None else text for name, value, text in texts}
+def _row(item: bytes) -> dict[str, str]:
+    return {name: _text(bytes(value)) for name, value in _row_decoder.decode(item).items()}
+
+
+def _text(value: bytes) -> str:
+    """Return a value as text. A number keeps every digit, also one that no float or integer of ours can hold."""
+    if value.startswith(b'"'):
+        return _text_decoder.decode(value)
+    word = WORDS.get(value)
+    return msgspec.json.format(value, indent=-1).decode() if word is None else word
