@@ -45,6 +45,15 @@ async def test_an_outage_is_an_error_without_node_invalid(house: House) -> None:
     assert reply.json() == {"error": "unavailable"}
 
 
+@pytest.mark.parametrize("secret", [SECRET, "wrong", "", None])
+async def test_a_gateway_that_hears_nothing_calls_no_secret_invalid(house: House, secret: str | None) -> None:
+    house.gateway.silence = lambda: 61.0
+
+    reply = await house.post("enroll", OLD_CLIENT | {"enroll_secret": secret})
+
+    assert (reply.status_code, reply.json()) == (503, {"error": "unavailable"})
+
+
 async def test_nuls_numbers_and_nulls_become_clean_strings(house: House) -> None:
     details = {
         "system_info": {"cpu_brand": "Sample CPU\0\0\0", "physical_memory": 123, "local_hostname": None, "odd": [1]},

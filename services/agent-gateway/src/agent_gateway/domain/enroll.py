@@ -9,7 +9,7 @@ from agent_gateway.domain.gateway import Gateway
 
 
 async def answer_enroll(gateway: Gateway, body: bytes, remote_address: str) -> bytes:
-    """Trade an enroll secret for a node key."""
-    request = enroll_request(body, remote_address)
+    """Trade an enroll secret for a node key. One who hears nothing calls nobody invalid, whatever the secret."""
     gateway.check_bus()
+    request = enroll_request(body, remote_address)
     return msgspec.json.encode({"node_key": await gateway.enrollments.enroll(request)})
