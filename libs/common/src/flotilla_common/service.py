@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 
 import structlog
 
 from flotilla_common import telemetry
+from flotilla_common.bus.connection import Bus, BusClosed
 from flotilla_common.http.health import Health, health_app, serve
 from flotilla_common.settings import CommonSettings
 
@@ -25,10 +27,27 @@ class _StopRequested(Exception):
 def run(service: str, settings: CommonSettings, main: Main) -> None:
     """Run a service until it is told to stop, or one of its tasks fails (then the process fails: it is restarted)."""
     telemetry.set_up(service, settings)
+    reason = ""
     try:
         asyncio.run(_run(service, settings, main))
     except* _StopRequested:
         log.info("stopped")
+    except* BusClosed as closed:
+        reason = _message_of(closed)
+    if reason:
+        log.critical("the process ends", error=reason)
+        sys.exit(1)
+
+
+def live_with(bus: Bus, tasks: asyncio.TaskGroup, health: Health) -> None:
+    """Tie the process to its connection: ready while the bus is heard, ended when the bus has closed it for good."""
+    health.ready_checks["bus"] = bus.check
+    tasks.create_task(bus.heartbeat(), name="heartbeat")
+    tasks.create_task(bus.until_closed(), name="bus")
+
+
+def _message_of(error: BaseException) -> str:
+    return _message_of(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else str(error)
 
 
 async def _run(service: str, settings: CommonSettings, main: Main) -> None:

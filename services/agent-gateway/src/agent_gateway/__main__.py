@@ -16,7 +16,7 @@ from flotilla_common.contracts import plans as plan_contracts
 from flotilla_common.contracts.hosts import ResolveNodeKeysV1
 from flotilla_common.errors import FleetError
 from flotilla_common.http.health import Health
-from flotilla_common.service import run
+from flotilla_common.service import live_with, run
 from flotilla_common.settings import load_or_exit
 from prometheus_client import REGISTRY
 
@@ -45,7 +45,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     """Open the door once every campaign, plan and revocation from now on is followed."""
     keys = public_keys(settings.command_keys_file.read_bytes())
     bus = await connect(settings)
-    health.ready_checks["bus"] = bus.check
+    live_with(bus, tasks, health)
     await provision.verify(bus, "HOSTS", "LOGS", "ANSWERS", "RESULTS")
     custody = CustodyPublisher(bus)
     await custody.open()
@@ -55,7 +55,6 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
         "plans": plans_follower(bus, gateway.plans),
         "campaigns": campaigns_follower(bus, gateway.campaigns, keys, gateway.counters, gateway.now),
     }
-    tasks.create_task(bus.heartbeat(), name="heartbeat")
     await _follow(followers, tasks)
     door = create_app(Deps(gateway, networks(settings.trusted_proxies)))
     REGISTRY.register(GatewayCollector(gateway, lambda: door.inside))

@@ -11,7 +11,7 @@ from flotilla_common.clock import utc_now
 from flotilla_common.db import engine as db
 from flotilla_common.db.schema_check import verify_schema
 from flotilla_common.http.health import Health, serve
-from flotilla_common.service import run
+from flotilla_common.service import live_with, run
 from flotilla_common.settings import load_or_exit
 
 from analytics.app import create_collector, start_reporter
@@ -25,7 +25,7 @@ async def reporter(settings: ReporterSettings, tasks: asyncio.TaskGroup, health:
     engine = db.create_engine(settings)
     await verify_schema(engine)
     bus = await connect(settings)
-    health.ready_checks["bus"] = bus.check
+    live_with(bus, tasks, health)
     health.ready_checks["database"] = partial(db.check, engine)
     collector = CollectorClient(settings.collector_url) if settings.collector_url else None
     await start_reporter(tasks, bus, ReporterDeps(db.session_maker(engine), collector, utc_now))

@@ -15,6 +15,7 @@ from flotilla_common.db import engine as db
 from flotilla_common.db.relay import relay
 from flotilla_common.db.schema_check import verify_schema
 from flotilla_common.http.health import Health
+from flotilla_common.service import live_with
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from inventory import metrics
@@ -59,9 +60,9 @@ async def start(tasks: asyncio.TaskGroup, health: Health, settings: Settings) ->
     await verify_schema(engine)
     bus = await connect(settings)
     tasks.create_task(_close_at_the_end(bus, engine), name="connections")
+    live_with(bus, tasks, health)
     await verify(bus, "HOSTS", "DEFINITIONS")
     deps = Deps(sessions=db.session_maker(engine), bus=bus, secrets_key=settings.secrets_key_bytes)
-    health.ready_checks["bus"] = bus.check
     health.ready_checks["database"] = lambda: db.check(engine)
     async with deps.sessions.begin() as session:
         await scoping.recompute(session)

@@ -14,6 +14,7 @@ from flotilla_common.contracts.campaigns import ANSWERS_STREAM, BUCKET
 from flotilla_common.db import engine as db
 from flotilla_common.db.schema_check import verify_schema
 from flotilla_common.http.health import Health
+from flotilla_common.service import live_with
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from live_query.consumers import (
@@ -42,6 +43,7 @@ async def start(tasks: asyncio.TaskGroup, health: Health, settings: Settings) ->
     bus = await connect(settings)
     kept = ResultRows(rows.connect(settings.redis_url.get_secret_value()), settings.campaign_rows_bytes)
     tasks.create_task(_close_at_the_end(bus, engine, kept), name="connections")
+    live_with(bus, tasks, health)
     await verify(bus, ANSWERS_STREAM, "HOSTS")
     deps = Deps(
         sessions=db.session_maker(engine),
@@ -51,7 +53,6 @@ async def start(tasks: asyncio.TaskGroup, health: Health, settings: Settings) ->
         signing_key=private_key_from(settings.signing_key.get_secret_value()),
         limits=Limits(settings.host_rows, settings.host_rows_bytes),
     )
-    health.ready_checks["bus"] = bus.check
     health.ready_checks["database"] = lambda: db.check(engine)
     health.ready_checks["redis"] = kept.check
     await listen(tasks, deps, settings.database_url.get_secret_value())
@@ -65,7 +66,6 @@ async def listen(tasks: asyncio.TaskGroup, deps: Deps, database_url: str) -> Non
         started.append(asyncio.Event())
         return started[-1]
 
-    tasks.create_task(deps.bus.heartbeat(), name="heartbeat")
     for responder in RESPONDERS:
         tasks.create_task(respond(deps.bus, responder, deps, ready=ready()), name=responder.request.subject)
     for subscription in SUBSCRIPTIONS:

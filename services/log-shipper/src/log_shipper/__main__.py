@@ -11,7 +11,7 @@ from flotilla_common.contracts.logs import STREAM
 from flotilla_common.db import engine as db
 from flotilla_common.db.schema_check import verify_schema
 from flotilla_common.http.health import Health
-from flotilla_common.service import run
+from flotilla_common.service import live_with, run
 from flotilla_common.settings import load_or_exit
 
 from log_shipper.app import start
@@ -26,8 +26,8 @@ async def main(settings: Settings, tasks: asyncio.TaskGroup, health: Health) -> 
     engine = db.create_engine(settings)
     await verify_schema(engine)
     bus = await connect(settings)
+    live_with(bus, tasks, health)
     await verify(bus, STREAM)
-    health.ready_checks["bus"] = bus.check
     health.ready_checks["database"] = partial(db.check, engine)
     await start(tasks, Deps(engine, db.session_maker(engine), bus), sinks, settings.replay_window)
 

@@ -36,7 +36,14 @@ class Responder(Generic[R, D]):
 
 
 async def respond(bus: Bus, responder: Responder[R, D], deps: D, *, ready: asyncio.Event | None = None) -> None:
-    """Answer for ever (cancel to stop). `ready` is set once requests reach this process."""
+    """Answer for ever (cancel to stop). `ready` is set once requests reach this process.
+
+    Returns when the bus is closed by ourselves.
+
+    Raises:
+        BusClosed: the server has ended the subscription for good.
+
+    """
     subscription = await bus.client.subscribe(responder.request.subject, queue=bus.name)
     await bus.settle()
     if ready is not None:
@@ -48,6 +55,7 @@ async def respond(bus: Bus, responder: Responder[R, D], deps: D, *, ready: async
                 await slots.acquire()
                 task = tasks.create_task(_answer(responder, message, deps))
                 task.add_done_callback(lambda _: slots.release())
+        bus.check_closed()
     finally:
         if bus.client.is_connected:
             await subscription.unsubscribe()

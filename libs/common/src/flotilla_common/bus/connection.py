@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -27,16 +28,29 @@ A = TypeVar("A", bound=Answer)
 
 PUBLISH_TIMEOUT_SECONDS = 5.0
 HEARTBEAT_SECONDS = 5.0
+CLOSED_LOOK_SECONDS = 5.0
 CLOSE_SECONDS = 2
 INBOX_PREFIX = "_INBOX"
+
+
+class BusClosed(Exception):
+    """The connection is closed for good: the process cannot do its work any more and must be started again."""
 
 
 class Bus:
     """The process's connection: events, requests, and when the bus was last heard."""
 
-    def __init__(self, client: Client, name: str, on_reconnect: set[Callable[[], None]] | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        name: str,
+        on_reconnect: set[Callable[[], None]] | None = None,
+        closed: asyncio.Event | None = None,
+    ) -> None:
         self.on_reconnect = set() if on_reconnect is None else on_reconnect
         """Called after each reconnection."""
+        self._closed = asyncio.Event() if closed is None else closed
+        self._is_ours_to_close = False
         self.client = client
         self.name = name
         self.js: JetStreamContext = client.jetstream(timeout=PUBLISH_TIMEOUT_SECONDS)
@@ -105,12 +119,40 @@ class Bus:
             heed()
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
+    async def until_closed(self) -> None:
+        """Wait until `close` was called, as a task of its own: see `service.live_with`.
+
+        nats-py reconnects after a lost connection, but gives up for good when the server says `-ERR` (the user's
+        password was changed, its permissions taken away). Subscriptions then end without a word.
+
+        Raises:
+            BusClosed: nats-py gave up.
+
+        """
+        while not self.client.is_closed:
+            with contextlib.suppress(TimeoutError):  # an error while it closes keeps nats-py from saying that it has
+                async with asyncio.timeout(CLOSED_LOOK_SECONDS):
+                    await self._closed.wait()
+            heed()
+        self.check_closed()
+
+    def check_closed(self) -> None:
+        """Raise when the connection is closed for good, unless we have closed it ourselves.
+
+        Raises:
+            BusClosed: with what the server said last.
+
+        """
+        if self.client.is_closed and not self._is_ours_to_close:
+            raise BusClosed(f"NATS closed the connection of user {self.name} for good: {self.client.last_error!r}")
+
     async def check(self) -> str | None:
         """Readiness: is there a connection?."""
         return None if self.client.is_connected else "not connected to NATS"
 
     async def close(self) -> None:
         """Send what is buffered and close. What was received and not handled is left: its handlers have ended."""
+        self._is_ours_to_close = True
         try:
             if self.client.is_connected:
                 await self.client.flush(timeout=CLOSE_SECONDS)
@@ -139,6 +181,10 @@ async def connect(settings: CommonSettings, *, name: str | None = None) -> Bus:
     """
     user = settings.nats_user
     on_reconnect: set[Callable[[], None]] = set()
+    closed = asyncio.Event()
+
+    async def note_closed() -> None:
+        closed.set()
 
     async def reconnected() -> None:
         log.info("bus reconnected")
@@ -161,6 +207,7 @@ async def connect(settings: CommonSettings, *, name: str | None = None) -> Bus:
                 error_cb=_on_error,
                 disconnected_cb=_on_disconnected,
                 reconnected_cb=reconnected,
+                closed_cb=note_closed,
                 allow_reconnect=True,
                 connect_timeout=2,
             ),
@@ -168,7 +215,7 @@ async def connect(settings: CommonSettings, *, name: str | None = None) -> Bus:
         )
     except outage.kinds() as error:
         raise Unavailable(f"cannot connect to NATS at {settings.nats_url} as {user}: {error!r}") from error
-    return Bus(client, user, on_reconnect)
+    return Bus(client, user, on_reconnect, closed)
 
 
 async def _on_error(error: Exception) -> None:

@@ -184,7 +184,7 @@ async def bus_for(bus_settings_for: SettingsFor) -> AsyncIterator[Callable[[str]
         return bus
 
     yield open_bus
-    await asyncio.gather(*(bus.client.close() for bus in opened))
+    await asyncio.gather(*(bus.close() for bus in opened))
 
 
 @pytest.fixture
