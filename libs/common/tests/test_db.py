@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from flotilla_common.contracts.definitions import TeamChangedV1
 from flotilla_common.contracts.labels import BUILTIN_LABELS
 from flotilla_common.db import outbox
-from flotilla_common.db.migrate import HERE, READS, config
+from flotilla_common.db.migrate import HERE, READS, config, grant
 from flotilla_common.db.models.admin_api import Label, Outbox, Team
 from flotilla_common.db.models.inventory import Host
 from flotilla_common.db.relay import relay
@@ -57,6 +57,16 @@ async def test_a_service_cannot_write_in_another_schema(database, service):
         ("inventory", "INSERT INTO admin_api.teams (name) VALUES ('x')"),
         ("log_shipper", "SELECT * FROM inventory.hosts"),
         ("live_query", "SELECT * FROM config_merger.plans"),
+        ("live_query", "SELECT id FROM admin_api.users"),
+        ("live_query", "SELECT id FROM admin_api.sessions"),
+        ("live_query", "SELECT id FROM admin_api.enroll_secrets"),
+        ("config_merger", "SELECT id FROM admin_api.enroll_secrets"),
+        ("inventory", "SELECT id FROM admin_api.sessions"),
+        ("admin_api", "SELECT id FROM inventory.outbox"),
+        ("admin_api", "SELECT 1 FROM config_merger.plans"),
+        ("analytics", "SELECT password_hash FROM admin_api.users"),
+        ("analytics", "SELECT token_hash FROM admin_api.sessions"),
+        ("analytics", "SELECT id FROM admin_api.enroll_secrets"),
         ("config_merger", "UPDATE admin_api.app_config SET id = 2"),
     ],
 )
@@ -66,10 +76,48 @@ async def test_a_forbidden_statement_is_refused_by_postgres(database, service, s
             await session.execute(text(statement))
 
 
-async def test_a_service_reads_what_its_charter_lists(database):
-    await database.add(Host(revision=1, host_identifier="A-1", last_enrolled_at=sa.func.now()))
-    async with database.sessions("admin_api")() as session:
-        assert await session.scalar(text("SELECT host_identifier FROM inventory.hosts")) == "A-1"
+@pytest.mark.parametrize("service", sorted(READS))
+async def test_a_service_reads_what_is_listed_for_it_and_nothing_else(database, service):
+    listed = {f"{schema}.{table}" for schema, tables in READS[service].items() for table in tables}
+    async with database.sessions(service)() as session:
+        found = await session.execute(
+            text(
+                "SELECT schemaname, tablename,"
+                " has_schema_privilege(schemaname, 'USAGE')"
+                " AND has_any_column_privilege(format('%I.%I', schemaname, tablename), 'SELECT') AS readable"
+                " FROM pg_tables WHERE schemaname = ANY(:schemas)"
+            ),
+            {"schemas": [schema for schema in READS if schema != service]},
+        )
+        readable = {f"{row.schemaname}.{row.tablename}" for row in found if row.readable}
+        for table in listed:
+            name, _, columns = table.partition("(")
+            await session.execute(text(f"SELECT {columns.rstrip(')') or '*'} FROM {name}"))
+
+    assert readable == {table.partition("(")[0] for table in listed}
+
+
+def test_rights_of_an_earlier_release_are_taken_back(database, shared_servers):
+    engine = sa.create_engine(database.owner_url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        for earlier in (
+            "GRANT SELECT ON ALL TABLES IN SCHEMA admin_api TO flotilla_live_query",
+            "GRANT SELECT (password_hash) ON admin_api.users TO flotilla_live_query",
+            "GRANT USAGE ON SCHEMA log_shipper TO flotilla_live_query",
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA admin_api GRANT SELECT ON TABLES TO flotilla_live_query",
+        ):
+            connection.execute(text(earlier))
+        grant(connection, shared_servers.postgres_passwords)
+        connection.execute(text("CREATE TABLE admin_api.of_a_later_release (id int)"))
+        left = connection.execute(
+            text(
+                "SELECT tablename FROM pg_tables WHERE schemaname = 'admin_api'"
+                " AND has_any_column_privilege('flotilla_live_query', format('%I.%I', schemaname, tablename), 'SELECT')"
+            )
+        )
+        assert [row.tablename for row in left] == ["labels"]
+        assert not connection.scalar(text("SELECT has_schema_privilege('flotilla_live_query', 'log_shipper', 'USAGE')"))
+        connection.rollback()
 
 
 async def test_every_test_starts_with_the_built_in_labels_and_nothing_else(database):

@@ -10,15 +10,31 @@ from alembic.config import Config
 
 HERE = Path(__file__).parent / "migrations"
 
-READS: dict[str, tuple[str, ...]] = {
-    "inventory": ("admin_api",),
-    "admin_api": ("inventory", "live_query", "config_merger", "log_shipper", "analytics"),
-    "config_merger": ("admin_api", "inventory"),
-    "live_query": ("inventory", "admin_api"),
-    "log_shipper": (),
-    "analytics": ("inventory", "admin_api", "live_query", "config_merger"),
+READS: dict[str, dict[str, tuple[str, ...]]] = {
+    "inventory": {"admin_api": ("enroll_secrets", "teams", "labels", "queries", "query_labels")},
+    "admin_api": {
+        "inventory": ("hosts", "host_seen", "label_membership"),
+        "live_query": ("campaigns", "ledger"),
+    },
+    "config_merger": {
+        "admin_api": ("app_config", "teams", "queries", "query_labels"),
+        "inventory": ("hosts", "label_membership", "scope_labels"),
+    },
+    "live_query": {
+        "inventory": ("hosts", "host_seen", "label_membership"),
+        "admin_api": ("labels",),
+    },
+    "log_shipper": {},
+    "analytics": {
+        "inventory": ("hosts", "host_seen"),
+        "admin_api": ("labels", "queries", "teams", "users(id)", "sessions(user_id, accessed_at)"),
+        "live_query": ("campaigns",),
+    },
 }
-"""Service -> schemas of others that it may read (its charter says so). It writes its own alone."""
+"""Service -> schema -> tables of others that it may read (its charter says so), some by a few columns alone.
+
+It writes its own schema alone.
+"""
 
 
 def config(connection: sa.Connection, *, only_schema: str | None = None) -> Config:
@@ -42,22 +58,48 @@ def role_of(service: str) -> str:
 
 
 def grant(connection: sa.Connection, passwords: dict[str, str]) -> None:
-    """Create every service's role (or set its password) and give it its own schema to write and others to read."""
+    """Create every service's role (or set its password); give it its own schema to write, and what READS lists.
+
+    Rights that an earlier release gave and this one does not list are taken back, in the same transaction.
+    """
     quote = connection.dialect.identifier_preparer.quote
     database = quote(str(connection.scalar(sa.text("SELECT current_database()"))))
     connection.execute(sa.text(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC"))
     connection.execute(sa.text("REVOKE ALL ON SCHEMA public FROM PUBLIC"))
-    for service, others in READS.items():
+    for service, reads in READS.items():
         role = quote(role_of(service))
         _create_role(connection, role_of(service), passwords[service])
+        for schema in ("public", *READS):
+            _revoke(connection, quote(schema), role)
         connection.execute(sa.text(f"GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {role}"))
         connection.execute(sa.text(f"GRANT USAGE ON SCHEMA public TO {role}"))
         connection.execute(sa.text(f"GRANT SELECT ON public.alembic_version TO {role}"))
-        for schema in (service, *others):
-            rights = "SELECT, INSERT, UPDATE, DELETE" if schema == service else "SELECT"
+        _grant_own(connection, quote(service), role)
+        for schema, tables in reads.items():
             connection.execute(sa.text(f"GRANT USAGE ON SCHEMA {quote(schema)} TO {role}"))
-            connection.execute(sa.text(f"GRANT {rights} ON ALL TABLES IN SCHEMA {quote(schema)} TO {role}"))
-        connection.execute(sa.text(f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {quote(service)} TO {role}"))
+            for table in tables:
+                name, columns = _split(table)
+                connection.execute(sa.text(f"GRANT SELECT {columns} ON {quote(schema)}.{quote(name)} TO {role}"))
+
+
+def _revoke(connection: sa.Connection, schema: str, role: str) -> None:
+    """Take all that a role may do in a schema, and what it would get of tables to come."""
+    for kind in ("TABLES", "SEQUENCES"):
+        connection.execute(sa.text(f"REVOKE ALL ON ALL {kind} IN SCHEMA {schema} FROM {role}"))
+        connection.execute(sa.text(f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} REVOKE ALL ON {kind} FROM {role}"))
+    connection.execute(sa.text(f"REVOKE ALL ON SCHEMA {schema} FROM {role}"))
+
+
+def _grant_own(connection: sa.Connection, schema: str, role: str) -> None:
+    connection.execute(sa.text(f"GRANT USAGE ON SCHEMA {schema} TO {role}"))
+    connection.execute(sa.text(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}"))
+    connection.execute(sa.text(f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {role}"))
+
+
+def _split(table: str) -> tuple[str, str]:
+    """Split `name(column, ...)` into name and columns in parentheses; no columns means all."""
+    name, parenthesis, columns = table.partition("(")
+    return name, parenthesis + columns
 
 
 def _create_role(connection: sa.Connection, role: str, password: str) -> None:
