@@ -97,10 +97,25 @@ def test_a_missing_message_is_empty(messages: Any) -> None:
     assert result(messages=messages).message == ""
 
 
+FOUR = {"wall_time_ms": 7, "user_time": 4, "system_time": 2.5, "memory": 303104}
+
+
 @pytest.mark.parametrize(
-    ("stats", "expected"), [(None, {}), ({}, {}), ({NAME: None}, {}), ({NAME: {"m": 1}}, {"m": 1})]
+    ("stats", "expected"),
+    [
+        (None, {}),
+        ({}, {}),
+        ({NAME: None}, {}),
+        ({NAME: []}, {}),
+        ({NAME: FOUR}, FOUR),
+        (
+            {NAME: FOUR | {"more": "x" * 100_000, "memory": -1, "user_time": "4", "system_time": True}},
+            {"wall_time_ms": 7},
+        ),
+        ({NAME: {"memory": 2**63}}, {}),
+    ],
 )
-def test_stats_may_be_missing(stats: Any, expected: Any) -> None:
+def test_the_four_known_statistics_go_on_where_they_are_numbers(stats: Any, expected: Any) -> None:
     assert json.loads(result(stats=stats).stats) == expected
 
 

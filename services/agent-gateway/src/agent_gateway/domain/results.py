@@ -14,6 +14,8 @@ from agent_gateway.errors import Malformed
 
 MESSAGE_LIMIT = 8192  # characters of an error text that are passed on
 FAILED = 1
+STATS = ("wall_time_ms", "user_time", "system_time", "memory")  # all that osqueryd measures of a query
+STAT_LIMIT = 2**63
 
 Kind = Literal["campaign", "detail", "label", "policy", "other"]
 PREFIXES: tuple[tuple[str, Kind], ...] = (
@@ -39,7 +41,7 @@ class WriteRequest(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Result:
-    """What one query brought. `rows` is a JSON array of objects with string values, `stats` a JSON object."""
+    """What one query brought. `rows`: a JSON array of objects with string values, `stats`: a JSON object."""
 
     name: str
     status: int
@@ -81,10 +83,8 @@ def result_of(request: WriteRequest, name: str) -> Result:
     """Return one query's result: a missing status is success, one of no known shape is failure."""
     status = _status(_entry(request.statuses, name))
     message = as_text(_entry(request.messages, name)) or ""
-    stats = _entry(request.stats, name)
-    rows = _rows((request.queries or {})[name])
-    encoded_stats = msgspec.json.encode(stats) if isinstance(stats, dict) else b"{}"
-    return Result(name, status, message[:MESSAGE_LIMIT], rows, encoded_stats)
+    stats = msgspec.json.encode(_stats(_entry(request.stats, name)))
+    return Result(name, status, message[:MESSAGE_LIMIT], _rows((request.queries or {})[name]), stats)
 
 
 def _entry(mapping: Any, name: str) -> Any:
@@ -100,6 +100,16 @@ def _status(value: Any) -> int:
         text = value.strip()
         return int(text) if re.fullmatch(r"-?\d{1,9}", text) else FAILED
     return FAILED
+
+
+def _stats(value: Any) -> dict[str, float]:
+    """Return the known numbers: nothing else goes on, whatever a host calls its statistics."""
+    found = value if isinstance(value, dict) else {}
+    return {name: found[name] for name in STATS if _is_stat(found.get(name))}
+
+
+def _is_stat(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < STAT_LIMIT
 
 
 def _rows(raw: msgspec.Raw) -> bytes:
