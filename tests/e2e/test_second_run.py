@@ -1,54 +1,99 @@
-"""A second `make run` finds everything as it was."""
+"""A second `make run` finds everything as it was, and as people have changed it."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
 from flotilla_common.testing.waiting import eventually
 from flotilla_stack.testing import RunningStack
 
-from . import people
+from . import people, readme
 from .shipped import Shipped
 
 HOSTS = 4
+STOP_SECONDS = 10
+NEW_PASSWORD = "chosen-By-Ada-1815"
 
 
-async def things(stack: RunningStack) -> dict[str, Any]:
-    """Return what people made and which hosts there are, once all hosts are online and have sent logs."""
+async def settled(stack: RunningStack) -> None:
+    """Wait until all hosts are online and have sent logs."""
     dev = stack.dev()
     shipped = Shipped(Path(dev["log_directory"]), dev["s3"])
     async with people.person(dev["url"], dev["ca_file"], dev["admin"]["token"]) as admin:
 
-        async def all_online() -> list[dict[str, Any]]:
-            found = await admin.hosts(status="online")
-            assert len(found) == HOSTS
-            return found
+        async def all_online() -> bool:
+            return len(await admin.hosts(status="online")) == HOSTS
 
-        hosts = await eventually(all_online, timeout=60)
+        await eventually(all_online, timeout=60)
         await eventually(lambda: shipped.result_bytes() > 0 and shipped.object_names(), timeout=60)
+
+
+async def things(stack: RunningStack) -> dict[str, Any]:
+    """Return what people made, which hosts there are, and what was shipped."""
+    dev = stack.dev()
+    shipped = Shipped(Path(dev["log_directory"]), dev["s3"])
+    async with people.person(dev["url"], dev["ca_file"], dev["admin"]["token"]) as admin:
         return {
-            "hosts": {host["uuid"]: (host["id"], host["last_enrolled_at"]) for host in hosts},
-            "teams": [team["name"] for team in (await admin.call("GET", "/teams"))["teams"]],
-            "queries": [query["name"] for query in (await admin.call("GET", "/queries"))["queries"]],
+            "hosts": {host["uuid"]: (host["id"], host["last_enrolled_at"]) for host in await admin.hosts()},
+            "teams": {host["id"]: host["team_id"] for host in await admin.hosts()},
+            "team_names": [team["name"] for team in (await admin.call("GET", "/teams"))["teams"]],
+            "queries": sorted(query["name"] for query in (await admin.call("GET", "/queries"))["queries"]),
             "config": await admin.call("GET", "/config"),
-            "admin": dev["admin"]["password"],
+            "users": sorted(user["email"] for user in (await admin.call("GET", "/users"))["users"]),
             "enroll_secret": dev["enroll_secret"],
             "bytes": shipped.result_bytes(),
             "objects": shipped.object_names(),
         }
 
 
-async def test_a_second_run_finds_everything_as_it_was(tmp_path: Path) -> None:
-    home = tmp_path / "flotilla"
-    with RunningStack(home, "--hosts", str(HOSTS)) as first:
-        before = await things(first)
-        status = first.stop()
-    with RunningStack(home, "--hosts", str(HOSTS)) as second:
-        after = await things(second)
+async def change_things(stack: RunningStack) -> None:
+    """Remove and rename what the seed made, and choose another password."""
+    dev = stack.dev()
+    async with people.person(dev["url"], dev["ca_file"], dev["admin"]["token"]) as admin:
+        queries = {query["name"]: query["id"] for query in (await admin.call("GET", "/queries"))["queries"]}
+        await admin.call("DELETE", f"/queries/id/{queries['Uptime']}")
+        await admin.call("PATCH", f"/queries/{queries['Local users']}", {"name": "Accounts"})
+        [team] = [team for team in (await admin.call("GET", "/teams"))["teams"] if team["name"] == "Workstations"]
+        await admin.call("PATCH", f"/teams/{team['id']}", {"name": "Desks"})
+        passwords = {"old_password": dev["admin"]["password"], "new_password": NEW_PASSWORD}
+        await admin.call("POST", "/change_password", passwords)
 
+
+def walk(stack: RunningStack) -> dict[str, tuple[int, str]]:
+    """Type what the README tells a new user to, where it says so."""
+    url = stack.dev()["url"]
+    commands = readme.curl_commands("A first walk")
+    return {command: readme.run(command, stack.home.parent, url) for command in commands}
+
+
+async def test_the_readme_works_and_a_second_run_finds_everything_as_people_left_it(tmp_path: Path) -> None:
+    home = tmp_path / ".flotilla"
+    with RunningStack(home, "--hosts", str(HOSTS)) as first:
+        await settled(first)
+        walked = await asyncio.to_thread(walk, first)
+        await change_things(first)
+        before = await things(first)
+        begun = time.monotonic()
+        status = first.stop()
+        seconds = time.monotonic() - begun
+    with RunningStack(home, "--hosts", str(HOSTS)) as second:
+        await settled(second)
+        after = await things(second)
+        password = second.dev()["admin"]["password"]
+        hosts = await asyncio.to_thread(readme.run, next(iter(walked)), home.parent, second.dev()["url"])
+
+    assert len(walked) >= 6
+    assert {command: answer for command, answer in walked.items() if answer[0] != 200} == {}
+    assert (before["teams"][1], before["teams"][2]) == (2, 2)
+    assert "Listening ports" in before["queries"]
     assert status == 0
-    for name in ("hosts", "teams", "queries", "config", "admin", "enroll_secret"):
-        assert after[name] == before[name]
+    assert seconds < STOP_SECONDS
+    for name in set(before) - {"bytes", "objects"}:
+        assert after[name] == before[name], name
     assert after["bytes"] >= before["bytes"]
     assert after["objects"] >= before["objects"]
+    assert (password, "the one that you chose" in second.said) == ("", True)
+    assert hosts[0] == 200

@@ -33,7 +33,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(200, {"token": "the-token"})
         if known:
             return self.reply(404 if self.path.endswith("/setup") else 409, {"message": "known"})
-        return self.reply(200, {})
+        if self.path.endswith("/users/admin"):
+            return self.reply(200, {"token": "own-token"})
+        return self.reply(200, {"token": "the-token"} if self.path.endswith("/setup") else {})
 
     def reply(self, status, body):
         data = json.dumps(body).encode()

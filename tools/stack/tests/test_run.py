@@ -67,7 +67,8 @@ def test_dev_json_describes_everything_and_only_the_owner_may_read_it(stack: Run
 
 
 def test_nothing_that_holds_a_secret_is_readable_by_others(stack: RunningStack) -> None:
-    names = ["secrets.json", "owner.json", "enroll_secret", "curl.conf", "keys/signing.key", "keys/server.key"]
+    files = ["secrets.json", "owner.json", "api_token", "enroll_secret", "curl.conf", "dev.json"]
+    names = [*files, "keys/signing.key", "keys/server.key"]
     modes = {name: (stack.home / name).stat().st_mode & 0o077 for name in names}
 
     assert modes == dict.fromkeys(names, 0)
@@ -79,6 +80,26 @@ def test_no_password_stands_on_a_command_line(stack: RunningStack) -> None:
     lines = [Path(f"/proc/{pid}/cmdline").read_text() for pid in stack.pids()]
 
     assert not [line for line in lines if any(password in line for password in passwords)]
+
+
+def test_the_screen_says_how_to_get_in_and_three_things_to_try(stack: RunningStack) -> None:
+    dev, said = stack.dev(), stack.said
+    words = [dev["url"], dev["admin"]["email"], dev["admin"]["password"], dev["enroll_secret"], dev["ca_file"]]
+    commands = said.partition("Try")[2].split("Parts:")[0].split("\n")
+    tried = [line.strip() for line in commands if line.strip()]
+
+    assert [word for word in words if word not in said] == []
+    assert f"osqueryd --flagfile {stack.home}/osquery.flags" in said
+    assert [line.split()[0] for line in tried] == ["curl", "curl", "tail"]
+    assert tried[0] == f"curl -K {stack.home}/curl.conf {dev['url']}/api/v1/fleet/hosts"
+    assert "Note" not in said
+
+
+def test_curl_speaks_with_the_token_that_no_password_change_ends(stack: RunningStack) -> None:
+    lines = (stack.home / "curl.conf").read_text().splitlines()
+
+    assert 'header = "Authorization: Bearer own-token"' in lines
+    assert (stack.home / "api_token").read_text() == "own-token\n"
 
 
 def test_a_second_run_beside_it_says_who_runs(stack: RunningStack) -> None:

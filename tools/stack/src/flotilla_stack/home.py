@@ -90,6 +90,16 @@ class Home:
         return self.path / "curl.conf"
 
     @property
+    def api_token(self) -> Path:
+        """The token of the stack's own user."""
+        return self.path / "api_token"
+
+    @property
+    def seeded(self) -> Path:
+        """What the seed has made."""
+        return self.path / "seeded.json"
+
+    @property
     def simulator(self) -> Path:
         """State of the simulated hosts."""
         return self.path / "simulator"

@@ -33,7 +33,7 @@ def dev(at: Layout, supervisor: Supervisor, seeded: Seeded) -> dict[str, Any]:
     return {
         "url": at.url,
         "ca_file": str(at.keys.ca),
-        "admin": {"email": at.admin_email, "password": at.passwords.admin, "token": seeded.token},
+        "admin": {"email": at.admin_email, "password": seeded.password, "token": seeded.admin_token},
         "enroll_secret": seeded.enroll_secret,
         "gateways": [
             {
@@ -95,10 +95,7 @@ def flagfile(at: Layout) -> str:
 
 
 def curl_config(at: Layout, token: str) -> str:
-    """Return what `curl -K` needs to speak as the admin."""
-    lines = (
-        f'cacert = "{at.keys.ca}"',
-        f'header = "Authorization: Bearer {token}"',
-        'header = "Content-Type: application/json"',
-    )
+    """Return what `curl -K` needs to speak with the rights of an admin; without a token, to speak at all."""
+    authorization = [f'header = "Authorization: Bearer {token}"'] if token else []
+    lines = (f'cacert = "{at.keys.ca}"', *authorization, 'header = "Content-Type: application/json"')
     return "\n".join(("silent", "show-error", *lines)) + "\n"

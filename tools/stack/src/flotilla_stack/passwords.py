@@ -12,6 +12,8 @@ from flotilla_stack.files import write_private
 POSTGRES_ROLES = ("inventory", "admin_api", "config_merger", "live_query", "log_shipper", "analytics")
 NATS_USERS = ("provision", "agent_gateway", *POSTGRES_ROLES)
 ADMIN_EMAIL = "admin@flotilla.test"
+STACK_EMAIL = "stack@flotilla.test"
+"""Of the API-only user that `make run` makes for its own tools."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Passwords:
     redis: str
     postgres_owner: str
     admin: str
+    stack: str
     s3_secret: str
 
 
@@ -32,7 +35,7 @@ def load_passwords(service_file: Path, owner_file: Path) -> Passwords:
     The service file is the one that provisioning reads; what it must not know stands in the owner's.
     """
     shared = complete(read(service_file), {"postgres": POSTGRES_ROLES, "nats": NATS_USERS, "redis": None})
-    own = complete(read(owner_file), {"postgres_owner": None, "admin": None, "s3_secret": None})
+    own = complete(read(owner_file), {"postgres_owner": None, "admin": None, "stack": None, "s3_secret": None})
     write_private(service_file, json.dumps(shared, indent=2) + "\n")
     write_private(owner_file, json.dumps(own, indent=2) + "\n")
     return Passwords(**shared, **own)

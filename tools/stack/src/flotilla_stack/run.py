@@ -11,13 +11,14 @@ from typing import TypeVar
 import httpx2
 
 from flotilla_stack import control
+from flotilla_stack.client import SeedError
 from flotilla_stack.home import Home, HomeError, hold, open_home
 from flotilla_stack.layout import Layout, lay_out
 from flotilla_stack.output import Console
 from flotilla_stack.papers import write_dev, write_papers
 from flotilla_stack.parts import edge_part, provision_part, server_parts, service_part, services, simulator_part
-from flotilla_stack.screen import screen
-from flotilla_stack.seed import Seeded, SeedError, seed
+from flotilla_stack.screen import may_enroll, screen
+from flotilla_stack.seed import Seeded, seed
 from flotilla_stack.supervisor import NotReadyError, Supervisor, stop_event, supervised
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ async def run_in(home: Home, options: Options, console: Console) -> int:
         try:
             at = await asyncio.to_thread(lay_out, home)
             seeded = await unless(stopping, bring_up(at, supervisor))
-            if options.hosts:
+            if options.hosts and may_enroll(at, seeded):
                 supervisor.add([simulator_part(at, options.hosts)])
             supervisor.on_change = lambda: write_dev(at, supervisor, seeded)
             supervisor.on_change()
@@ -98,7 +99,7 @@ async def bring_up(at: Layout, supervisor: Supervisor) -> Seeded:
         ]
     )
     await supervisor.all_ready()
-    seeded = await asyncio.to_thread(seed, at.url, at.keys.ca, at.admin_email, at.passwords.admin)
+    seeded = await asyncio.to_thread(seed, at)
     write_papers(at, seeded)
     return seeded
 

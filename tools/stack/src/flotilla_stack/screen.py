@@ -7,25 +7,25 @@ from pathlib import Path
 
 from flotilla_stack.layout import Layout
 from flotilla_stack.output import Console
+from flotilla_stack.passwords import STACK_EMAIL
 from flotilla_stack.seed import Seeded
 
 
 def screen(at: Layout, seeded: Seeded, console: Console, *, seconds: float, hosts: int) -> str:
     """Return the text."""
     curl = f"curl -K {short(at.home.curl_config)}"
-    simulated = f"{hosts} simulated hosts are enrolling" if hosts else "no simulated hosts"
     live = """-d '{"query": "SELECT name, version FROM os_version"}'"""
     stack = Path(sysconfig.get_path("scripts")) / "stack"
     parts = short(stack) if stack.exists() else f"{short(Path(sys.executable))} -m flotilla_stack"
     return f"""
-{console.bold(f"Flotilla is ready after {seconds:.1f} s")}; {simulated}.
+{console.bold(f"Flotilla is ready after {seconds:.1f} s")}; {simulated(at, seeded, hosts)}.
 
   URL            {at.url}      (hosts and people; API documentation at {at.url}/api/docs)
   admin          {at.admin_email}
-  password       {at.passwords.admin}
-  enroll secret  {seeded.enroll_secret}
+  password       {seeded.password or "(the one that you chose; the generated one is no longer valid)"}
+  enroll secret  {seeded.enroll_secret or "(none known, see below)"}
   CA             {short(at.keys.ca)}
-
+{"".join(console.bold("Note") + f": {note}" + chr(10) for note in notes(at, seeded))}
 {console.bold("A real osqueryd on this machine")} (each --tls_... flag is in the file):
   osqueryd --flagfile {short(at.home.flagfile)}
 
@@ -37,6 +37,40 @@ def screen(at: Layout, seeded: Seeded, console: Console, *, seconds: float, host
 Parts:  {parts} ctl status      Logs: {short(at.home.logs)}/NAME.log      Tools: {short(at.home.dev)}
 Ctrl-C stops everything; the next start goes on from here.
 """
+
+
+def may_enroll(at: Layout, seeded: Seeded) -> bool:
+    """Tell whether simulated hosts have a way in: the secret, or the node keys of an earlier run."""
+    return bool(seeded.enroll_secret) or at.home.simulator.exists()
+
+
+def simulated(at: Layout, seeded: Seeded, hosts: int) -> str:
+    """Say what the simulated hosts do."""
+    if not hosts:
+        return "no simulated hosts"
+    if seeded.enroll_secret:
+        return f"{hosts} simulated hosts are enrolling"
+    if may_enroll(at, seeded):
+        return f"of {hosts} simulated hosts those go on that have enrolled before, no other has an enroll secret"
+    return "no simulated hosts, because there is no enroll secret for them"
+
+
+def notes(at: Layout, seeded: Seeded) -> list[str]:
+    """Say what people have changed so that we cannot go on as before, and what to do."""
+    if not seeded.token:
+        return [
+            f"no token of ours is valid: the user {STACK_EMAIL} or its login was removed, or is no admin any more,\n"
+            "  and neither is the generated password. Make an API-only user with the role admin (as an admin,\n"
+            f"  POST {at.url}/api/v1/fleet/users/admin),\n"
+            f"  put its token into {short(at.home.api_token)}, and start again."
+        ]
+    if not seeded.enroll_secret:
+        return [
+            "there is no global enroll secret; new hosts come in by a team's only. To add one, then start again:\n"
+            f"  curl -K {short(at.home.curl_config)} {at.url}/api/v1/fleet/spec/enroll_secret"
+            """ -d '{"spec": {"secrets": [{"secret": "SECRET"}]}}'"""
+        ]
+    return []
 
 
 def short(path: Path) -> str:
