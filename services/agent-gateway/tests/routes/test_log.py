@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 from agent_gateway.domain import bodies
+from agent_gateway.domain.lines import LINE_LIMIT
 from flotilla_common.contracts.logs import STREAM
 from flotilla_common.testing import eventually
 
 from ..conftest import BusFor, House, LimitStream
 
+MIB = 1024 * 1024
 LINE = {"name": "pack/Global/x", "columns": {"a": "1"}, "action": "added"}
 
 
@@ -167,6 +169,18 @@ async def test_a_post_larger_than_a_message_becomes_several(house: House, bus_fo
     found = await messages(bus_for)
     assert len(found) > 2
     assert [line["n"] for line in lines_of(found)] == list(range(40))
+
+
+async def test_the_longest_line_that_a_message_can_carry_is_stored(house: House, bus_for: BusFor) -> None:
+    key = house.inventory.add_host()
+    longest = b'{"text":"%s"}' % (b"x" * (LINE_LIMIT - 11))
+    body = b'{"data":[{"n":1},%s,%s ,{"n":2}],"log_type":"result","node_key":"%s"}'
+
+    reply = await house.post("log", body % (longest, longest[:-2] + b'x"}', key.encode()))
+
+    assert reply.json() == {}
+    assert [len(json.dumps(line)) > MIB for line in lines_of(await messages(bus_for))] == [False, True, False]
+    assert house.gateway.counters.lines_skipped == {"too_long": 1}
 
 
 async def test_a_line_that_no_message_can_carry_does_not_block_the_others(house: House, bus_for: BusFor) -> None:

@@ -6,8 +6,9 @@ from collections import defaultdict
 from typing import Any
 
 import msgspec
+from flotilla_common.contracts.streams import MAX_PAYLOAD_BYTES
 
-LINE_LIMIT = 4 * 1024 * 1024  # bytes; osqueryd's own default limit is 1 MiB, a message of the bus holds 8
+LINE_LIMIT = MAX_PAYLOAD_BYTES - 256 * 1024  # bytes: what one message can carry beside its manifest and headers
 
 
 class LogRequest(msgspec.Struct):

@@ -18,7 +18,7 @@ from agent_gateway.domain.lines import parts_of
 LINGER_SECONDS = 0.005
 FLUSH_BYTES = 256 * 1024
 ASK_AGAIN_SECONDS = 1.0  # after the stream refused a message, POSTs are refused without asking it for this long
-MESSAGE_BYTES = 6 * 1024 * 1024  # of lines; a message of the bus holds 8 MiB with its manifest
+MESSAGE_BYTES = 6 * 1024 * 1024  # of several lines; a longer line travels alone, up to LINE_LIMIT
 
 Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[int]]
 
