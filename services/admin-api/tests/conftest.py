@@ -22,8 +22,10 @@ from flotilla_common.bus.connection import Bus
 from flotilla_common.db import engine as db
 from flotilla_common.db.models.admin_api import Activity, Outbox, Team, User, UserTeam
 from flotilla_common.testing.database import Database
+from flotilla_common.testing.waiting import eventually
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from sqlalchemy import text
 
 PREFIX = "/api/latest/fleet"
 PASSWORD = "correct-Horse-7"
@@ -208,6 +210,21 @@ def ask(client: Client) -> Ask:
         )
 
     return send
+
+
+@pytest.fixture
+def blocked(database: Database) -> Callable[[], Awaitable[None]]:
+    """`await blocked()`: until a request waits for a lock that the test's own transaction holds."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    async def is_waiting() -> bool:
+        async with database.sessions("admin_api").begin() as session:
+            return bool(await session.scalar(text(waiting)))
+
+    async def wait() -> None:
+        await eventually(is_waiting)
+
+    return wait
 
 
 @dataclass

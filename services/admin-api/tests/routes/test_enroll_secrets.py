@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from admin_api.domain import enroll_secrets
 from flotilla_common.contracts.secrets_at_rest import enroll_secret_lookup
 from flotilla_common.db.models.admin_api import EnrollSecret
 
@@ -48,6 +51,16 @@ async def test_secrets_are_stored_encrypted_with_the_hash_that_inventory_looks_u
     [row] = await database.rows(EnrollSecret)
     assert row.lookup_hash == enroll_secret_lookup(secrets_key, "open sesame")
     assert b"sesame" not in row.ciphertext
+
+
+async def test_of_two_sets_given_at_once_the_later_one_stands_alone(ask, admin, database, secrets_key, blocked):
+    async with database.sessions("admin_api").begin() as session:
+        await enroll_secrets.replace(session, secrets_key, None, ["earlier"])
+        applying = asyncio.ensure_future(ask(admin, "POST /spec/enroll_secret", spec("later")))
+        await blocked()
+
+    assert (await applying).status_code == 200
+    assert plain(await ask(admin, "GET /spec/enroll_secret")) == ["later"]
 
 
 async def test_a_secret_given_twice_is_one(ask, admin):

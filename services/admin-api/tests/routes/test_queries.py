@@ -7,8 +7,6 @@ import asyncio
 import pytest
 from admin_api.store import labels, queries
 from flotilla_common.db.models.admin_api import Query, QueryLabel
-from flotilla_common.testing import eventually
-from sqlalchemy import text
 
 FULL = {
     "name": "Open ports",
@@ -305,12 +303,12 @@ async def test_global_queries_are_inherited_only_by_those_who_may_read_them(ask,
     assert await listed("gitops") == ({"own"}, 1)
 
 
-async def test_a_label_is_not_removed_while_a_query_is_scoped_by_it(ask, admin, database):
+async def test_a_label_is_not_removed_while_a_query_is_scoped_by_it(ask, admin, database, blocked):
     label = (await ask(admin, "POST /labels", {"name": "L", "query": "SELECT 1"})).json()["label"]
     async with database.sessions("admin_api").begin() as session:  # a request that has found its labels
         [found] = await labels.by_names(session, ["L"], lock=True)
         removal = asyncio.ensure_future(ask(admin, "DELETE /labels/L"))
-        await eventually(lambda: waits_for_a_lock(database))
+        await blocked()
         query = Query(name="q", query="SELECT 1", team_id=None)
         session.add(query)
         await session.flush()
@@ -318,11 +316,6 @@ async def test_a_label_is_not_removed_while_a_query_is_scoped_by_it(ask, admin, 
 
     assert (await removal).status_code == 422
     assert [row.label_id for row in await database.rows(QueryLabel)] == [label["id"]]
-
-
-async def waits_for_a_lock(database) -> bool:
-    async with database.sessions("admin_api").begin() as session:
-        return bool(await session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
 
 
 async def test_a_spec_says_everything_and_what_it_leaves_out_gets_its_default(ask, admin, news):

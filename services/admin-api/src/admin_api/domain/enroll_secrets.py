@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from admin_api.domain.activities import record
 from admin_api.domain.viewer import Viewer
 from admin_api.errors import AlreadyExists, InvalidArgument
+from admin_api.store import app_config
 from admin_api.store import enroll_secrets as stored
 
 MOST = 50
@@ -91,6 +92,8 @@ async def replace(session: AsyncSession, key: bytes, team_id: int | None, wanted
         InvalidArgument, AlreadyExists: see `check`.
 
     """
+    if team_id is None:  # a team's row is locked by whoever changes its secrets; the global ones have the config's
+        await app_config.get(session, lock=True)
     await check(session, key, team_id, wanted)
     by_lookup = {enroll_secret_lookup(key, secret): secret for secret in wanted}
     present = {row.lookup_hash: row for row in await stored.of_scope(session, team_id)}
