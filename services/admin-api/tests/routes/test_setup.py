@@ -37,6 +37,13 @@ async def test_setup_answers_the_admin_logged_in(client):
     assert me.json()["user"] == body["admin"]
 
 
+async def test_the_first_admin_can_log_in_whatever_blanks_stood_around_the_address(client):
+    await client.post("/api/v1/setup", json={**BODY, "admin": {**BODY["admin"], "email": " Ada@Acme.test\n"}})
+
+    login = {"email": " ada@acme.test", "password": BODY["admin"]["password"]}
+    assert (await client.post("/api/v1/fleet/login", json=login)).status_code == 200
+
+
 async def test_setup_makes_one_global_enroll_secret_encrypted(client, database: Database, secrets_key):
     answer = await client.post("/api/setup", json=BODY)
 
@@ -66,6 +73,8 @@ async def test_setup_is_gone_afterwards(client, admin_token, database: Database)
         ({"server_url": "https://[::1"}, "server_url"),
         ({"admin": {"name": "A", "email": "@" + "x" * 255, "password": "correct-Horse-7"}}, "email"),
         ({"admin": {"name": "A", "email": "", "password": "correct-Horse-7"}}, "email"),
+        ({"admin": {"name": "A", "email": "a b@c", "password": "correct-Horse-7"}}, "email"),
+        ({"admin": {"name": "A", "email": "@", "password": "correct-Horse-7"}}, "email"),
         ({"admin": {"name": "A", "email": "a@b.c", "password": ""}}, "password"),
         ({"admin": {"name": "A", "email": "a@b.c", "password": "short"}}, "password"),
     ],

@@ -87,6 +87,15 @@ async def test_a_member_who_makes_no_sense_is_refused_and_nobody_is_added(
     assert await roles(ask, admin, team_id) == {}
 
 
+async def test_a_wrong_role_is_told_of_under_users(ask, admin, make_team, make_user):
+    team_id, member = await make_team("Servers"), await make_user(None)
+
+    answer = await ask(admin, f"PATCH /teams/{team_id}/users", {"users": [{"id": member.user_id, "role": "king"}]})
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"name": "users", "reason": "invalid team role: king"}]
+
+
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
 async def test_a_body_without_a_list_of_users_is_malformed(ask, admin, make_team, method):
     team_id = await make_team("Servers")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
+
 import pytest
+from admin_api.store import login_sessions, users
 from flotilla_common.db.models.admin_api import LoginSession, Query, User, UserTeam
 
 PASSWORD = "correct-Horse-7"
@@ -187,6 +191,72 @@ async def test_a_new_password_of_ones_own_wants_the_old_one(ask, make_user):
     assert (email.status_code, email.json()["errors"][0]["name"]) == (422, "password")
     assert right.status_code == 200
     assert await token_of(ask, observer.email, "new-Password-88")
+
+
+async def test_an_api_only_user_shows_the_old_password_too(ask, make_user):
+    robot = await make_user("observer", api_only=True)
+
+    answer = await ask(robot, f"PATCH /users/{robot.user_id}", {"new_password": "new-Password-88"})
+
+    assert (answer.status_code, answer.json()["errors"][0]["name"]) == (422, "password")
+
+
+async def test_nobody_is_locked_out_by_single_sign_on_that_is_not_there(ask, admin, make_user):
+    observer, second = await make_user("observer"), await make_user("admin")
+
+    oneself = await ask(admin, "PATCH /users/1", {"sso_enabled": True})
+    others = [await ask(admin, f"PATCH /users/{user.user_id}", {"sso_enabled": True}) for user in (observer, second)]
+    last = await ask(second, "PATCH /users/1", {"sso_enabled": True})
+    removed = await ask(second, "DELETE /users/1")
+
+    assert (oneself.status_code, oneself.json()["errors"][0]["name"]) == (422, "sso_enabled")
+    assert "you could not log in" in oneself.json()["errors"][0]["reason"]
+    assert [answer.status_code for answer in others] == [200, 200]
+    assert (last.status_code, "no admin could log in" in last.text) == (422, True)
+    assert (removed.status_code, removed.json()["code"]) == (422, 2)
+
+
+async def test_every_change_of_a_user_leaves_its_time(ask, admin, make_team, make_user, clock):
+    member, team_id = await make_user("observer"), await make_team("Servers")
+    path = f"/users/{member.user_id}"
+    roles = {member.email: {"teams": [{"team": "Servers", "role": "observer"}]}}
+    changes = [
+        (admin, f"PATCH {path}", {"name": "Bo"}),
+        (member, "POST /change_password", {"old_password": PASSWORD, "new_password": "new-Password-88"}),
+        (admin, "POST /users/roles/spec", {"spec": {"roles": roles}}),
+        (admin, f"PATCH /teams/{team_id}/users", {"users": [{"id": member.user_id, "role": "maintainer"}]}),
+        (admin, f"DELETE /teams/{team_id}/users", {"users": [{"id": member.user_id}]}),
+        (admin, f"POST {path}/require_password_reset", {"require": True}),
+    ]
+
+    times = []
+    for who, what, body in changes:
+        clock.ahead += timedelta(seconds=10)
+        assert (await ask(who, what, body)).status_code == 200
+        times.append((await ask(admin, f"GET {path}")).json()["user"]["updated_at"])
+
+    assert times == sorted(set(times))
+
+
+async def test_a_login_that_ends_while_it_is_used_is_no_crash(ask, admin, make_user, database, clock, blocked):
+    member = await make_user("observer")
+    clock.ahead = timedelta(minutes=2)
+    async with database.sessions("admin_api").begin() as session:
+        await login_sessions.remove_of_user(session, member.user_id)
+        asking = asyncio.ensure_future(ask(member, "GET /me"))
+        await blocked()
+
+    assert (await asking).status_code == 401
+
+
+async def test_a_user_who_is_removed_while_being_changed_is_missing(ask, admin, make_user, database, blocked):
+    member = await make_user("observer")
+    async with database.sessions("admin_api").begin() as session:
+        await users.remove(session, member.user_id)
+        asking = asyncio.ensure_future(ask(admin, f"PATCH /users/{member.user_id}", {"name": "Bo"}))
+        await blocked()
+
+    assert (await asking).status_code == 404
 
 
 async def test_an_admin_sets_a_password_and_ends_the_logins(ask, admin, make_user):

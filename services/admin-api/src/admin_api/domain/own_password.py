@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from flotilla_common.db.models.admin_api import User
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,7 +14,7 @@ from admin_api.store import login_sessions
 REUSED = "Cannot reuse old password"
 
 
-async def change(passwords: Passwords, user: User, old: str, new: str) -> None:
+async def change(passwords: Passwords, user: User, old: str, new: str, *, now: datetime) -> None:
     """Change one's password; logins stay. The order of the checks is what clients see.
 
     Raises:
@@ -29,9 +31,10 @@ async def change(passwords: Passwords, user: User, old: str, new: str) -> None:
     if not await passwords.matches(user.password_hash, old):
         raise InvalidArgument("old_password", "old password does not match")
     user.password_hash = await passwords.hash(new)
+    user.updated_at = now
 
 
-async def perform_required_reset(passwords: Passwords, user: User, new: str) -> None:
+async def perform_required_reset(passwords: Passwords, user: User, new: str, *, now: datetime) -> None:
     """Choose the password that the user has to.
 
     Raises:
@@ -47,9 +50,10 @@ async def perform_required_reset(passwords: Passwords, user: User, new: str) -> 
         raise InvalidArgument("new_password", REUSED)
     user.password_hash = await passwords.hash(new)
     user.force_password_reset = False
+    user.updated_at = now
 
 
-async def require_reset(session: AsyncSession, user: User, *, require: bool) -> None:
+async def require_reset(session: AsyncSession, user: User, *, require: bool, now: datetime) -> None:
     """Make a user choose a new password at the next login, which ends the present ones; or take that back.
 
     Raises:
@@ -60,6 +64,7 @@ async def require_reset(session: AsyncSession, user: User, *, require: bool) -> 
         _refuse_sso(user)
         await login_sessions.remove_of_user(session, user.id or 0)
     user.force_password_reset = require
+    user.updated_at = now
 
 
 def _refuse_sso(user: User) -> None:

@@ -21,8 +21,13 @@ async def keep_an_admin(session: AsyncSession, user: User) -> None:
         NumberedError: the user is the last one.
 
     """
-    if user.global_role == "admin" and await users.lock_global_admins(session) <= {user.id}:
+    if await is_last_admin(session, user):
         raise NumberedError(NO_ADMIN_LEFT, "You need at least one admin")
+
+
+async def is_last_admin(session: AsyncSession, user: User) -> bool:
+    """Tell whether without this user no global admin could log in; until the transaction ends that stays true."""
+    return user.global_role == "admin" and await users.lock_global_admins(session) <= {user.id}
 
 
 async def roles_of(session: AsyncSession, user: User) -> Roles:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -32,7 +33,7 @@ class RoleSpec(BaseModel):
     teams: list[TeamRoleSpec] | None = None
 
 
-async def apply(session: AsyncSession, viewer: Viewer, specs: Mapping[str, RoleSpec]) -> None:
+async def apply(session: AsyncSession, viewer: Viewer, specs: Mapping[str, RoleSpec], *, now: datetime) -> None:
     """Give these users these roles; users that are not named keep theirs.
 
     Raises:
@@ -48,6 +49,7 @@ async def apply(session: AsyncSession, viewer: Viewer, specs: Mapping[str, RoleS
         wanted = Roles(spec.global_role or None, await _by_team(session, spec.teams or []))
         await roles.check(session, wanted, api_only=user.api_only)
         await role_changes.give(session, viewer, user, wanted)
+        user.updated_at = now
 
 
 async def _by_team(session: AsyncSession, given: list[TeamRoleSpec]) -> dict[int, str]:

@@ -40,8 +40,9 @@ async def authenticate(
     login, user = found
     if not user.api_only and now - login.accessed_at > timedelta(seconds=lifetime_seconds):
         raise Unauthenticated(BAD_TOKEN)
-    if prolong and now - login.accessed_at > TOUCH_AFTER:
-        login.accessed_at = now
+    is_due = prolong and now - login.accessed_at > TOUCH_AFTER
+    if is_due and not await login_sessions.touch(session, login.id or 0, now):
+        raise Unauthenticated(BAD_TOKEN)
     return await viewer_of(session, user, session_id=login.id or 0)
 
 

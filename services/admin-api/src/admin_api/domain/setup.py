@@ -10,12 +10,12 @@ from flotilla_common.db import outbox
 from flotilla_common.db.models.admin_api import User
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from admin_api.domain import agent_options, app_config, enroll_secrets, names, sessions
+from admin_api.domain import agent_options, app_config, enroll_secrets, names, sessions, users
 from admin_api.domain.passwords import Passwords, check_strength
 from admin_api.domain.tokens import new_enroll_secret
 from admin_api.errors import InvalidArgument
 from admin_api.store import app_config as stored
-from admin_api.store import users
+from admin_api.store import users as user_store
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class FirstAdmin:
 
 async def is_set_up(session: AsyncSession) -> bool:
     """Tell whether any user exists."""
-    return await users.count(session) > 0
+    return await user_store.count(session) > 0
 
 
 async def set_up(
@@ -49,8 +49,8 @@ async def set_up(
     if await is_set_up(session):
         return None
     user = User(
-        name=first.name or first.email,
-        email=first.email.lower(),
+        name=first.name.strip() or first.email.strip(),
+        email=users.normal_email(first.email),
         password_hash=await passwords.hash(first.password),
         global_role="admin",
         settings={},
@@ -72,10 +72,8 @@ async def _store_config(session: AsyncSession, first: FirstAdmin) -> None:
 
 def _check(first: FirstAdmin) -> None:
     app_config.check_url("server_url", first.server_url)
-    if "@" not in first.email:
-        raise InvalidArgument("email", "missing or invalid e-mail address")
+    users.check_email(first.email)
     names.check_length("name", first.name)
-    names.check_length("email", first.email)
     if not first.password:
         raise InvalidArgument("password", "missing required argument")
     check_strength(first.password, "password")

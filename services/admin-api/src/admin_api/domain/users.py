@@ -69,7 +69,7 @@ async def create(
     await _check_address(session, new.email)
     user = User(
         name=new.name.strip(),
-        email=new.email.strip().lower(),
+        email=normal_email(new.email),
         password_hash=None if new.sso_enabled else await passwords.hash(new.password),
         sso_enabled=new.sso_enabled,
         mfa_enabled=new.mfa_enabled,
@@ -87,7 +87,7 @@ async def create(
 
 def _check_new(new: NewUser) -> None:
     _check_name(new.name)
-    _check_email(new.email)
+    check_email(new.email)
     if new.sso_enabled and new.password:
         raise InvalidArgument("password", "not allowed for SSO users")
     if not new.sso_enabled:
@@ -102,15 +102,26 @@ def _check_name(name: str) -> None:
     names.check_length("name", name)
 
 
-def _check_email(email: str) -> None:
+def normal_email(email: str) -> str:
+    """Return an address as it is stored."""
+    return email.strip().lower()
+
+
+def check_email(email: str) -> None:
+    """Refuse what is no address.
+
+    Raises:
+        InvalidArgument: it is too long, or malformed.
+
+    """
     names.check_length("email", email)
     if not EMAIL.fullmatch(email.strip()):
         raise InvalidArgument("email", "Email must be a valid address")
 
 
 async def _check_address(session: AsyncSession, email: str) -> None:
-    if await users.find_by_email(session, email.strip()) is not None:
-        raise AlreadyExists("User", email.strip().lower())
+    if await users.find_by_email(session, normal_email(email)) is not None:
+        raise AlreadyExists("User", normal_email(email))
 
 
 async def find(session: AsyncSession, viewer: Viewer, user_id: int, action: Action) -> User:
@@ -149,14 +160,16 @@ async def authorize_for(session: AsyncSession, viewer: Viewer, user: User, actio
         raise Forbidden
 
 
-async def change(session: AsyncSession, viewer: Viewer, passwords: Passwords, user: User, wanted: UserChange) -> None:
+async def change(
+    session: AsyncSession, viewer: Viewer, passwords: Passwords, user: User, wanted: UserChange, *, now: datetime
+) -> None:
     """Change a user that the viewer may write.
 
     Raises:
         InvalidArgument, PermissionDenied, Forbidden, NumberedError, AlreadyExists: see the REST API reference, users.
 
     """
-    if user.id == viewer.user_id and not viewer.api_only:
+    if user.id == viewer.user_id:
         await _check_current_password(passwords, user, wanted)
     await _change_login(session, viewer, passwords, user, wanted)
     if wanted.name is not None:
@@ -173,10 +186,11 @@ async def change(session: AsyncSession, viewer: Viewer, passwords: Passwords, us
         user.api_only = wanted.api_only
     if wanted.roles is not None:
         await _change_roles(session, viewer, user, wanted.roles)
+    user.updated_at = now
 
 
 async def _check_current_password(passwords: Passwords, user: User, wanted: UserChange) -> None:
-    moves = wanted.email is not None and wanted.email.strip().lower() != user.email
+    moves = wanted.email is not None and normal_email(wanted.email) != user.email
     if not moves and wanted.new_password is None:
         return
     if not wanted.password:
@@ -188,12 +202,14 @@ async def _check_current_password(passwords: Passwords, user: User, wanted: User
 async def _change_login(
     session: AsyncSession, viewer: Viewer, passwords: Passwords, user: User, wanted: UserChange
 ) -> None:
-    if wanted.email is not None and wanted.email.strip().lower() != user.email:
-        _check_email(wanted.email)
+    if wanted.email is not None and normal_email(wanted.email) != user.email:
+        check_email(wanted.email)
         await _check_address(session, wanted.email)
-        user.email = wanted.email.strip().lower()
+        user.email = normal_email(wanted.email)
     if wanted.sso_enabled is False and user.sso_enabled and not wanted.new_password:
         raise InvalidArgument("new_password", "required when SSO is turned off")
+    if wanted.sso_enabled and not user.sso_enabled:
+        await _check_no_lock_out(session, viewer, user)
     if wanted.sso_enabled is not None:
         user.sso_enabled = wanted.sso_enabled
         user.password_hash = None if wanted.sso_enabled else user.password_hash
@@ -204,6 +220,14 @@ async def _change_login(
         user.password_hash = await passwords.hash(wanted.new_password)
         if user.id != viewer.user_id:
             await login_sessions.remove_of_user(session, user.id or 0)
+
+
+async def _check_no_lock_out(session: AsyncSession, viewer: Viewer, user: User) -> None:
+    """Nobody can log in by single sign-on yet: it may be turned on for later, while somebody can still turn it off."""
+    if user.id == viewer.user_id:
+        raise InvalidArgument("sso_enabled", "single sign-on is not available yet; you could not log in any more")
+    if await role_changes.is_last_admin(session, user):
+        raise InvalidArgument("sso_enabled", "single sign-on is not available yet; no admin could log in any more")
 
 
 async def _change_roles(session: AsyncSession, viewer: Viewer, user: User, wanted: Roles) -> None:

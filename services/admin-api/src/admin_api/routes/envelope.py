@@ -20,6 +20,7 @@ from flotilla_common.bus import outage
 from flotilla_common.errors import Conflict, Denied, FleetError, Invalid, NotFound, Unavailable
 from flotilla_common.http.errors import status_of
 from pydantic import PlainSerializer
+from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
 
 from admin_api.errors import (
@@ -157,6 +158,11 @@ async def _on_database_error(_: Request, error: Exception) -> PrettyJSON:
     return await _on_anything(_, error)
 
 
+async def _on_vanished(_: Request, error: Exception) -> PrettyJSON:
+    log.info("what was to be changed has been removed meanwhile", error=repr(error))
+    return failure(404, "Resource Not Found", [("base", "it has been removed meanwhile")])
+
+
 async def _on_anything(request: Request, error: Exception) -> PrettyJSON:
     if isinstance(error, outage.kinds()):
         log.warning("a server is down", path=request.url.path, error=repr(error))
@@ -172,4 +178,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(sqlalchemy.exc.DBAPIError, _on_database_error)
+    app.add_exception_handler(StaleDataError, _on_vanished)
     app.add_exception_handler(Exception, _on_anything)

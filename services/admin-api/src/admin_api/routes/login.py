@@ -99,7 +99,7 @@ async def change_password(body: ChangePasswordBody, deps: DepsDep, viewer: Viewe
         user = await users.get(session, viewer.user_id)
         if user is None:
             raise Missing("User", viewer.user_id)
-        await own_password.change(deps.passwords, user, body.old_password, body.new_password)
+        await own_password.change(deps.passwords, user, body.old_password, body.new_password, now=deps.clock())
     return {}
 
 
@@ -110,5 +110,5 @@ async def perform_required_reset(body: RequiredResetBody, deps: DepsDep, viewer:
         user = await users.get(session, viewer.user_id)
         if user is None:
             raise Missing("User", viewer.user_id)
-        await own_password.perform_required_reset(deps.passwords, user, body.new_password)
+        await own_password.perform_required_reset(deps.passwords, user, body.new_password, now=deps.clock())
         return OneUser(user=await body_of(session, user))

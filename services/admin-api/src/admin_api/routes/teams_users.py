@@ -59,7 +59,8 @@ async def put_team_users(deps: DepsDep, viewer: ViewerDep, team_id: Id, body: Me
     """Add members, or change their roles; other members stay."""
     async with deps.sessions.begin() as session:
         team = await teams.find(session, viewer, team_id, Action.WRITE_TEAM_MEMBERS, lock=True)
-        await team_members.put(session, viewer, team, {member.id: member.role for member in body.users})
+        roles_by_user = {member.id: member.role for member in body.users}
+        await team_members.put(session, viewer, team, roles_by_user, now=deps.clock())
         return await team_answer(session, viewer, deps.secrets_key, team)
 
 
@@ -68,5 +69,5 @@ async def remove_team_users(deps: DepsDep, viewer: ViewerDep, team_id: Id, body:
     """Take members out."""
     async with deps.sessions.begin() as session:
         team = await teams.find(session, viewer, team_id, Action.WRITE_TEAM_MEMBERS, lock=True)
-        await team_members.take_out(session, viewer, team, [member.id for member in body.users])
+        await team_members.take_out(session, viewer, team, [member.id for member in body.users], now=deps.clock())
         return await team_answer(session, viewer, deps.secrets_key, team)

@@ -128,7 +128,7 @@ async def change_user(user_id: Id, body: UserChangeBody, deps: DepsDep, viewer: 
     wanted = _change(body)
     async with deps.sessions.begin() as session:
         user = await users.find(session, viewer, user_id, Action.WRITE_USER)
-        await users.change(session, viewer, deps.passwords, user, wanted)
+        await users.change(session, viewer, deps.passwords, user, wanted, now=deps.clock())
         return OneUser(user=await body_of(session, user))
 
 
@@ -148,7 +148,7 @@ async def require_password_reset(user_id: Id, body: RequireBody, deps: DepsDep, 
     async with deps.sessions.begin() as session:
         user = await users.find(session, viewer, user_id, Action.WRITE_USER)
         await users.authorize_for(session, viewer, user, Action.WRITE_USER)
-        await own_password.require_reset(session, user, require=body.require)
+        await own_password.require_reset(session, user, require=body.require, now=deps.clock())
         return OneUser(user=await body_of(session, user))
 
 
@@ -157,7 +157,7 @@ async def apply_roles(body: RoleSpecBody, deps: DepsDep, viewer: ViewerDep, dry_
     """Give many users their roles; a dry run only says what is wrong."""
     authorize(viewer, Action.WRITE_ROLES, GLOBAL)
     async with deps.sessions.begin() as session:
-        await role_spec.apply(session, viewer, body.spec.roles)
+        await role_spec.apply(session, viewer, body.spec.roles, now=deps.clock())
         if dry_run:
             await session.rollback()
     return {}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from flotilla_common.db.models.admin_api import LoginSession, User
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 
 async def find(session: AsyncSession, token_hash: bytes) -> tuple[LoginSession, User] | None:
@@ -16,6 +19,12 @@ async def find(session: AsyncSession, token_hash: bytes) -> tuple[LoginSession, 
     )
     row = (await session.execute(statement)).one_or_none()
     return None if row is None else (row[0], row[1])
+
+
+async def touch(session: AsyncSession, session_id: int, now: datetime) -> bool:
+    """Note that a login was used; false: it has ended meanwhile."""
+    statement = update(LoginSession).where(col(LoginSession.id) == session_id).values(accessed_at=now)
+    return await session.scalar(statement.returning(col(LoginSession.id))) is not None
 
 
 async def get(session: AsyncSession, session_id: int) -> LoginSession | None:

@@ -77,9 +77,10 @@ async def set_team_roles(session: AsyncSession, user_id: int, roles: Mapping[int
 
 
 async def lock_global_admins(session: AsyncSession) -> set[int]:
-    """Return the ids of the global admins; until the transaction ends nobody else can change them."""
-    statement = select(User).where(col(User.global_role) == "admin").order_by(col(User.id)).with_for_update()
-    return {user.id or 0 for user in await session.scalars(statement)}
+    """Return the ids of the global admins who have a password; until the transaction ends nobody else changes them."""
+    where = (col(User.global_role) == "admin", col(User.sso_enabled).is_(False))
+    statement = select(col(User.id)).where(*where).order_by(col(User.id)).with_for_update()
+    return {user_id or 0 for user_id in await session.scalars(statement)}
 
 
 async def remove(session: AsyncSession, user_id: int) -> None:
