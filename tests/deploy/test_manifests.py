@@ -1,5 +1,6 @@
 """Compose file, Kubernetes manifests and Dockerfiles are valid, checked offline."""
 
+import ipaddress
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,16 @@ def test_every_service_is_deployed_ready_checked_and_unprivileged():
         assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_the_base_believes_no_proxy_and_the_overlay_names_a_narrow_network():
+    believed = {}
+    for folder in ("base", "overlays/example"):
+        [configmap] = [d for d in kustomized(f"deploy/k8s/{folder}") if d["kind"] == "ConfigMap"]
+        believed[folder] = configmap["data"]["FLOTILLA_TRUSTED_PROXIES"]
+
+    assert believed["base"] == ""
+    assert ipaddress.ip_network(believed["overlays/example"]).prefixlen >= 24
 
 
 def test_hosts_pass_through_and_agent_paths_reach_the_gateway():
