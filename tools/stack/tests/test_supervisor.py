@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from flotilla_stack import keeper
 from flotilla_stack.control import ControlError, ask, listen
 from flotilla_stack.output import Console
 from flotilla_stack.part import Layer, Part
@@ -129,6 +130,21 @@ async def test_ctl_stop_is_not_undone_and_start_brings_it_back(tmp_path: Path) -
     assert still_stopped
     assert answer["state"] == "ready"
     assert mode == 0o600
+
+
+async def test_ctl_start_ends_the_pause_after_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", (600.0,))
+    socket = tmp_path / "control.sock"
+    async with running(tmp_path, part("a", SLEEP)) as supervisor, listen(socket, supervisor):
+        await supervisor.all_ready()
+        before = pid_of(supervisor, "a")
+        os.kill(before, signal.SIGKILL)
+        await eventually(lambda: supervisor.keepers["a"].state == "crashed")
+        async with asyncio.timeout(10):
+            answer = await asyncio.to_thread(ask, socket, "start", "a")
+
+    assert answer["state"] == "ready"
+    assert answer["pid"] != before
 
 
 async def test_ctl_kill_leaves_it_dead(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ class Keeper:
         self.is_ready = asyncio.Event()
         self._wanted = asyncio.Event()
         self._wanted.set()
-        self._unwanted = asyncio.Event()
+        self._told = asyncio.Event()  # that `ctl` wants something else: ends the wait for the next start
         self._down = asyncio.Event()
         self._down.set()
         self._process: asyncio.subprocess.Process | None = None
@@ -113,8 +113,8 @@ class Keeper:
     async def start(self) -> None:
         """Let it run again and wait until it is ready."""
         self._crashes = 0
-        self._unwanted.clear()
         self._wanted.set()
+        self._told.set()
         await self.is_ready.wait()
 
     def pause(self) -> None:
@@ -222,14 +222,15 @@ class Keeper:
         pause = BACKOFF_SECONDS[min(self._crashes, len(BACKOFF_SECONDS)) - 1]
         self._become("crashed")
         self.restarts += 1
+        self._told.clear()
         self.around.console.say(f"{self.part.name} {reason}; starting it again in {pause:g} s (log: {self.log.path})")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
-                await self._unwanted.wait()
+                await self._told.wait()
 
     def _forbid(self, state: str) -> None:
         self._wanted.clear()
-        self._unwanted.set()
+        self._told.set()
         self._become(state)
 
     def _become(self, state: str) -> None:
