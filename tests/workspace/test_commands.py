@@ -1,0 +1,69 @@
+"""The commands of the Makefile."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = [
+    "help",
+    "install",
+    "run",
+    "test",
+    "e2e",
+    "fmt",
+    "lint",
+    "types",
+    "imports",
+    "migrate",
+    "migration",
+    "openapi",
+    "bench",
+    "lock",
+    "clean",
+]
+
+
+def load_check():
+    spec = importlib.util.spec_from_file_location("check", ROOT / "tools" / "check.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_make_alone_prints_every_command():
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+    described = re.findall(r"^  make (\S+) +\S", done.stdout, re.MULTILINE)
+
+    assert described == NAMES
+
+
+@pytest.mark.parametrize("name", ["live-query", "stack", "common"])
+def test_a_member_is_checked_for_types_and_its_tests_are_run(name):
+    check = load_check()
+    part = check.find_part(name)
+    steps = dict(check.steps(part))
+
+    assert steps["types"][1:] == [str(part)]
+    assert steps["tests"][-1] == f"{part}/tests"
+
+
+@pytest.mark.parametrize("name", ["e2e", "deploy", "workspace"])
+def test_tests_across_members_have_no_types_to_check(name):
+    check = load_check()
+    steps = dict(check.steps(check.find_part(name)))
+
+    assert list(steps) == ["style", "format", "imports", "tests"]
+    assert steps["tests"][-1] == f"tests/{name}"
+
+
+def test_a_wrong_part_is_answered_with_the_right_ones():
+    with pytest.raises(SystemExit, match=r"no part is called nothing; try one of: .*admin-api.*deploy, e2e.*stack"):
+        load_check().find_part("nothing")
