@@ -2,8 +2,6 @@
 
 import asyncio
 
-import nats
-import nats.errors
 import pytest
 from flotilla_common.bus.custody import CustodyPublisher
 from flotilla_common.errors import Refused, Unavailable
@@ -29,15 +27,9 @@ async def test_custody_refuses_what_no_stream_takes(bus_for, monkeypatch):
         await custody.publish("hosts.seen.v1", b"x")
 
 
-async def test_custody_says_at_once_that_a_full_stream_refuses(bus_for, nats_server, monkeypatch):
+async def test_custody_says_at_once_that_a_full_stream_refuses(bus_for, provision, monkeypatch):
     monkeypatch.setattr("flotilla_common.bus.custody.ACK_TIMEOUT_SECONDS", 3600.0)
-    where = nats_server.where
-    provision = await nats.connect(
-        where.url, user="provision", password=where.passwords["provision"], inbox_prefix=b"_INBOX.provision"
-    )
-    js = provision.jetstream()
-    await js.update_stream((await js.stream_info("LOGS")).config.evolve(max_bytes=1024))
-    await provision.close()
+    await provision.update_stream((await provision.stream_info("LOGS")).config.evolve(max_bytes=1024))
     custody = CustodyPublisher(await bus_for("agent_gateway"))
     await custody.open()
 

@@ -49,6 +49,8 @@ class Bus:
     ) -> None:
         self.on_reconnect = set() if on_reconnect is None else on_reconnect
         """Called after each reconnection."""
+        self.stopped_consumers: dict[str, str] = {}
+        """Durable -> why it was stopped for good; written by `consume`."""
         self._closed = asyncio.Event() if closed is None else closed
         self._is_ours_to_close = False
         self.client = client
@@ -147,8 +149,10 @@ class Bus:
             raise BusClosed(f"NATS closed the connection of user {self.name} for good: {self.client.last_error!r}")
 
     async def check(self) -> str | None:
-        """Readiness: is there a connection?."""
-        return None if self.client.is_connected else "not connected to NATS"
+        """Readiness: is there a connection, and does every consumer work?."""
+        if not self.client.is_connected:
+            return "not connected to NATS"
+        return "; ".join(self.stopped_consumers.values()) or None
 
     async def close(self) -> None:
         """Send what is buffered and close. What was received and not handled is left: its handlers have ended."""
