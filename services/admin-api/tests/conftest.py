@@ -14,7 +14,7 @@ from admin_api.app import build_app
 from admin_api.deps import Deps
 from admin_api.domain import sessions as logins
 from admin_api.domain.passwords import Passwords
-from admin_api.routes.bodies import BodyGate
+from admin_api.routes.body_gate import BodyGate, BodyLimits
 from admin_api.settings import Settings
 from argon2 import PasswordHasher
 from fastapi import FastAPI
@@ -108,7 +108,8 @@ async def deps(
 def worker_app() -> FastAPI:
     """Build the application once: its routes are prepared at their first use, which takes longer than most tests."""
     app = build_app()
-    app.add_middleware(BodyGate, limit_bytes=Settings.model_fields["body_limit_bytes"].default)
+    names = ("body_limit_bytes", "bodies_limit_bytes", "body_seconds")
+    app.add_middleware(BodyGate, limits=BodyLimits(*(Settings.model_fields[name].default for name in names)))
     return app
 
 

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from admin_api.deps import Deps
 from admin_api.routes import ROUTERS, docs, envelope, setup
-from admin_api.routes.bodies import BodyGate
+from admin_api.routes.body_gate import BodyGate, limits_of
 from admin_api.routes.envelope import PrettyJSON
 from admin_api.routes.versions import include_versions
 
@@ -17,7 +17,7 @@ def create_app(deps: Deps) -> FastAPI:
     """Return the application; opening and closing the connections in `deps` is the caller's."""
     app = build_app()
     app.state.deps = deps
-    app.add_middleware(BodyGate, limit_bytes=deps.settings.body_limit_bytes)
+    app.add_middleware(BodyGate, limits=limits_of(deps.settings))
     return app
 
 

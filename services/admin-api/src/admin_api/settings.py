@@ -8,7 +8,7 @@ import ipaddress
 import re
 
 from flotilla_common.settings import DatabaseSettings
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600}
@@ -27,9 +27,20 @@ class Settings(DatabaseSettings):
     session_seconds: int = Field(5 * 86400, description="a login ends this long after its last use", ge=60)
     failed_login_seconds: float = Field(1.0, description="a failed login takes at least this long", ge=0)
     body_limit_bytes: int = Field(16 * 1024 * 1024, description="largest request body, inflated", ge=1024)
+    bodies_limit_bytes: int = Field(
+        64 * 1024 * 1024, description="bodies held at once, in bytes; of each the first 64 KiB are not counted"
+    )
+    body_seconds: float = Field(60.0, description="a body must have come within this time", gt=0)
     live_query_rest_period: str = Field("25s", description="longest wait of a synchronous live query, such as 25s")
     allowed_origins: str = Field("", description="other origins whose pages may open WebSockets, comma separated")
-    most_viewers: int = Field(1000, description="WebSockets that are open at once; each reads Redis by itself", ge=1)
+    most_viewers: int = Field(1000, description="viewers of live queries at once; each reads Redis by itself", ge=1)
+    most_hellos: int = Field(100, description="WebSockets at once that have not said yet who they are", ge=1)
+
+    @model_validator(mode="after")
+    def _check_bodies(self) -> Settings:
+        if self.bodies_limit_bytes < 2 * self.body_limit_bytes:
+            raise ValueError("bodies_limit_bytes must be twice body_limit_bytes at least: a body, gzipped and inflated")
+        return self
 
     @field_validator("live_query_rest_period")
     @classmethod

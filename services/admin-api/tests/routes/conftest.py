@@ -247,9 +247,9 @@ async def live_query(database: Database, redis_url: str, bus_for) -> AsyncIterat
     await redis.aclose()
 
 
-@pytest.fixture
-async def server(app) -> AsyncIterator[QuietServer]:
-    """The application on a real port: WebSockets need one."""
+@asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[QuietServer]:
+    """Serve an application on a real port."""
     config = uvicorn.Config(
         app, host="127.0.0.1", port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=1, **SERVER_OPTIONS
     )
@@ -261,10 +261,22 @@ async def server(app) -> AsyncIterator[QuietServer]:
     await task
 
 
+def address_of(running: QuietServer) -> str:
+    """Return host and port of a server."""
+    return "{}:{}".format(*running.servers[0].sockets[0].getsockname()[:2])
+
+
+@pytest.fixture
+async def server(app) -> AsyncIterator[QuietServer]:
+    """The application on a real port: WebSockets need one."""
+    async with serving(app) as running:
+        yield running
+
+
 @pytest.fixture
 def door(server: QuietServer) -> str:
     """Host and port of the server."""
-    return "{}:{}".format(*server.servers[0].sockets[0].getsockname()[:2])
+    return address_of(server)
 
 
 class Viewer:
