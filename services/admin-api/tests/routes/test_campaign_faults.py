@@ -266,8 +266,8 @@ async def test_a_viewer_that_takes_nothing_for_long_is_sent_away(admin, large_ca
     slow = SlowViewer(door)
     await slow.watch(admin, large_campaign)
 
-    await eventually(lambda: deps.views.sockets == 1)
-    await eventually(lambda: deps.views.sockets == 0, timeout=30.0)
+    await eventually(lambda: deps.views.viewers == 1)
+    await eventually(lambda: deps.views.viewers == 0, timeout=30.0)
     slow.close()
 
 
@@ -293,5 +293,5 @@ async def test_logging_out_ends_even_a_viewer_that_takes_nothing(
     monkeypatch.setattr(campaign_sockets, "SEND_SECONDS", 0.3)
     await ask(admin, "POST /logout")
 
-    await eventually(lambda: deps.views.sockets == 0, timeout=30.0)
+    await eventually(lambda: deps.views.viewers == 0, timeout=30.0)
     slow.close()

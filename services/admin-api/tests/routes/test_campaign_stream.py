@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from admin_api.routes import campaign_feed, campaign_stream
@@ -354,28 +355,64 @@ async def test_pages_of_other_origins_are_refused_at_the_handshake(app, admin, d
         assert (await viewer.next())["data"] == "unauthorized"
 
 
-async def test_origins_that_the_settings_name_are_let_in(app, admin, dial, deps):
-    from dataclasses import replace  # noqa: PLC0415
-
-    settings = deps.settings.model_copy(update={"allowed_origins": "https://ops.acme.test, https://b.test"})
-    app.state.deps = replace(deps, settings=settings)
+async def test_origins_that_the_settings_name_are_let_in(admin, dial, with_settings):
+    with_settings(allowed_origins="https://ops.acme.test, https://b.test")
 
     async with dial(origin="https://OPS.acme.test") as viewer:
         await viewer.send("auth", {})
         assert (await viewer.next())["data"] == "unauthorized"
 
 
-async def test_there_is_room_for_so_many_viewers_and_a_place_is_free_again(app, admin, dial, deps):
-    from dataclasses import replace  # noqa: PLC0415
+@pytest.fixture
+def with_settings(app, deps):
+    """`with_settings(most_viewers=1)`: the application goes on with these."""
 
-    app.state.deps = replace(deps, settings=deps.settings.model_copy(update={"most_viewers": 1}))
+    def change(**settings):
+        app.state.deps = replace(deps, settings=deps.settings.model_copy(update=settings))
+
+    return change
+
+
+async def test_there_is_room_for_so_many_viewers_and_a_place_is_free_again(
+    fleet, admin, live_query, dial, watching, deps, with_settings
+):
+    campaign = await live_query.campaign([await fleet.host("a")])
+    with_settings(most_viewers=1)
+
+    async with dial() as late:  # its handshake came while there was room
+        async with watching(admin, campaign) as viewer:
+            await viewer.next("totals")
+            with pytest.raises(InvalidStatus) as refused:
+                async with dial():
+                    pass
+            await late.send("auth", {"token": admin.token})
+            await late.send("select_campaign", {"campaign_id": campaign})
+            told = await late.next()
+    await eventually(lambda: deps.views.viewers == 0)
+    async with watching(admin, campaign) as viewer:
+        assert (await viewer.next())["type"] == "totals"
+
+    assert refused.value.response.status_code == 503
+    assert told == {"type": "error", "data": "too many viewers"}
+
+
+async def test_those_who_say_nothing_take_no_viewers_place(fleet, admin, live_query, dial, watching, with_settings):
+    campaign = await live_query.campaign([await fleet.host("a")])
+    with_settings(most_viewers=1)
+
+    async with dial(), dial(), watching(admin, campaign) as viewer:
+        assert (await viewer.next())["type"] == "totals"
+
+
+async def test_only_so_many_may_be_silent_at_once(admin, dial, deps, with_settings):
+    with_settings(most_hellos=1)
 
     async with dial():
-        await eventually(lambda: deps.views.sockets == 1)
+        await eventually(lambda: deps.views.hellos == 1)
         with pytest.raises(InvalidStatus) as refused:
             async with dial():
                 pass
-    await eventually(lambda: deps.views.sockets == 0)
+    await eventually(lambda: deps.views.hellos == 0)
     async with dial() as viewer:
         await viewer.send("auth", {})
         assert (await viewer.next())["data"] == "unauthorized"
@@ -389,6 +426,6 @@ async def test_a_viewer_that_leaves_leaves_nothing_behind(fleet, admin, live_que
     async with watching(admin, campaign) as viewer:
         await viewer.next("status")
 
-    await eventually(lambda: deps.views.sockets == 0)
+    await eventually(lambda: deps.views.viewers == 0)
     await live_query.answer(campaign, 1)
     assert await live_query.redis.xlen(campaign_rows(campaign)) == 1

@@ -31,7 +31,10 @@ from admin_api.store import campaigns as campaign_store
 log = structlog.get_logger()
 router = public_router("live queries")
 
-HELLO_SECONDS = 30.0  # until a viewer must have said who it is and what it wants to see
+HELLO_SECONDS = 5.0  # until a viewer must have said who it is, and again until it must have said what it wants to see
+
+
+TOO_MANY = "too many viewers"
 
 
 class _Incoming(BaseModel):
@@ -86,20 +89,16 @@ async def _serve(websocket: WebSocket, socket: ViewerSocket) -> None:
     if not is_own_origin(websocket.headers.get("origin"), websocket.headers.get("host", ""), deps):
         await websocket.close(1008)  # before it is accepted: the handshake gets 403
         return
-    if deps.views.sockets >= deps.settings.most_viewers:
-        await websocket.send_denial_response(failure(503, "Service Unavailable", [("base", "too many viewers")]))
+    if deps.views.hellos >= deps.settings.most_hellos or deps.views.viewers >= deps.settings.most_viewers:
+        await websocket.send_denial_response(failure(503, "Service Unavailable", [("base", TOO_MANY)]))
         return
-    deps.views.sockets += 1
     try:
-        await socket.open()
         await _converse(deps, socket)
     except WebSocketDisconnect:
         log.debug("viewer left")
     except TakesNothing:
         log.info("viewer takes nothing")
         await _close(websocket)
-    finally:
-        deps.views.sockets -= 1
 
 
 async def _close(websocket: WebSocket) -> None:
@@ -121,9 +120,12 @@ def is_own_origin(origin: str | None, host: str, deps: Deps) -> bool:
 
 async def _converse(deps: Deps, socket: ViewerSocket) -> None:
     try:
-        token, campaign, last = await _admit(deps, socket)
+        with deps.views.greeting():
+            await socket.open()
+            token, campaign, last = await _admit(deps, socket)
         feed = CampaignFeed(deps, socket, campaign, last)
-        await _first_of(feed.run(), watch(deps, token, campaign, feed), _listen(socket))
+        with deps.views.watching():
+            await _first_of(feed.run(), watch(deps, token, campaign, feed), _listen(socket))
     except Refused as refusal:
         await socket.send(message("error", str(refusal)))
         await socket.end()
@@ -137,18 +139,24 @@ async def _admit(deps: Deps, socket: ViewerSocket) -> tuple[str, Campaign, str]:
     """Hear who it is and what it wants to see: token, campaign, position.
 
     Raises:
-        Refused: one of them is missing, wrong or not allowed.
+        Refused: one of them is missing, wrong or not allowed, or there is no room for another viewer.
 
     """
+    token = _token(await _hear(socket))
+    viewer = await login_of(deps, token)
+    selection = _selection(await _hear(socket))
+    campaign = await _campaign(deps, viewer, selection.campaign_id)
+    if deps.views.viewers >= deps.settings.most_viewers:
+        raise Refused(TOO_MANY)
+    return token, campaign, selection.last or campaign_rows.START
+
+
+async def _hear(socket: ViewerSocket) -> str:
     try:
         async with asyncio.timeout(HELLO_SECONDS):
-            token = _token(await socket.receive())
-            viewer = await login_of(deps, token)
-            selection = _selection(await socket.receive())
+            return await socket.receive()
     except TimeoutError as error:
         raise Refused("timeout: nothing was selected") from error
-    campaign = await _campaign(deps, viewer, selection.campaign_id)
-    return token, campaign, selection.last or campaign_rows.START
 
 
 def _token(text: str) -> str:
