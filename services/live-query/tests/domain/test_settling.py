@@ -11,6 +11,9 @@ from live_query.store.campaigns import CampaignState
 DEADLINE = datetime(2026, 1, 2, tzinfo=UTC)
 OPEN = CampaignState(1, "durable", open=True, deadline=DEADLINE, end_reason=None)
 CLOSED = CampaignState(1, "durable", open=False, deadline=DEADLINE, end_reason="stopped")
+WATCHED = CampaignState(1, "viewer", open=True, deadline=DEADLINE, end_reason=None)
+STOPPED = CampaignState(1, "viewer", open=True, deadline=DEADLINE, end_reason="stopped")
+UNWATCHED = CampaignState(1, "viewer", open=False, deadline=DEADLINE, end_reason="deadline")
 
 
 @pytest.mark.parametrize(
@@ -19,6 +22,11 @@ CLOSED = CampaignState(1, "durable", open=False, deadline=DEADLINE, end_reason="
         (OPEN, "pending", 0, None),
         (OPEN, "pending", 1, "late"),
         (CLOSED, "pending", -1, "late"),
+        (WATCHED, "pending", 3600, None),
+        (WATCHED, "answered", 3600, "duplicate"),
+        (STOPPED, "pending", 0, None),
+        (STOPPED, "pending", 1, "late"),
+        (UNWATCHED, "pending", -1, "late"),
         (OPEN, "answered", -1, "duplicate"),
         (CLOSED, "failed", 1, "duplicate"),
         (OPEN, "denylisted", -1, "duplicate"),

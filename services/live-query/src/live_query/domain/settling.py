@@ -62,13 +62,17 @@ async def settle(
 
 
 def refusal(campaign: CampaignState | None, state: str | None, stored_at: datetime) -> str | None:
-    """Say why an answer does not count; None when it does."""
+    """Say why an answer does not count; None when it does.
+
+    The deadline of a campaign that lives by its viewers is no judge: nobody could move it while live-query or Postgres
+    was down and people watched on. Such an answer counts as long as the ledger is not closed and no end is decided.
+    """
     if campaign is None:
         return "unknown"
     if state is None:
         return "foreign"
     if state in ANSWERED_STATES:
         return "duplicate"
-    if state != "pending" or not campaign.open or stored_at > campaign.deadline:
-        return "late"
-    return None
+    lives_by_viewers = campaign.kind == "viewer" and campaign.end_reason is None
+    in_time = lives_by_viewers or stored_at <= campaign.deadline
+    return None if state == "pending" and campaign.open and in_time else "late"
