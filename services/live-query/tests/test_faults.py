@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import pytest
 from flotilla_common.bus import consumer
 from flotilla_common.contracts.campaigns import command_key
+from flotilla_common.errors import Unavailable
 from flotilla_common.testing import eventually
 from flotilla_stack.servers import RunningServer, Valkey
 from live_query.consumers.on_campaign_answers import DURABLE
+from redis._parsers import BaseParser
 from redis.asyncio import Redis
 
 from .conftest import Books, answer_to
@@ -90,6 +92,73 @@ async def test_a_campaign_does_not_close_over_answers_that_wait_for_redis(
 
     assert during == ({"pending": 2}, "open")
     assert await own_books.states(number) == {answered: "answered", silent: "expired"}
+
+
+async def test_an_answer_to_a_watched_campaign_that_waited_out_an_outage_counts(
+    deps, running, fleet, start, gateway, books, clock
+):
+    """For two minutes live-query ran nowhere; people watched on, and nobody could note it."""
+    hosts = await fleet.hosts(2)
+    clock.move(minutes=-2)
+    async with running(deps):
+        number = (await start(kind="viewer", label_ids=[1])).campaign_id
+    await gateway.answer(hosts[0], answer_to(number))  # the stream's time is beyond the deadline
+    clock.move(minutes=2)
+    async with running(deps):
+        await eventually(lambda: has(books, number, "answered", 1), timeout=30)
+
+    assert await books.hosts_seen(number) == hosts[:1]
+
+
+CANNOT_WRITE = {
+    "NOREPLICAS": ({"min-replicas-to-write": 1}, {"min-replicas-to-write": 0}),
+    "OOM": ({"maxmemory": 1}, {"maxmemory": 0}),
+    "READONLY": ({"replicaof": "127.0.0.1 1"}, {"replicaof": "no one"}),
+}
+
+
+@pytest.mark.parametrize("why", sorted(CANNOT_WRITE))
+async def test_answers_wait_while_redis_answers_that_it_cannot_write(
+    make_deps, running, fleet, start, gateway, own_redis, own_books, monkeypatch, why
+):
+    monkeypatch.setattr(consumer, "RETRIES", 1)  # what counts as a bug is buried at once
+    hosts = await fleet.hosts(3)
+    deps = await make_deps(own_redis.url)
+    refuse, allow = CANNOT_WRITE[why]
+    async with running(deps):
+        number = (await start(label_ids=[1])).campaign_id
+        await configure(own_books.redis, refuse)
+        await answer_all(gateway, hosts, number)
+        await eventually(lambda: was_tried(deps), timeout=30)
+        during = await own_books.count(number)
+        await configure(own_books.redis, allow)
+        await eventually(lambda: own_books.is_complete(number), timeout=60)
+
+    assert during == {"pending": 3}
+    assert await own_books.count(number) == {"answered": 3}
+    assert sorted(await own_books.hosts_seen(number)) == hosts
+
+
+@pytest.mark.parametrize("word", ["MISCONF", "NOREPLICAS", "BUSY"])
+async def test_a_word_that_has_no_class_of_its_own_is_an_outage_in_every_call(make_deps, monkeypatch, word):
+    deps = await make_deps()
+    error = BaseParser.parse_error(f"{word} not now")
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Redis, "execute_command", refuse)
+    for call in (deps.rows.check(), deps.rows.kept_for(1, [1]), deps.rows.end(1, "stopped")):
+        with pytest.raises(Unavailable, match=word):
+            await call
+
+
+async def configure(server: Redis, what: dict[str, object]) -> None:
+    for name, value in what.items():
+        if name == "replicaof":
+            await server.replicaof(*str(value).split())
+        else:
+            await server.config_set(name, value)
 
 
 async def test_what_redis_forgets_does_not_unsettle_the_ledger(deps, running, fleet, start, gateway, books):

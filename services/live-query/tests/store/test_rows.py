@@ -37,3 +37,20 @@ async def test_rows_of_a_campaign_that_nobody_ends_expire_by_themselves(deps, bo
     await deps.rows.keep([rows(7, b"x")])
 
     assert 48 * 3600 < await books.redis.ttl(campaign_rows(1)) <= 49 * 3600
+
+
+async def test_errors_count_and_are_cut_beyond_the_limit_of_the_campaign(make_deps, books):
+    deps = await make_deps(campaign_bytes=10_000)
+    failures = [failure(host_id, "ü" * 2000) for host_id in range(1, 6)]
+    brief = failure(6, "no such table")
+    kept = await deps.rows.keep([*failures, brief])
+    told = [entry["error"] for entry in await books.entries(1)]
+
+    assert [len(error) for error in told] == [2000, 2000, 200, 200, 200, len("no such table")]
+    assert [entry.error for entry in kept] == told  # the ledger says what viewers see
+    assert not any(entry.truncated for entry in kept)
+
+
+def failure(host_id: int, error: str) -> Rows:
+    entry = Entry(1, host_id, "failed", utc_now(), error=error)
+    return Rows(entry, b"[]", utc_now() + timedelta(hours=1))

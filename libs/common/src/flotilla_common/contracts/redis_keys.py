@@ -26,7 +26,7 @@ def campaign_rows(campaign_id: int) -> str:
 def campaign_seen(campaign_id: int) -> str:
     """Hash host id -> JSON of the first answer's ledger entry. Written by live-query alone, in the rows' script.
 
-    `#bytes` counts the bytes of rows kept so far, `#end` is set once the end entry is in the stream.
+    `#bytes` counts the bytes of rows and errors kept so far, `#end` is set once the end entry is in the stream.
     """
     return f"campaign:{{{campaign_id}}}:seen"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -11,6 +12,7 @@ import msgspec
 import redis.exceptions
 from flotilla_common.bus import outage
 from flotilla_common.contracts.redis_keys import campaign_rows, campaign_seen
+from flotilla_common.errors import Unavailable
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -22,12 +24,18 @@ outage.register(
     redis.exceptions.TimeoutError,
     redis.exceptions.OutOfMemoryError,  # noeviction: answers wait until campaigns expire
     redis.exceptions.ReadOnlyError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.NoPermissionError,  # somebody changed its users: no answer is to blame
     redis.exceptions.TryAgainError,
     redis.exceptions.NoScriptError,  # it was restarted between the loading of a script and its run
 )
 
+CANNOT_NOW = frozenset({"MISCONF", "NOREPLICAS", "BUSY"})
+"""First words of errors for which redis-py has no class: the disk is full, replicas are gone, a script runs on."""
 KEEP_AFTER_END_SECONDS = 24 * 3600
 KEEP_AFTER_DEADLINE_SECONDS = 48 * 3600
+SHORT_ERROR = 200  # characters
 LOOK_UP_AT_ONCE = 10_000
 SOCKET_TIMEOUT_SECONDS = 3.0
 
@@ -36,15 +44,16 @@ KEEP = """
 local kept = redis.call('HGET', KEYS[1], ARGV[1])
 if kept then return {0, kept} end
 if redis.call('HEXISTS', KEYS[1], '#end') == 1 then return {-1} end
-local entry, rows, row_count, truncated = ARGV[2], ARGV[4], ARGV[5], ARGV[6]
-local total = tonumber(redis.call('HGET', KEYS[1], '#bytes') or '0') + #rows
-if #rows > 2 and total > tonumber(ARGV[7]) then
-  entry, rows, row_count, truncated = ARGV[3], '[]', '0', '1'
+local entry, rows, row_count, truncated, err = ARGV[2], ARGV[4], ARGV[5], ARGV[6], ARGV[10]
+local total = tonumber(redis.call('HGET', KEYS[1], '#bytes') or '0') + #rows + #err
+if total > tonumber(ARGV[7]) and (#rows > 2 or #err > #ARGV[13]) then
+  if #rows > 2 then truncated = '1' end
+  entry, rows, row_count, err = ARGV[3], '[]', '0', ARGV[13]
 else
   redis.call('HSET', KEYS[1], '#bytes', total)
 end
 redis.call('HSET', KEYS[1], ARGV[1], entry)
-redis.call('XADD', KEYS[2], '*', 'host', ARGV[1], 'outcome', ARGV[9], 'error', ARGV[10], 'rows', rows,
+redis.call('XADD', KEYS[2], '*', 'host', ARGV[1], 'outcome', ARGV[9], 'error', err, 'rows', rows,
   'row_count', row_count, 'truncated', truncated, 'stats', ARGV[11], 'settled_at', ARGV[12])
 redis.call('EXPIREAT', KEYS[1], ARGV[8])
 redis.call('EXPIREAT', KEYS[2], ARGV[8])
@@ -69,7 +78,10 @@ class Rows:
 
 
 class ResultRows:
-    """The rows of all campaigns; `campaign_limit_bytes` bounds those of one, later ones are cut off."""
+    """The rows of all campaigns; `campaign_limit_bytes` bounds those of one, with its errors.
+
+    Beyond it rows are cut off, and errors to SHORT_ERROR characters.
+    """
 
     def __init__(self, client: Redis, campaign_limit_bytes: int) -> None:
         self._redis = client
@@ -89,12 +101,17 @@ class ResultRows:
                 campaign_id = answer.entry.campaign_id
                 keys = [campaign_seen(campaign_id), campaign_rows(campaign_id)]
                 await self._keep(keys=keys, args=self._arguments(answer), client=pipe)
-            replies = await pipe.execute()
+            with _said_to_be_down():
+                replies = await pipe.execute(raise_on_error=False)
+                for failure in (reply for reply in replies if isinstance(reply, Exception)):
+                    raise failure
         return [msgspec.json.decode(reply[1], type=Entry) for reply in replies if reply[0] >= 0]
 
     def _arguments(self, answer: Rows) -> list[bytes | str | int]:
         entry = answer.entry
-        cut = msgspec.structs.replace(entry, row_count=0, truncated=True)
+        short = entry.error[:SHORT_ERROR]
+        had_rows = len(answer.rows) > len(b"[]")
+        cut = msgspec.structs.replace(entry, row_count=0, truncated=had_rows or entry.truncated, error=short)
         return [
             entry.host_id,
             msgspec.json.encode(entry),
@@ -108,6 +125,7 @@ class ResultRows:
             entry.error,
             msgspec.json.encode(entry.stats),
             entry.settled_at.isoformat(),
+            short,
         ]
 
     async def kept_for(self, campaign_id: int, host_ids: Sequence[int]) -> list[Entry]:
@@ -115,23 +133,39 @@ class ResultRows:
         entries: list[Entry] = []
         for start in range(0, len(host_ids), LOOK_UP_AT_ONCE):
             names = [str(host_id) for host_id in host_ids[start : start + LOOK_UP_AT_ONCE]]
-            found = await cast("Awaitable[list[bytes | None]]", self._redis.hmget(campaign_seen(campaign_id), names))
+            with _said_to_be_down():
+                found = await cast(
+                    "Awaitable[list[bytes | None]]", self._redis.hmget(campaign_seen(campaign_id), names)
+                )
             entries += [msgspec.json.decode(entry, type=Entry) for entry in found if entry is not None]
         return entries
 
     async def end(self, campaign_id: int, reason: str) -> None:
         """Add the last entry, once, and let the campaign's keys expire."""
         keys = [campaign_seen(campaign_id), campaign_rows(campaign_id)]
-        await self._end(keys=keys, args=[reason, KEEP_AFTER_END_SECONDS])
+        with _said_to_be_down():
+            await self._end(keys=keys, args=[reason, KEEP_AFTER_END_SECONDS])
 
     async def check(self) -> str | None:
         """Readiness: does Redis answer?."""
-        await self._redis.ping()
+        with _said_to_be_down():
+            await self._redis.ping()
         return None
 
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
+
+
+@contextmanager
+def _said_to_be_down() -> Iterator[None]:
+    """Turn a server's word that it cannot do this now into Unavailable: whoever asked waits."""
+    try:
+        yield
+    except redis.exceptions.ResponseError as error:
+        if str(error).partition(" ")[0] in CANNOT_NOW:
+            raise Unavailable(f"Redis: {error}") from error
+        raise
 
 
 def connect(url: str) -> Redis:
