@@ -1,6 +1,8 @@
 """Database: roles write their own schema only, the outbox sends what commits, migrations match the tables."""
 
 import asyncio
+import os
+import socket
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -12,6 +14,7 @@ from alembic.script import ScriptDirectory
 from flotilla_common.contracts.definitions import TeamChangedV1
 from flotilla_common.contracts.labels import BUILTIN_LABELS
 from flotilla_common.db import outbox
+from flotilla_common.db.engine import connect_alone, create_engine
 from flotilla_common.db.migrate import HERE, READS, config, grant
 from flotilla_common.db.models.admin_api import Label, Outbox, Team
 from flotilla_common.db.models.inventory import Host
@@ -235,3 +238,16 @@ async def test_events_wait_in_the_outbox_while_nats_is_down_and_leave_in_order(
     ]
     assert got == [1, 2, 3, 4, 5]
     task.cancel()
+
+
+async def test_no_connection_waits_without_end_for_a_server_whose_network_is_gone(database, bus_settings_for):
+    wanted = {"tcp_user_timeout": "10000", "keepalives_idle": "5", "keepalives_interval": "2", "keepalives_count": "3"}
+    engine = create_engine(settings_for(database, bus_settings_for, "inventory"))
+    async with engine.connect() as pooled, await connect_alone(database.url("inventory")) as alone:
+        of_the_pool = (await pooled.get_raw_connection()).driver_connection
+        for connection in (of_the_pool, alone):
+            assert wanted.items() <= connection.info.get_parameters().items()
+            with socket.socket(fileno=os.dup(connection.pgconn.socket)) as underneath:
+                assert underneath.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
+            assert (await (await connection.execute("SHOW statement_timeout")).fetchone()) == ("10s",)
+    await engine.dispose()

@@ -20,6 +20,15 @@ outage.register(
 
 STATEMENT_TIMEOUT_MS = 10_000
 LOCK_TIMEOUT_MS = 5_000
+CONNECTION: dict[str, int | str] = {
+    "connect_timeout": 3,
+    "tcp_user_timeout": 10_000,  # ms; a server whose host or network is gone is given up, not waited for
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC",
+}
+"""libpq's parameters of every connection, so that no wait for Postgres is without an end."""
 
 
 def create_engine(settings: DatabaseSettings) -> AsyncEngine:
@@ -30,12 +39,15 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
         max_overflow=settings.database_pool_size,
         pool_pre_ping=True,
         pool_timeout=5,
-        connect_args={
-            "connect_timeout": 3,
-            "application_name": settings.nats_user,
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC",
-        },
+        hide_parameters=True,  # an error is logged: without the tokens, addresses and SQL that people sent
+        connect_args={**CONNECTION, "application_name": settings.nats_user},
     )
+
+
+async def connect_alone(url: str) -> psycopg.AsyncConnection:
+    """Open a connection outside any pool, autocommitting, for what lives as long as it. `url` is a SQLAlchemy URL."""
+    plain = url.replace("postgresql+psycopg://", "postgresql://")
+    return await psycopg.AsyncConnection.connect(plain, autocommit=True, **CONNECTION)  # type: ignore[arg-type]
 
 
 def session_maker(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:

@@ -16,7 +16,7 @@ from psycopg import sql
 from flotilla_common.bus import outage
 from flotilla_common.bus.connection import PUBLISH_TIMEOUT_SECONDS, Bus
 from flotilla_common.cancellation import heed
-from flotilla_common.db import engine as _engine  # registers what counts as an outage of Postgres
+from flotilla_common.db.engine import connect_alone
 from flotilla_common.db.outbox import channel
 from flotilla_common.settings import DatabaseSettings
 
@@ -27,16 +27,12 @@ WAKE_SECONDS = 5.0
 RETRY_SECONDS = 0.5
 LEASE_RETRY_SECONDS = 1.0
 
-__all__ = ["relay"]
-_ = _engine
-
 
 async def relay(bus: Bus, settings: DatabaseSettings, owner: str, *, ready: asyncio.Event | None = None) -> None:
     """Send for ever (cancel to stop), through outages of Postgres and NATS. `ready` is set once the lease is held."""
-    url = settings.database_url.get_secret_value().replace("postgresql+psycopg://", "postgresql://")
     while True:
         try:
-            async with await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=3) as connection:
+            async with await connect_alone(settings.database_url.get_secret_value()) as connection:
                 await _hold_lease(connection, owner)
                 await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel(owner))))
                 if ready is not None:

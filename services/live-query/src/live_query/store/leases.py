@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import psycopg
+from flotilla_common.db.engine import connect_alone
 from psycopg import sql
 
 from live_query.store.campaigns import CHANNEL
@@ -37,8 +38,7 @@ class Lease:
 @asynccontextmanager
 async def hold(url: str) -> AsyncIterator[Lease]:
     """Wait until no other replica holds the lease, then hold it. `url` is a SQLAlchemy URL."""
-    plain = url.replace("postgresql+psycopg://", "postgresql://")
-    async with await psycopg.AsyncConnection.connect(plain, autocommit=True, connect_timeout=3) as connection:
+    async with await connect_alone(url) as connection:
         while not await _try_lock(connection):  # noqa: ASYNC110 - Postgres does not tell
             await asyncio.sleep(RETRY_SECONDS)
         await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
