@@ -14,7 +14,7 @@ from uuid import uuid4
 import msgspec
 import nats.js.errors
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from flotilla_common.bus import outage
 from flotilla_common.bus.buckets import Bucket, open_bucket
 from flotilla_common.bus.connection import Bus
@@ -23,11 +23,13 @@ from flotilla_common.contracts.campaigns import (
     BUCKET,
     AnswerBatch,
     CampaignAnswer,
+    CampaignCommand,
     CampaignStartedV1,
     StartCampaignV1,
     StopCampaignV1,
     answers_subject,
     done_key,
+    split_command,
 )
 from flotilla_common.contracts.hosts import HostDeletedV1, HostRecord
 from flotilla_common.contracts.redis_keys import campaign_rows
@@ -320,6 +322,13 @@ class Books:
 async def books(database: Database, redis_url: str) -> AsyncIterator[Books]:
     async with Redis.from_url(redis_url) as client:
         yield Books(database, client)
+
+
+def verified(value: bytes, key: Ed25519PublicKey) -> CampaignCommand:
+    """What a gateway with this public key reads from a bucket value; InvalidSignature when another key signed it."""
+    signature, payload = split_command(value)
+    key.verify(signature, payload)
+    return msgspec.json.decode(payload, type=CampaignCommand)
 
 
 async def done(bucket: Bucket, campaign_id: int) -> set[int]:

@@ -14,10 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from flotilla_common.contracts.campaigns import command_key
 from flotilla_common.testing import eventually
 from flotilla_common.testing.processes import running_service
-from live_query.domain.signing import verify
 from sqlalchemy import text
 
-from .conftest import answer_to
+from .conftest import answer_to, verified
 
 Environment = dict[str, str]
 START_SECONDS = 60.0
@@ -88,7 +87,7 @@ async def test_it_runs_as_its_settings_say_and_sigterm_stops_it(
 
     assert code == 0
     assert command is not None
-    assert verify(command, signing_key.public_key()) is not None
+    assert verified(command, signing_key.public_key()).campaign_id == number
     assert 'flotilla_live_query_answers_total{outcome="answered"} 1.0' in metrics
     assert "flotilla_live_query_keeper 1.0" in metrics
 

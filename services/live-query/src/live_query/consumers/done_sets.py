@@ -44,8 +44,9 @@ class DoneSets:
             if campaign_id not in self._told:
                 self._told[campaign_id] = await commands.done_count(self._deps.bucket, campaign_id)
             if len(host_ids) != self._told[campaign_id]:
-                self._not_before[campaign_id] = time.monotonic() + EVERY_SECONDS
                 await commands.put_done(self._deps.bucket, campaign_id, host_ids)
+                # After the put: a slow one would leave less than the second between two.
+                self._not_before[campaign_id] = time.monotonic() + EVERY_SECONDS
                 self._told[campaign_id] = len(host_ids)
                 metrics.DONE_SETS.inc()
             self._changed.discard(campaign_id)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import msgspec
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from flotilla_common.contracts.campaigns import CampaignCommand, encode_command, split_command
+from flotilla_common.contracts.campaigns import CampaignCommand, encode_command
 
 
 def private_key_from(pem: str) -> Ed25519PrivateKey:
@@ -29,18 +29,3 @@ def sign(command: CampaignCommand, key: Ed25519PrivateKey) -> bytes:
     """Return the exact bytes that gateways get: they verify these, never a re-encoding."""
     payload = msgspec.json.encode(command)
     return encode_command(key.sign(payload), payload)
-
-
-def verify(value: bytes, key: Ed25519PublicKey) -> CampaignCommand | None:
-    """Return the command of a bucket value, None when this key did not sign it.
-
-    Raises:
-        Poison: it does not even look like a signed command.
-
-    """
-    signature, payload = split_command(value)
-    try:
-        key.verify(signature, payload)
-    except InvalidSignature:
-        return None
-    return msgspec.json.decode(payload, type=CampaignCommand)

@@ -128,16 +128,6 @@ async def end_host(session: AsyncSession, host_id: int, campaign_ids: Collection
     return int(result.rowcount)  # type: ignore[attr-defined]
 
 
-async def counts(session: AsyncSession, campaign_id: int) -> dict[str, int]:
-    """Return how many hosts of a campaign are in each state."""
-    statement = (
-        select(col(LedgerRow.state), func.count())
-        .where(col(LedgerRow.campaign_id) == campaign_id)
-        .group_by(col(LedgerRow.state))
-    )
-    return dict(await session.execute(statement))
-
-
 async def settled_hosts(session: AsyncSession, campaign_id: int) -> list[int]:
     """Return the hosts of a campaign that it does not wait for any more."""
     statement = select(func.array_agg(col(LedgerRow.host_id))).where(
