@@ -103,7 +103,8 @@ async def test_garbage_in_the_bucket_stops_nothing(house: House) -> None:
     await house.live_query.bucket.put("x.command", b"garbage")
     await house.live_query.bucket.put("5.command", b"garbage")
     await house.live_query.bucket.put("5.done", b"garbage")
-    await eventually(lambda: house.gateway.counters.commands_refused == 3)
+    await house.live_query.bucket.put("6.done", b"")
+    await eventually(lambda: house.gateway.counters.commands_refused == 4)
 
     await started(house, 6, [1])
 

@@ -65,6 +65,7 @@ async def test_hosts_that_do_not_exist_get_no_row(deps, hosts, clock, database):
 async def test_garbage_and_clocks_that_are_ahead_do_no_harm(running, hosts, gateway, clock, database):
     clock.now += timedelta(minutes=5)
     await gateway.client.publish(HostsSeenV1.subject, b"garbage")
+    await gateway.client.publish(HostsSeenV1.subject, b'{"bitmap":"","seen_at":"2026-01-01T00:00:00Z"}')
     await gateway.client.publish(HostsSeenV1.subject, b'{"bitmap":"AAAA","seen_at":"2026-01-01T00:00:00Z"}')
     await gateway.send(report(clock.now + timedelta(days=1), hosts[0]))
 

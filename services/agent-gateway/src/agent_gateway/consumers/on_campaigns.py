@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from flotilla_common.bus.buckets import is_delete, key_of
 from flotilla_common.bus.connection import Bus
 from flotilla_common.bus.follow import Follower
+from flotilla_common.contracts.bitmaps import bitmap_of
 from flotilla_common.contracts.campaigns import BUCKET
 from flotilla_common.contracts.streams import bucket_stream, bucket_subject
 from flotilla_common.errors import Poison
 from nats.aio.msg import Msg
-from pyroaring import BitMap
 
 from agent_gateway.domain.campaigns import Campaigns
 from agent_gateway.domain.commands import verified
@@ -53,4 +53,4 @@ def _take(message: Msg, campaigns: Campaigns, keys: list[Ed25519PublicKey], now:
         campaigns.start(command, targets, now())
         log.info("campaign", campaign_id=campaign_id, hosts=len(targets), trace_id=command.trace)
     elif what == "done" and not is_delete(message.headers):
-        campaigns.settle(campaign_id, BitMap.deserialize(message.data))
+        campaigns.settle(campaign_id, bitmap_of(message.data))

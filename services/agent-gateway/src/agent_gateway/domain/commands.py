@@ -8,6 +8,7 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from flotilla_common.contracts.bitmaps import bitmap_of
 from flotilla_common.contracts.campaigns import CampaignCommand, split_command
 from flotilla_common.errors import Poison
 from pyroaring import BitMap
@@ -43,7 +44,7 @@ def verified(value: bytes, campaign_id: int, keys: list[Ed25519PublicKey]) -> tu
         raise Poison("no known key made this signature")
     try:
         command = _decoder.decode(payload)
-        targets = BitMap.deserialize(command.targets)
+        targets = bitmap_of(command.targets)
     except (msgspec.DecodeError, ValueError) as error:
         raise Poison(f"command of campaign {campaign_id}: {error}") from error
     if command.campaign_id != campaign_id:

@@ -10,6 +10,7 @@ from datetime import datetime
 
 import structlog
 from flotilla_common.bus import outage
+from flotilla_common.contracts.bitmaps import bitmap_of
 from flotilla_common.contracts.hosts import HostsSeenV1
 from nats.aio.msg import Msg
 from pydantic import ValidationError
@@ -29,7 +30,7 @@ async def collect(seen: SeenHosts, deps: Deps, *, ready: asyncio.Event | None = 
     async def on_message(message: Msg) -> None:
         try:
             event = HostsSeenV1.model_validate_json(message.data)
-            hosts = BitMap.deserialize(base64.b64decode(event.bitmap, validate=True))
+            hosts = bitmap_of(base64.b64decode(event.bitmap, validate=True))
         except (ValidationError, binascii.Error, ValueError) as error:
             metrics.BAD_SEEN_MESSAGES.inc()
             log.warning("a seen message makes no sense", error=repr(error))

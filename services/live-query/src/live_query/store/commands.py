@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import structlog
 from flotilla_common.bus.buckets import Bucket, key_of
 from flotilla_common.bus.connection import Bus
+from flotilla_common.contracts.bitmaps import bitmap_of
 from flotilla_common.contracts.campaigns import BUCKET, command_key, done_key
 from flotilla_common.contracts.streams import bucket_stream, bucket_subject
 from pyroaring import BitMap
+
+log = structlog.get_logger()
 
 
 async def put(bucket: Bucket, campaign_id: int, command: bytes) -> None:
@@ -29,9 +33,13 @@ async def put_done(bucket: Bucket, campaign_id: int, host_ids: list[int]) -> Non
 
 
 async def done_count(bucket: Bucket, campaign_id: int) -> int:
-    """Return how many settled hosts gateways have been told of."""
+    """Return how many settled hosts gateways have been told of. A set that makes no sense told them of none."""
     value = await bucket.get(done_key(campaign_id))
-    return 0 if value is None else len(BitMap.deserialize(value))
+    try:
+        return 0 if value is None else len(bitmap_of(value))
+    except ValueError as error:
+        log.warning("a done set makes no sense", campaign_id=campaign_id, error=str(error))
+        return 0
 
 
 async def remove_done(bucket: Bucket, campaign_id: int) -> None:

@@ -1,0 +1,19 @@
+"""Sets of host ids on the wire: Roaring bitmaps in the portable format."""
+
+from __future__ import annotations
+
+from pyroaring import BitMap
+
+
+def bitmap_of(data: bytes) -> BitMap:
+    """Read a bitmap that another process wrote.
+
+    Raises:
+        ValueError: it makes no sense. (pyroaring 1.2 raises IndexError when it is empty.)
+
+    """
+    try:
+        return BitMap.deserialize(data)
+    except (IndexError, ValueError) as error:
+        message = f"{len(data)} bytes are no bitmap: {error}"
+        raise ValueError(message) from error

@@ -1,0 +1,17 @@
+"""Commands: a signature alone does not make sense of one."""
+
+import msgspec
+import pytest
+from agent_gateway.domain.commands import verified
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flotilla_common.contracts.campaigns import CampaignCommand, encode_command
+from flotilla_common.errors import Poison
+
+
+@pytest.mark.parametrize("targets", [b"", b"garbage"])
+def test_a_signed_command_whose_targets_are_no_bitmap_is_poison(targets):
+    key = Ed25519PrivateKey.generate()
+    payload = msgspec.json.encode(CampaignCommand(5, "SELECT 1;", 0.0, 600.0, f"{5:032x}", targets, None))
+
+    with pytest.raises(Poison, match="campaign 5"):
+        verified(encode_command(key.sign(payload), payload), 5, [key.public_key()])
