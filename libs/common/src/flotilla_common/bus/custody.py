@@ -53,11 +53,6 @@ class CustodyPublisher:
         await self._client.subscribe(self._prefix + "*", cb=self._on_ack)
         await self._bus.settle()
 
-    @property
-    def in_flight(self) -> int:
-        """How many publishes wait for their ack now."""
-        return len(self._waiting)
-
     async def publish(self, subject: str, body: bytes, headers: dict[str, str] | None = None) -> int:
         """Publish and return the stream sequence of the message.
 
