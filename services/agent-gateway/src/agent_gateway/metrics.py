@@ -45,7 +45,7 @@ class GatewayCollector(Collector):
         yield GaugeMetricFamily(PREFIX + "hosts_cached", "Hosts known to this process", len(gateway.hosts))
         yield GaugeMetricFamily(PREFIX + "plans_ready", "Plans whose bytes are here", len(gateway.plans))
         yield GaugeMetricFamily(PREFIX + "campaigns_open", "Campaigns that are open", len(gateway.campaigns))
-        yield GaugeMetricFamily(PREFIX + "body_bytes", "Bodies in memory", gateway.memory.used)
+        yield GaugeMetricFamily(PREFIX + "body_bytes", "Bodies in memory, with their copies", gateway.memory.used)
         yield GaugeMetricFamily(PREFIX + "requests_inside", "Requests being handled", self._inside())
         yield GaugeMetricFamily(PREFIX + "bus_silence_seconds", "Since the bus was last heard", gateway.silence())
 

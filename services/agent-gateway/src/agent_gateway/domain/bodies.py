@@ -21,7 +21,8 @@ READ_LIMIT = 64 * KIB  # bytes; also config
 ENROLL_LIMIT = MIB
 LOG_LIMIT = 128 * MIB
 DISTRIBUTED_WRITE_LIMIT = 64 * MIB  # all results that one host may post at once
-IN_FLIGHT_LIMIT = 256 * MIB
+COPIES = 2  # a body is held as it came, and once more as what it becomes: joined, then cut into messages
+IN_FLIGHT_LIMIT = 256 * MIB  # bodies; they cost twice that
 DRAIN_LIMIT = 512 * MIB  # who sends more than this into a refused body loses the connection
 INFLATE_STEP = 256 * KIB
 GZIP_WINDOW = 31  # zlib's way to say "gzip header, window of 32 KiB"
@@ -29,9 +30,9 @@ GZIP_WINDOW = 31  # zlib's way to say "gzip header, window of 32 KiB"
 
 @dataclass
 class Memory:
-    """Bytes of bodies that the process holds now."""
+    """Bytes that bodies cost the process now, with their copies."""
 
-    limit: int = IN_FLIGHT_LIMIT
+    limit: int = COPIES * IN_FLIGHT_LIMIT
     used: int = 0
 
 
@@ -40,7 +41,7 @@ class DrainedEnough(Exception):
 
 
 class Intake:
-    """One body. `feed` every piece, then `finish`; `release` when the request is over, whatever came of it.
+    """One body. `feed` every piece, then `finish` and `join`; `release` when the request is over, whatever came of it.
 
     A `refusal` known beforehand has the body read to its end and thrown away.
     """
@@ -72,8 +73,13 @@ class Intake:
         else:
             self._inflate(self._inflater, piece)
 
-    def finish(self) -> bytes:
-        """Return the whole body.
+    @property
+    def size(self) -> int:
+        """Bytes kept."""
+        return self._kept
+
+    def finish(self) -> None:
+        """Say that the body has come to its end.
 
         Raises:
             TooLarge: it is above the cap.
@@ -85,23 +91,27 @@ class Intake:
             self._refusal = Malformed("the gzip body is cut off")
         if self._refusal is not None:
             raise self._refusal
-        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+
+    def join(self) -> bytes:
+        """Return the whole body, once; only the caller holds it then."""
+        pieces, self._pieces = self._pieces, []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def release(self) -> None:
         """Give the memory back."""
-        self._memory.used -= self._kept
+        self._memory.used -= COPIES * self._kept
         self._kept = 0
         self._pieces = []
 
     def _keep(self, piece: bytes) -> None:
         if self._kept + len(piece) > self._limit:
             self._refuse(TooLarge(f"more than {self._limit} bytes"))
-        elif self._memory.used + len(piece) > self._memory.limit:
+        elif self._memory.used + COPIES * len(piece) > self._memory.limit:
             self._refuse(Unavailable("too many bodies at once"))
         elif piece:
             self._pieces.append(piece)
             self._kept += len(piece)
-            self._memory.used += len(piece)
+            self._memory.used += COPIES * len(piece)
 
     def _inflate(self, inflater: Any, piece: bytes) -> None:
         """Inflate in steps, so that a bomb is refused at the cap and not after it has gone off."""

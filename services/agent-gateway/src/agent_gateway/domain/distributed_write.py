@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from flotilla_common.contracts.campaigns import CampaignAnswer
-
 from agent_gateway.domain.answers import answer_of
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.hosts import Host
@@ -18,21 +16,24 @@ async def answer_write(gateway: Gateway, body: bytes, header_key: str | None) ->
     Answers to campaigns that the host was not asked by get the same `{}`: the host has nothing to repeat, and a liar
     learns nothing. Results of detail, label and policy queries are counted; nothing asks for them yet.
     """
-    request = parse_write(body)
+    request = await gateway.large.run(len(body), lambda: parse_write(body))
     gateway.check_bus()
     host = await gateway.host_of(request.node_key, header_key)
-    answers = accepted_answers(gateway, host, request)
-    if answers:
+    accepted = accepted_names(gateway, host, request)
+    if accepted:
+        answers = await gateway.large.run(
+            len(body), lambda: [answer_of(*ids, result_of(request, name)) for name, ids in accepted.items()]
+        )
         await gateway.answers.hand_over(host, answers, int(gateway.now() * 1000))
         for answer in answers:
             gateway.campaigns.answered(answer.campaign_id, host.host_id)
     return TAKEN
 
 
-def accepted_answers(gateway: Gateway, host: Host, request: WriteRequest) -> list[CampaignAnswer]:
-    """Return the answers to campaigns that the host is a target of; count all others."""
+def accepted_names(gateway: Gateway, host: Host, request: WriteRequest) -> dict[str, tuple[int, int]]:
+    """Return query name -> campaign and attempt, where the host is a target; count all others."""
     counters = gateway.counters
-    answers: list[CampaignAnswer] = []
+    accepted: dict[str, tuple[int, int]] = {}
     for name in request.queries or {}:
         kind = kind_of(name)
         if kind != "campaign":
@@ -42,5 +43,5 @@ def accepted_answers(gateway: Gateway, host: Host, request: WriteRequest) -> lis
         verdict = "unknown" if ids is None else gateway.campaigns.verdict(ids[0], host.host_id, gateway.now())
         counters.answers[verdict] += 1
         if ids is not None and verdict in ("open", "ended"):
-            answers.append(answer_of(*ids, result_of(request, name)))
-    return answers
+            accepted[name] = ids
+    return accepted

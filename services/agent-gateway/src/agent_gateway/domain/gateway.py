@@ -14,6 +14,7 @@ from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.enrollment import Enrollments
 from agent_gateway.domain.hosts import Host, HostCache
 from agent_gateway.domain.keys import KeyResolver, one_key
+from agent_gateway.domain.large_bodies import LargeBodies
 from agent_gateway.domain.logs import LogIntake
 from agent_gateway.domain.plans import Plans
 from agent_gateway.domain.seen import SeenHosts
@@ -37,6 +38,7 @@ class Gateway:
     silence: Callable[[], float]
     now: Callable[[], float]
     memory: Memory = field(default_factory=Memory)
+    large: LargeBodies = field(default_factory=LargeBodies)
 
     async def host_of(self, body_key: str | None, header_key: str | None) -> Host:
         """Authenticate a request. Nobody is told that a key is invalid by a gateway that hears nothing.

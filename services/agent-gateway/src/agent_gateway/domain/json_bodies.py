@@ -6,7 +6,10 @@ character. Refusing the body for that would block the host's logs for ever, sinc
 
 from __future__ import annotations
 
+import codecs
 import json
+from collections.abc import Iterator
+from io import BytesIO
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
@@ -15,6 +18,7 @@ from agent_gateway.errors import Malformed
 
 T = TypeVar("T")
 
+STEP = 256 * 1024  # bytes looked at together: as text they take up to four times that
 LENIENT_LIMIT = 16 * 1024 * 1024  # bytes; the slow parser must not hold the event loop for seconds
 
 
@@ -25,14 +29,38 @@ def parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         Malformed: it is no JSON object of this shape.
 
     """
-    if not body.isascii():
-        body = body.decode("utf-8", "replace").encode()
+    if not is_utf8(body):
+        body = as_utf8(body)
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise Malformed(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _parse_leniently(decoder, body)
+
+
+def is_utf8(body: bytes) -> bool:
+    """Whether all of it is UTF-8. Looks piece by piece: one character could make the whole text four times as large."""
+    try:
+        for _ in _decoded(body, "strict"):
+            pass
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def as_utf8(body: bytes) -> bytes:
+    """Return the body with U+FFFD in place of what is not UTF-8."""
+    whole = BytesIO()
+    for text in _decoded(body, "replace"):
+        whole.write(text.encode())
+    return whole.getvalue()
+
+
+def _decoded(body: bytes, errors: str) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")(errors)
+    for start in range(0, len(body), STEP):
+        yield decoder.decode(body[start : start + STEP], final=start + STEP >= len(body))
 
 
 def _parse_leniently(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from flotilla_common.contracts.streams import MAX_PAYLOAD_BYTES
 
 LINE_LIMIT = MAX_PAYLOAD_BYTES - 256 * 1024  # bytes: what one message can carry beside its manifest and headers
+MESSAGE_BYTES = 6 * 1024 * 1024  # of several lines; a longer line travels alone
 
 
 class LogRequest(msgspec.Struct):
@@ -22,35 +24,61 @@ class LogRequest(msgspec.Struct):
 decoder = msgspec.json.Decoder(LogRequest)
 
 
-def cut(data: list[msgspec.Raw], skipped: defaultdict[str, int]) -> list[bytes]:
-    """Return the lines; what can never be stored is counted by reason and left out.
+@dataclass(frozen=True)
+class Piece:
+    """Lines for one message: NDJSON."""
+
+    body: bytes
+    lines: int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a POST holds, in pieces of MESSAGE_BYTES (a single line may be more), and how many lines were left out."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> int:
+        """How many lines are in the pieces."""
+        return sum(piece.lines for piece in self.pieces)
+
+
+def cut(data: Iterable[msgspec.Raw], message_bytes: int = MESSAGE_BYTES) -> Cut:
+    """Return the lines in pieces; what can never be stored is counted by reason and left out.
 
     Refusing the POST for one bad line would block the host's logs: it would send the same again, for ever.
     """
-    return [line for line in (_line(bytes(raw), skipped) for raw in data) if line is not None]
+    found = Cut()
+    found.pieces.extend(_pieces(_lines(data, found.skipped), message_bytes))
+    return found
 
 
-def _line(line: bytes, skipped: defaultdict[str, int]) -> bytes | None:
-    if not line.startswith(b"{"):
-        skipped["not_an_object"] += 1
-        return None
-    if len(line) > LINE_LIMIT:
-        skipped["too_long"] += 1
-        return None
-    if b"\n" in line or b"\r" in line:
-        # Only between tokens: inside a string a bare newline is no JSON. Numbers keep every digit.
-        return msgspec.json.format(line, indent=-1)
-    return line
+def _lines(data: Iterable[msgspec.Raw], skipped: dict[str, int]) -> Iterator[bytes]:
+    for line in map(bytes, data):
+        reason = "not_an_object" if not line.startswith(b"{") else "too_long" if len(line) > LINE_LIMIT else None
+        if reason is not None:
+            skipped[reason] = skipped.get(reason, 0) + 1
+        elif b"\n" in line or b"\r" in line:
+            # Only between tokens: inside a string a bare newline is no JSON. Numbers keep every digit.
+            yield msgspec.json.format(line, indent=-1)
+        else:
+            yield line
 
 
-def parts_of(lines: list[bytes], limit: int) -> list[list[bytes]]:
-    """Cut a list of lines so that each part has at most `limit` bytes (one line may be more)."""
-    parts: list[list[bytes]] = []
-    size = limit
+def _pieces(lines: Iterable[bytes], limit: int) -> Iterator[Piece]:
+    part: list[bytes] = []
+    size = 0
     for line in lines:
         size += len(line) + 1
-        if size > limit:
-            parts.append([])
-            size = len(line) + 1
-        parts[-1].append(line)
-    return parts
+        if part and size > limit:
+            yield _piece(part)
+            part, size = [], len(line) + 1
+        part.append(line)
+    if part:
+        yield _piece(part)
+
+
+def _piece(lines: list[bytes]) -> Piece:
+    return Piece(b"\n".join(lines) + b"\n", len(lines))

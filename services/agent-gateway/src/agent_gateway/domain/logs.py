@@ -13,12 +13,12 @@ from flotilla_common.errors import FleetError, Refused, Unavailable
 
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.hosts import Host
-from agent_gateway.domain.lines import parts_of
+from agent_gateway.domain.lines import MESSAGE_BYTES, Piece
 
 LINGER_SECONDS = 0.005
 FLUSH_BYTES = 256 * 1024
 ASK_AGAIN_SECONDS = 1.0  # after the stream refused a message, POSTs are refused without asking it for this long
-MESSAGE_BYTES = 6 * 1024 * 1024  # of several lines; a longer line travels alone, up to LINE_LIMIT
+MESSAGES_AT_ONCE = 4  # of one POST
 
 Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[int]]
 
@@ -50,36 +50,35 @@ class LogIntake:
         """Return why lines would be refused now, None when they are taken: a full stream is not asked at every POST."""
         return Unavailable("the stream is full") if time.monotonic() < self._ask_again_at else None
 
-    async def store(self, log_type: LogType, host: Host, lines: list[bytes], received_ms: int) -> None:
-        """Return once every line is in custody.
+    async def store(self, log_type: LogType, host: Host, pieces: list[Piece], received_ms: int) -> None:
+        """Return once every line is in custody. A large POST goes out a few messages at a time, each a copy.
 
         Raises:
             Unavailable: not all of them are; the host keeps them all and comes again.
 
         """
-        if not lines:
-            return
-        stored = {self._add(log_type, host, part, received_ms) for part in parts_of(lines, MESSAGE_BYTES)}
-        await asyncio.wait(stored)  # unlike gather, leaves a shared batch alone when one waiter is cancelled
-        for future in stored:
-            future.result()
-        self._counters.lines[log_type] += len(lines)
+        for start in range(0, len(pieces), MESSAGES_AT_ONCE):
+            at_once = pieces[start : start + MESSAGES_AT_ONCE]
+            stored = {self._add(log_type, host, piece, received_ms) for piece in at_once}
+            await asyncio.wait(stored)  # unlike gather, leaves a shared batch alone when one waiter is cancelled
+            for future in stored:
+                future.result()
+        self._counters.lines[log_type] += sum(piece.lines for piece in pieces)
 
-    def _add(self, log_type: LogType, host: Host, lines: list[bytes], received_ms: int) -> asyncio.Future[None]:
+    def _add(self, log_type: LogType, host: Host, piece: Piece, received_ms: int) -> asyncio.Future[None]:
         key = (log_type, shard_of(host.host_id))
-        piece = b"\n".join(lines) + b"\n"
         batch = self._open.get(key)
-        if batch is not None and batch.size + len(piece) > MESSAGE_BYTES:
+        if batch is not None and batch.size + len(piece.body) > MESSAGE_BYTES:
             self._flush(key)
             batch = None
         if batch is None:
             loop = asyncio.get_running_loop()
             batch = self._open[key] = _Batch(loop)
             batch.timer = loop.call_later(LINGER_SECONDS, self._flush, key)
-        batch.segments.append(Segment(host.host_id, host.team_id, received_ms, len(lines), len(piece)))
-        batch.pieces.append(piece)
-        batch.size += len(piece)
-        batch.lines += len(lines)
+        batch.segments.append(Segment(host.host_id, host.team_id, received_ms, piece.lines, len(piece.body)))
+        batch.pieces.append(piece.body)
+        batch.size += len(piece.body)
+        batch.lines += piece.lines
         if batch.size >= FLUSH_BYTES:
             self._flush(key)
         return batch.stored
@@ -98,6 +97,7 @@ class LogIntake:
         failure: FleetError = Unavailable("stopping")
         try:
             body = b"".join((manifest, b"\n", *batch.pieces))
+            batch.pieces.clear()
             await self._publish(subject(*key), body, {LINES_HEADER: str(batch.lines)})
             batch.stored.set_result(None)
         except FleetError as error:

@@ -28,7 +28,8 @@ async def body_of(
     intake = Intake(limit, deps.gateway.memory, gzip=gzip, refusal=refusal)
     try:
         await _fill(intake, request)
-        yield intake.finish()
+        intake.finish()
+        yield await deps.gateway.large.run(intake.size, intake.join)
     finally:
         intake.release()
 

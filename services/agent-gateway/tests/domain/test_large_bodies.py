@@ -1,0 +1,46 @@
+"""Large bodies are worked on beside the event loop, one at a time; small ones at once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from agent_gateway.domain.large_bodies import INLINE_LIMIT, LargeBodies
+from agent_gateway.errors import Malformed
+from flotilla_common.testing import eventually
+
+LARGE = INLINE_LIMIT + 1
+
+
+async def test_a_small_body_is_worked_on_at_once() -> None:
+    assert await LargeBodies().run(INLINE_LIMIT, threading.get_ident) == threading.get_ident()
+
+
+async def test_the_event_loop_goes_on_while_one_large_body_at_a_time_is_worked_on() -> None:
+    large = LargeBodies()
+    begun: list[int] = []
+    go_on = threading.Event()
+
+    def work() -> int:
+        begun.append(threading.get_ident())
+        assert go_on.wait(30)
+        return len(begun)
+
+    tasks = [asyncio.create_task(large.run(LARGE, work)) for _ in range(3)]
+    await eventually(lambda: begun)
+    go_on.set()
+
+    assert await asyncio.gather(*tasks) == [1, 2, 3]
+    assert threading.get_ident() not in begun
+
+
+async def test_what_is_wrong_with_a_large_body_is_told_and_the_next_one_is_worked_on() -> None:
+    large = LargeBodies()
+
+    def refuse() -> None:
+        raise Malformed
+
+    with pytest.raises(Malformed):
+        await large.run(LARGE, refuse)
+    assert await large.run(LARGE, lambda: 5) == 5
