@@ -4,6 +4,7 @@ import asyncio
 
 import nats
 import nats.errors
+from flotilla_common.bus import follow
 from flotilla_common.bus.follow import Follower
 from flotilla_common.contracts.hosts import (
     HostChangedV1,
@@ -49,6 +50,29 @@ async def _publishes(bus, event) -> bool:
     except (Unavailable, nats.errors.Error):
         return False
     return True
+
+
+async def test_a_follower_is_silent_while_its_stream_does_not_answer_though_the_bus_does(
+    bus_for, provision, monkeypatch
+):
+    monkeypatch.setattr(follow, "FETCH_TIMEOUT_SECONDS", 0.1)
+
+    async def ignore(_message: Msg) -> None:
+        return
+
+    gateway = await bus_for("agent_gateway")
+    follower = Follower(gateway, "HOSTS", ["hosts.>"], ignore, start="new")
+    task = asyncio.create_task(follower.run())
+    await follower.caught_up.wait()
+    config = (await provision.stream_info("HOSTS")).config
+
+    await eventually(lambda: follower.silence_seconds < 0.1)
+    await provision.delete_stream("HOSTS")
+    await eventually(lambda: follower.silence_seconds > 1.0)
+    assert gateway.client.is_connected
+    await provision.add_stream(config)
+    await eventually(lambda: follower.silence_seconds < 0.1)
+    task.cancel()
 
 
 async def test_a_follower_takes_again_what_was_lost_on_the_way(bus_for, monkeypatch):

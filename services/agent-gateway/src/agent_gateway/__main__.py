@@ -33,7 +33,7 @@ from agent_gateway.listeners import listen_plain, listen_tls
 from agent_gateway.metrics import GatewayCollector
 from agent_gateway.routes.door import Door
 from agent_gateway.settings import Settings
-from agent_gateway.wiring import build_gateway
+from agent_gateway.wiring import build_gateway, hear_revocations
 
 log = structlog.get_logger()
 
@@ -55,6 +55,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
         "plans": plans_follower(bus, gateway.plans),
         "campaigns": campaigns_follower(bus, gateway.campaigns, keys, gateway.counters, gateway.now),
     }
+    hear_revocations(gateway, bus, followers["hosts"], health)
     await _follow(followers, tasks)
     door = create_app(Deps(gateway, networks(settings.trusted_proxies)))
     REGISTRY.register(GatewayCollector(gateway, lambda: door.inside))

@@ -7,6 +7,8 @@ import time
 from flotilla_common.bus.buckets import Bucket
 from flotilla_common.bus.connection import Bus
 from flotilla_common.bus.custody import CustodyPublisher
+from flotilla_common.bus.follow import Follower
+from flotilla_common.http.health import Health
 
 from agent_gateway.domain.answers import Answers
 from agent_gateway.domain.campaigns import Campaigns
@@ -37,3 +39,17 @@ def build_gateway(bus: Bus, custody: CustodyPublisher, plans_bucket: Bucket) -> 
         silence=lambda: bus.silence_seconds,
         now=time.time,
     )
+
+
+def hear_revocations(gateway: Gateway, bus: Bus, hosts: Follower, health: Health) -> None:
+    """Count as silence what keeps revocations away: of the connection, or of the follower of HOSTS alone.
+
+    While the gateway is deaf it is not ready either.
+    """
+    gateway.silence = lambda: max(bus.silence_seconds, hosts.silence_seconds)
+
+    async def check() -> str | None:
+        seconds = gateway.silence()
+        return f"no word about revoked keys for {seconds:.0f} s" if gateway.is_deaf() else None
+
+    health.ready_checks["revocations"] = check

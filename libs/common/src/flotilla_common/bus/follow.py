@@ -8,6 +8,7 @@ anew, or whose first message is beyond the last one seen, is reported by `on_gap
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
@@ -62,7 +63,13 @@ class Follower:
         self._created: datetime | None = None
         self._last_sequence = 0
         self._delivered = 0  # messages of the present consumer that reached us
+        self._heard_at = time.monotonic()
         self.caught_up = asyncio.Event()
+
+    @property
+    def silence_seconds(self) -> float:
+        """How long it has not been known that everything sent so far is here; some seconds while all is well."""
+        return time.monotonic() - self._heard_at
 
     async def run(self) -> None:
         """Follow for ever (cancel to stop)."""
@@ -71,6 +78,7 @@ class Follower:
                 async with await self._bind() as pull:
                     while True:
                         await self._take(pull)
+                        self._heard_at = time.monotonic()
             except outage.kinds(nats.js.errors.Error, nats.errors.Error) as error:
                 heed()
                 log.warning("follower waits for the bus", stream=self._stream, error=repr(error))
@@ -119,6 +127,7 @@ class Follower:
         self._name = consumer.name
         self._delivered = 0
         if not consumer.num_pending:
+            self._heard_at = time.monotonic()
             self.caught_up.set()
         return Pull(self._bus, self._stream, consumer.name)
 
