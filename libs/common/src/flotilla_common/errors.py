@@ -53,6 +53,10 @@ class Unavailable(FleetError):
     code = "unavailable"
 
 
+class Unanswered(Unavailable):
+    """A request was sent and no answer came: whether it was done is unknown."""
+
+
 class Refused(Unavailable):
     """A stream said that it does not store a message: it is full, most likely."""
 

@@ -10,7 +10,7 @@ from flotilla_common.contracts.hosts import (
     EnrollHostV1,
     HostRecord,
 )
-from flotilla_common.errors import Unavailable
+from flotilla_common.errors import Unanswered, Unavailable
 
 RECORD = HostRecord(host_id=7, revision=3, node_key_hash="ab" * 16, team_id=None, platform="ubuntu")
 ENROLL = EnrollHostV1(enroll_secret="s3cret", host_identifier="A-1")
@@ -63,5 +63,21 @@ async def test_a_bug_in_the_owner_is_answered_as_unavailable(bus_for):
 async def test_without_an_owner_a_request_is_unavailable_at_once(bus_for):
     gateway = await bus_for("agent_gateway")
 
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable) as caught:
         await gateway.request(ENROLL)
+    assert not isinstance(caught.value, Unanswered)
+
+
+async def test_a_request_without_an_answer_may_have_been_done(bus_for, monkeypatch):
+    async def think(_request: EnrollHostV1, _deps: None) -> EnrolledV1:
+        return await asyncio.Future()
+
+    monkeypatch.setattr(EnrollHostV1, "timeout_seconds", 0.1)
+    inventory, gateway = await bus_for("inventory"), await bus_for("agent_gateway")
+    ready = asyncio.Event()
+    task = asyncio.create_task(respond(inventory, Responder(EnrollHostV1, think), None, ready=ready))
+    await ready.wait()
+
+    with pytest.raises(Unanswered):
+        await gateway.request(ENROLL)
+    task.cancel()

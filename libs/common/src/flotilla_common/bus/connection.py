@@ -12,13 +12,14 @@ import msgspec
 import nats
 import structlog
 from nats.aio.client import Client
+from nats.errors import NoRespondersError
 from nats.js.client import JetStreamContext
 from pydantic import ValidationError
 
 from flotilla_common.bus import outage
 from flotilla_common.cancellation import heed
 from flotilla_common.contracts.base import Answer, Event, Request
-from flotilla_common.errors import Unavailable, error_from
+from flotilla_common.errors import Unanswered, Unavailable, error_from
 from flotilla_common.settings import CommonSettings
 from flotilla_common.telemetry import trace_headers
 
@@ -81,7 +82,8 @@ class Bus:
         """Ask the owner and return its answer.
 
         Raises:
-            Unavailable: nobody answered in the request's time.
+            Unavailable: nobody is there to answer.
+            Unanswered: nobody answered in the request's time; it may have been done all the same.
             FleetError: what the owner raised, as its own class where this process knows it, else as its kind.
 
         """
@@ -92,8 +94,10 @@ class Bus:
                 timeout=request.timeout_seconds,
                 headers=trace_headers() or None,
             )
-        except outage.kinds() as error:
+        except NoRespondersError as error:
             raise Unavailable(f"{request.subject}: {type(error).__name__}") from error
+        except outage.kinds() as error:
+            raise Unanswered(f"{request.subject}: {type(error).__name__}") from error
         return _read(request, reply.data)
 
     async def settle(self) -> None:
