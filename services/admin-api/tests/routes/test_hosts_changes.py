@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from admin_api.domain import hosts as host_rules
 from flotilla_common.contracts.hosts import ChangeLabelMembersV1, DeleteHostsV1, TransferHostsV1
+from flotilla_common.errors import Conflict
+
+from .conftest import responding
 
 ROLES = ["admin", "maintainer", "observer_plus", "observer", "gitops"]
 MAY_DELETE = {"admin", "maintainer"}
@@ -71,6 +76,7 @@ async def test_hosts_are_deleted_by_ids_and_unknown_ones_passed_over(ask, fleet,
         ({"filters": {"team_id": True}}, "a filter has a value of a wrong type"),
         ({"filters": {"query": "  "}}, "query must not be empty"),
         ({"filters": {"status": "asleep"}}, "Invalid status: asleep"),
+        ({"filters": {"status": ""}}, "status must not be empty"),
         ({"filters": {"team_id": 99}}, "team 99 does not exist"),
         ({"ids": "all"}, "json decoder error"),
         ({"ids": [1.5]}, "json decoder error"),
@@ -144,6 +150,43 @@ async def test_without_inventory_nothing_is_claimed(ask, fleet, admin, news):
     answer = await ask(admin, f"DELETE /hosts/{host_id}")
 
     assert answer.status_code == 503
+    assert await news.activities() == []
+
+
+@pytest.mark.parametrize(
+    ("what", "body", "kind"),
+    [
+        ("DELETE /hosts/1", None, "deleted_host"),
+        ("POST /hosts/transfer", {"team_id": None, "hosts": [1]}, "transferred_hosts"),
+    ],
+)
+async def test_what_inventory_may_have_done_is_remembered(
+    ask, fleet, admin, bus_for, news, monkeypatch, what, body, kind
+):
+    monkeypatch.setattr(DeleteHostsV1, "timeout_seconds", 0.1)
+    monkeypatch.setattr(TransferHostsV1, "timeout_seconds", 0.1)
+    await fleet.host("a")
+
+    async def think(_request, _deps):
+        await asyncio.Event().wait()
+
+    async with responding(await bus_for("inventory"), (DeleteHostsV1, think), (TransferHostsV1, think)):
+        answer = await ask(admin, what, body)
+
+    assert answer.status_code == 503
+    assert [told for told, _ in await news.activities()] == [kind]
+
+
+async def test_what_inventory_refuses_is_not_remembered(ask, fleet, admin, bus_for, news):
+    host_id = await fleet.host("a")
+
+    async def refuse(_request, _deps):
+        raise Conflict("not now")
+
+    async with responding(await bus_for("inventory"), (DeleteHostsV1, refuse)):
+        answer = await ask(admin, f"DELETE /hosts/{host_id}")
+
+    assert answer.status_code == 409
     assert await news.activities() == []
 
 

@@ -76,6 +76,8 @@ def filter_of(filters: dict[str, Any]) -> HostFilter:
         raise BadRequest("a filter has a value of a wrong type") from error
     if given.query is not None and not given.query.strip():
         raise BadRequest("query must not be empty")
+    if given.status == "":
+        raise BadRequest("status must not be empty")
     parsed = host_filters.parse(
         {"status": given.status or ""}, query=(given.query or "").strip(), label_id=given.label_id
     )

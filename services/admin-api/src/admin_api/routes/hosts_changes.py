@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
-from flotilla_common.contracts.hosts import ChangeLabelMembersV1, DeleteHostsV1, RefetchHostV1, TransferHostsV1
+from flotilla_common.contracts.base import Request
+from flotilla_common.contracts.hosts import (
+    ChangeLabelMembersV1,
+    DeleteHostsV1,
+    HostsAffectedV1,
+    RefetchHostV1,
+    TransferHostsV1,
+)
 from flotilla_common.db.models.admin_api import Team
+from flotilla_common.errors import Unanswered
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from admin_api.deps import Deps, DepsDep
 from admin_api.domain import hosts, labels_members
@@ -57,9 +68,30 @@ async def delete_hosts(deps: DepsDep, viewer: ViewerDep, body: DeleteBody) -> No
 
 async def _delete(deps: Deps, viewer: Viewer, rows: list[HostRow]) -> None:
     for portion in hosts.portions(rows):
-        await deps.bus.request(DeleteHostsV1(host_ids=tuple(row.host_id for row in portion)))
-        async with deps.sessions.begin() as session:
-            await hosts.record_deletion(session, viewer, portion)
+        request = DeleteHostsV1(host_ids=tuple(row.host_id for row in portion))
+        await _ask(deps, request, partial(hosts.record_deletion, viewer=viewer, rows=portion))
+
+
+async def _ask(
+    deps: Deps, request: Request[HostsAffectedV1], record: Callable[[AsyncSession], Awaitable[None]]
+) -> None:
+    """Ask inventory and remember it. What inventory refuses is forgotten; what it may have done is not.
+
+    Raises:
+        Unanswered: it may have done it; the activity stays.
+        FleetError: inventory refused, or is not there.
+
+    """
+    silence: Unanswered | None = None
+    async with deps.sessions.begin() as session:
+        await record(session)
+        await session.flush()
+        try:
+            await deps.bus.request(request)
+        except Unanswered as error:
+            silence = error
+    if silence is not None:
+        raise silence
 
 
 class TransferBody(ApiBody):
@@ -101,9 +133,8 @@ async def transfer_hosts_by_filter(deps: DepsDep, viewer: ViewerDep, body: Trans
 async def _transfer(deps: Deps, viewer: Viewer, rows: list[HostRow], team: Team | None) -> None:
     team_id = None if team is None else team.id
     for portion in hosts.portions(rows):
-        await deps.bus.request(TransferHostsV1(host_ids=tuple(row.host_id for row in portion), team_id=team_id))
-        async with deps.sessions.begin() as session:
-            await hosts.record_transfer(session, viewer, portion, team)
+        request = TransferHostsV1(host_ids=tuple(row.host_id for row in portion), team_id=team_id)
+        await _ask(deps, request, partial(hosts.record_transfer, viewer=viewer, rows=portion, team=team))
 
 
 @router.post("/hosts/{host_id:int}/refetch")
