@@ -1,7 +1,98 @@
-"""Streams and buckets as the services want them."""
+"""Streams and buckets as the services want them: made so, and verified at start."""
 
-from flotilla_common.bus.provision import verify
+from datetime import timedelta
+
+import pytest
+from flotilla_common.bus.buckets import open_bucket
+from flotilla_common.bus.provision import make, verify
+from flotilla_common.contracts.streams import BUCKETS, MAX_PAYLOAD_BYTES, STREAMS
+from flotilla_common.errors import Unavailable
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType
+
+DAY = timedelta(days=1).total_seconds()
 
 
-async def test_streams_verify_after_provisioning(bus_for):
-    await verify(await bus_for("agent_gateway"), "LOGS", "ANSWERS", "RESULTS")
+async def make_anew(js, stream: str, **changes) -> None:
+    """Make a stream again with other members: some cannot be changed while it exists."""
+    config = (await js.stream_info(stream)).config
+    await js.delete_stream(stream)
+    await js.add_stream(config.evolve(**changes))
+
+
+async def test_streams_and_buckets_verify_after_provisioning(bus_for):
+    await verify(await bus_for("agent_gateway"), "HOSTS", "LOGS", "ANSWERS", "RESULTS")
+    for bucket in BUCKETS:
+        await open_bucket(await bus_for("agent_gateway"), bucket.name)
+
+
+async def test_provisioning_again_changes_nothing(provision):
+    before = [(await provision.stream_info(spec.name)).config for spec in STREAMS]
+    await make(provision, "dev")
+
+    assert [(await provision.stream_info(spec.name)).config for spec in STREAMS] == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"retention": RetentionPolicy.WORK_QUEUE}, "retention is workqueue, wanted limits"),
+        ({"storage": StorageType.MEMORY, "max_bytes": 1024}, "storage is memory, wanted file"),
+        ({"discard": DiscardPolicy.OLD}, "discard is old, wanted new"),
+        ({"max_age": DAY}, "max_age is 86400.0, wanted 0"),
+        ({"max_msgs": 5}, "max_msgs is 5, wanted no limit"),
+        ({"max_msgs_per_subject": 1}, "max_msgs_per_subject is 1, wanted no limit"),
+        ({"max_bytes": -1}, "max_bytes is -1, wanted a limit"),
+        ({"max_msg_size": 1024}, f"max_msg_size is 1024, wanted no limit, or at least {MAX_PAYLOAD_BYTES}"),
+        ({"duplicate_window": 1}, "duplicate_window is 1.0, wanted at least 30"),
+        ({"subjects": ["logs.result.>"]}, r"subjects is \['logs.result.>'\], wanted \['logs.>'\]"),
+        ({"no_ack": True}, "no_ack is True, wanted False"),
+    ],
+)
+async def test_a_stream_that_is_not_as_wanted_is_named_with_the_member(bus_for, provision, changes, complaint):
+    bus = await bus_for("agent_gateway")
+    await make_anew(provision, "LOGS", **changes)
+
+    with pytest.raises(Unavailable, match=f"stream LOGS: {complaint}"):
+        await verify(bus, "ANSWERS", "LOGS")
+
+
+async def test_what_operators_may_choose_is_accepted(bus_for, provision):
+    choice = {"max_bytes": 5_000_000, "duplicate_window": 120, "max_msg_size": MAX_PAYLOAD_BYTES}
+    await make_anew(provision, "LOGS", **choice)
+
+    await verify(await bus_for("agent_gateway"), "LOGS")
+
+
+async def test_a_missing_stream_is_named(bus_for, provision):
+    bus = await bus_for("agent_gateway")
+    await provision.delete_stream("LOGS")
+
+    with pytest.raises(Unavailable, match="stream LOGS does not exist"):
+        await verify(bus, "LOGS")
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"storage": StorageType.MEMORY, "max_bytes": 1024}, "storage is memory, wanted file"),
+        ({"max_msgs_per_subject": 2}, "history is 2, wanted 1"),
+        ({"max_age": DAY}, "max_age is 86400.0, wanted 0"),
+        ({"max_msgs": 5}, "max_msgs is 5, wanted no limit"),
+        ({"max_msg_size": 1024}, "max_msg_size is 1024, wanted no limit"),
+        ({"no_ack": True}, "no_ack is True, wanted False"),
+    ],
+)
+async def test_a_bucket_that_is_not_as_wanted_is_not_opened(bus_for, provision, changes, complaint):
+    bus = await bus_for("config_merger")
+    await make_anew(provision, "KV_PLANS", **changes)
+
+    with pytest.raises(Unavailable, match=f"stream KV_PLANS: {complaint}"):
+        await open_bucket(bus, "PLANS")
+
+
+async def test_a_missing_bucket_is_named(bus_for, provision):
+    bus = await bus_for("config_merger")
+    await provision.delete_stream("KV_PLANS")
+
+    with pytest.raises(Unavailable, match="stream KV_PLANS does not exist"):
+        await open_bucket(bus, "PLANS")

@@ -11,6 +11,7 @@ from nats.js.kv import KeyValue
 
 from flotilla_common.bus import outage
 from flotilla_common.bus.connection import Bus
+from flotilla_common.bus.provision import verify_bucket
 from flotilla_common.contracts.streams import bucket_stream, bucket_subject
 from flotilla_common.errors import Unavailable
 
@@ -117,10 +118,11 @@ async def open_bucket(bus: Bus, name: str) -> Bucket:
     """Bind to a bucket that `make migrate` has made.
 
     Raises:
-        Unavailable: the bus does not answer, or the bucket does not exist.
+        Unavailable: the bus does not answer, or the bucket does not exist or is not as wanted.
 
     """
     try:
+        await verify_bucket(bus, name)
         return Bucket(await bus.js.key_value(name), bus.js, name)
     except outage.kinds(nats.js.errors.Error) as error:
         raise Unavailable(f"bucket {name}: {error!r}") from error

@@ -12,9 +12,11 @@ from flotilla_common.bus.connection import Bus
 from flotilla_common.contracts.streams import (
     BUCKETS,
     DUPLICATE_WINDOW_SECONDS,
+    MAX_PAYLOAD_BYTES,
     STREAMS,
     BucketSpec,
     StreamSpec,
+    bucket_stream,
 )
 from flotilla_common.errors import Unavailable
 
@@ -40,15 +42,15 @@ def config_of(spec: StreamSpec, size: Size) -> StreamConfig:
 
 
 async def make(js: JetStreamContext, size: Size) -> None:
-    """Create or update every stream and bucket. Running it again changes nothing."""
+    """Create or update every stream and bucket. Running it again changes nothing; replicas stay as operators chose."""
     for spec in STREAMS:
         config = config_of(spec, size)
         try:
-            await js.stream_info(spec.name)
+            found = (await js.stream_info(spec.name)).config
         except nats.js.errors.NotFoundError:
             await js.add_stream(config)
         else:
-            await js.update_stream(config)
+            await js.update_stream(config.evolve(num_replicas=found.num_replicas))
     for bucket in BUCKETS:
         await _make_bucket(js, bucket)
 
@@ -63,20 +65,83 @@ async def _make_bucket(js: JetStreamContext, spec: BucketSpec) -> None:
 
 
 async def verify(bus: Bus, *names: str) -> None:
-    """Check the streams that this service depends on.
+    """Check the streams that this service depends on, whoever made or changed them.
+
+    Operators choose `max_bytes` (there must be a limit), replicas and a longer duplicate window.
 
     Raises:
-        Unavailable: a stream is missing, kept in memory, unbounded, or discards what it must not.
+        Unavailable: a stream is missing, or a member is not as wanted.
 
     """
     wanted = {spec.name: spec for spec in STREAMS}
     for name in names:
-        try:
-            config = (await bus.js.stream_info(name)).config
-        except nats.js.errors.NotFoundError:
-            raise Unavailable(f"stream {name} does not exist: run `make migrate`") from None
+        found = await _config_of(bus, name)
         spec = wanted[name]
-        if config.storage != StorageType.FILE or config.discard != DISCARD[spec.discard]:
-            raise Unavailable(f"stream {name} must be file-backed with discard={spec.discard}: run `make migrate`")
-        if not config.max_bytes or config.max_bytes <= 0:
-            raise Unavailable(f"stream {name} has no size limit: run `make migrate`")
+        _check(name, "max_bytes", found.max_bytes, "a limit", ok=_is_limit(found.max_bytes))
+        _check(name, "retention", found.retention, spec.retention, ok=found.retention == RETENTION[spec.retention])
+        _check(name, "discard", found.discard, spec.discard, ok=found.discard == DISCARD[spec.discard])
+        _check(name, "max_age", found.max_age, spec.max_age_seconds, ok=(found.max_age or 0) == spec.max_age_seconds)
+        _check(
+            name, "subjects", found.subjects, list(spec.subjects), ok=set(found.subjects or ()) == set(spec.subjects)
+        )
+        _check(
+            name,
+            "duplicate_window",
+            found.duplicate_window,
+            f"at least {DUPLICATE_WINDOW_SECONDS}",
+            ok=found.duplicate_window >= DUPLICATE_WINDOW_SECONDS,
+        )
+        _check(
+            name,
+            "max_msgs_per_subject",
+            found.max_msgs_per_subject,
+            "no limit",
+            ok=not _is_limit(found.max_msgs_per_subject),
+        )
+        _check_keeping(name, found)
+
+
+async def verify_bucket(bus: Bus, name: str) -> None:
+    """Check a bucket.
+
+    Raises:
+        Unavailable: it is missing, or a member is not as wanted.
+
+    """
+    stream = bucket_stream(name)
+    found = await _config_of(bus, stream)
+    history = next(spec.history for spec in BUCKETS if spec.name == name)
+    _check(stream, "history", found.max_msgs_per_subject, history, ok=found.max_msgs_per_subject == history)
+    _check(stream, "max_age", found.max_age, 0, ok=not found.max_age)
+    _check_keeping(stream, found)
+
+
+def _check_keeping(stream: str, found: StreamConfig) -> None:
+    """Check what holds for all: kept on disk, acknowledged, and nothing refused or dropped but by bytes and age."""
+    _check(stream, "storage", found.storage, "file", ok=found.storage == StorageType.FILE)
+    _check(stream, "no_ack", found.no_ack, False, ok=not found.no_ack)
+    _check(stream, "max_msgs", found.max_msgs, "no limit", ok=not _is_limit(found.max_msgs))
+    _check(
+        stream,
+        "max_msg_size",
+        found.max_msg_size,
+        f"no limit, or at least {MAX_PAYLOAD_BYTES}",
+        ok=not _is_limit(found.max_msg_size) or (found.max_msg_size or 0) >= MAX_PAYLOAD_BYTES,
+    )
+
+
+async def _config_of(bus: Bus, stream: str) -> StreamConfig:
+    try:
+        return (await bus.js.stream_info(stream)).config
+    except nats.js.errors.NotFoundError:
+        raise Unavailable(f"stream {stream} does not exist: run `make migrate`") from None
+
+
+def _is_limit(value: int | None) -> bool:
+    return value is not None and value > 0
+
+
+def _check(stream: str, member: str, found: object, wanted: object, *, ok: bool) -> None:
+    if not ok:
+        shown = getattr(found, "value", found)
+        raise Unavailable(f"stream {stream}: {member} is {shown}, wanted {wanted}: put it right or run `make migrate`")
