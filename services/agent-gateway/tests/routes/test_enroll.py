@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -52,6 +53,15 @@ async def test_a_gateway_that_hears_nothing_calls_no_secret_invalid(house: House
     reply = await house.post("enroll", OLD_CLIENT | {"enroll_secret": secret})
 
     assert (reply.status_code, reply.json()) == (503, {"error": "unavailable"})
+
+
+async def test_inventory_is_told_when_the_host_asked(house: House) -> None:
+    house.gateway.now = lambda: 1_763_959_000.25
+
+    await house.post("enroll", OLD_CLIENT)
+
+    [request] = house.inventory.enrolls
+    assert request.asked_at == datetime.fromtimestamp(1_763_959_000.25, UTC)
 
 
 async def test_nuls_numbers_and_nulls_become_clean_strings(house: House) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from flotilla_common.errors import Invalid, NotFound
+from flotilla_common.errors import Invalid, NotFound, Unavailable
 
 
 class NoHostIdentifier(Invalid):
     """A host that does not say who it is would share one row with all others that do not."""
 
     code = "no_host_identifier"
+
+
+class TooLate(Unavailable):
+    """An enroll that nobody waits for any more, or that was asked before the one whose key the host has."""
 
 
 class UnknownTeam(NotFound):

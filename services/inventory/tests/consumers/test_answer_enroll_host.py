@@ -4,10 +4,10 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from flotilla_common.contracts.hosts import BadEnrollSecret, EnrollHostV1
+from flotilla_common.contracts.hosts import BadEnrollSecret, EnrolledV1, EnrollHostV1
 from flotilla_common.contracts.node_keys import hash_node_key
 from flotilla_common.db.models.inventory import Host, HostSeen, LabelMembership
-from flotilla_common.errors import Invalid
+from flotilla_common.errors import Invalid, Unavailable
 
 DETAILS = {
     "os_version": {"name": "Ubuntu", "version": "22.04 LTS", "major": "22", "platform": "ubuntu"},
@@ -101,6 +101,62 @@ async def test_twenty_enrolls_of_one_identifier_at_once_all_succeed_with_one_row
     assert sum(event["first_time"] for event in sent) == 1
     retired = {text for event in sent for text in event["retired_key_hashes"]}
     assert retired == {answer.host.node_key_hash for answer in answers} - {last.host.node_key_hash}
+
+
+async def test_of_two_copies_the_one_asked_later_keeps_its_key_when_it_comes_last(enroll, database, clock):
+    first = await enroll("A-1", asked_at=clock.now)
+    clock.now += timedelta(milliseconds=3)
+    second = await enroll("A-1", asked_at=clock.now)
+
+    [host] = await database.rows(Host)
+    assert host.node_key_hash.hex() == second.host.node_key_hash != first.host.node_key_hash
+
+
+async def test_of_two_copies_the_one_asked_later_keeps_its_key_when_it_comes_first(enroll, database, events, clock):
+    clock.now += timedelta(seconds=5)
+    newer = await enroll("A-1", asked_at=clock.now - timedelta(seconds=2))
+    [before] = await database.rows(Host)
+
+    with pytest.raises(Unavailable):
+        await enroll("A-1", asked_at=clock.now - timedelta(seconds=2, milliseconds=3))
+
+    [after] = await database.rows(Host)
+    assert (after, after.node_key_hash.hex()) == (before, newer.host.node_key_hash)
+    assert [event["retired_key_hashes"] for event in await events()] == [[]]
+
+
+async def test_copies_of_many_askings_at_once_leave_the_key_of_the_last(enroll, database, clock):
+    moments = [clock.now + timedelta(milliseconds=n) for n in range(10)]
+    clock.now += timedelta(seconds=1)
+
+    answers = await asyncio.gather(
+        *(enroll("A-1", asked_at=moment) for moment in reversed(moments)), return_exceptions=True
+    )
+
+    [host] = await database.rows(Host)
+    assert host.node_key_hash.hex() == answers[0].host.node_key_hash
+    assert host.last_enrolled_at == moments[-1]
+    assert all(isinstance(answer, EnrolledV1 | Unavailable) for answer in answers)
+
+
+async def test_an_enroll_that_nobody_waits_for_is_refused(enroll, database, clock):
+    first = await enroll("A-1", asked_at=clock.now)
+    clock.now += timedelta(seconds=60)
+
+    with pytest.raises(Unavailable):
+        await enroll("A-1", asked_at=clock.now - timedelta(seconds=12, milliseconds=1))
+    with pytest.raises(Unavailable):
+        await enroll("A-2", asked_at=clock.now - timedelta(seconds=12, milliseconds=1))
+
+    assert [host.node_key_hash.hex() for host in await database.rows(Host)] == [first.host.node_key_hash]
+
+
+async def test_a_door_whose_clock_is_fast_shuts_nobody_out(enroll, database, clock):
+    await enroll("A-1", asked_at=clock.now + timedelta(hours=1))
+    clock.now += timedelta(seconds=1)
+    second = await enroll("A-1", asked_at=clock.now)
+
+    assert [host.node_key_hash.hex() for host in await database.rows(Host)] == [second.host.node_key_hash]
 
 
 async def test_an_enroll_counts_as_seen(enroll, database, clock):

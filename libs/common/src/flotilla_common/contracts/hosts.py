@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
-from pydantic import SecretStr, field_serializer
+from pydantic import AwareDatetime, SecretStr, field_serializer
 
 from flotilla_common.contracts.base import Answer, Event, Message, Request
 from flotilla_common.errors import Denied
@@ -93,7 +93,10 @@ class EnrolledV1(Answer):
 class EnrollHostV1(Request[EnrolledV1]):
     """Enroll a host. `host_details` is table -> column -> value, all strings, any part of it may be missing.
 
-    Raises (at the caller): BadEnrollSecret.
+    `asked_at` is when the host asked the door. Of two requests for one host the one asked later keeps its key,
+    whichever comes first: hosts send a request again when its connection breaks.
+
+    Raises (at the caller): BadEnrollSecret; Unavailable (also when the request comes too late).
     """
 
     subject: ClassVar[str] = "inventory.enroll_host.v1"
@@ -105,6 +108,7 @@ class EnrollHostV1(Request[EnrolledV1]):
     platform_type: str = ""
     host_details: dict[str, dict[str, str]] = {}
     remote_address: str = ""
+    asked_at: AwareDatetime | None = None
 
     @field_serializer("enroll_secret", when_used="json")
     def _reveal(self, value: SecretStr) -> str:

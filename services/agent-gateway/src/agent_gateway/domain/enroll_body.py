@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -34,8 +35,8 @@ class EnrollBody(msgspec.Struct):
 _decoder = msgspec.json.Decoder(EnrollBody)
 
 
-def enroll_request(body: bytes, remote_address: str) -> EnrollHostV1:
-    """Return the request to inventory.
+def enroll_request(body: bytes, remote_address: str, asked_at: datetime) -> EnrollHostV1:
+    """Return the request to inventory, asked when its body was here.
 
     Raises:
         Malformed: no JSON object, a member of a wrong type, or no identifier at all.
@@ -56,6 +57,7 @@ def enroll_request(body: bytes, remote_address: str) -> EnrollHostV1:
         platform_type=_clean(as_text(sent.platform_type) or "", NAME_LIMIT),
         host_details=details,
         remote_address=remote_address,
+        asked_at=asked_at,
     )
 
 

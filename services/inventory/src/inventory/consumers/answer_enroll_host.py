@@ -14,13 +14,18 @@ from inventory.domain.enrollment import Enrollment, enroll_host
 
 
 async def answer(request: EnrollHostV1, deps: Deps) -> EnrolledV1:
-    """Answer once the key is durable. A repeat gives a new key: the caller keeps the one of the answer it got."""
+    """Answer once the key is durable.
+
+    A repeat gives a new key: the caller keeps the one of the answer it got. An older copy that comes after a newer one
+    is refused: its answer goes to a connection that the host has given up.
+    """
     enrollment = Enrollment(
         secret_lookup=enroll_secret_lookup(deps.secrets_key, request.enroll_secret.get_secret_value()),
         host_identifier=request.host_identifier,
         host_details=request.host_details,
         platform_type=request.platform_type,
         remote_address=request.remote_address,
+        asked_at=request.asked_at,
     )
     try:
         async with deps.sessions.begin() as session:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
-from flotilla_common.contracts.hosts import BadEnrollSecret, HostEnrolledV1, HostRecord
+from flotilla_common.contracts.hosts import BadEnrollSecret, EnrollHostV1, HostEnrolledV1, HostRecord
 from flotilla_common.contracts.node_keys import hash_node_key, new_node_key
 from flotilla_common.db import outbox
 from flotilla_common.db.models.inventory import Host
@@ -16,23 +16,25 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from inventory.domain import platforms
 from inventory.domain.builtin_labels import TOLD_FROM_FACTS, builtin_labels
 from inventory.domain.facts import Facts, clean, facts_of, number
-from inventory.errors import NoHostIdentifier
+from inventory.errors import NoHostIdentifier, TooLate
 from inventory.store import enroll_secrets, hosts, label_membership, records, scope, seen
 
 log = structlog.get_logger()
 
+PATIENCE = timedelta(seconds=EnrollHostV1.timeout_seconds)  # the caller waits no longer
 ATTEMPTS = 10  # each one lost to a delete of the same host between two statements
 
 
 @dataclass(frozen=True)
 class Enrollment:
-    """What an enrolling host sends. `secret_lookup` is the lookup hash of its enroll secret."""
+    """What an enrolling host sends, and when. `secret_lookup` is the lookup hash of its enroll secret."""
 
     secret_lookup: bytes = field(repr=False)
     host_identifier: str
     host_details: dict[str, dict[str, str]] = field(default_factory=dict)
     platform_type: str = ""
     remote_address: str = ""
+    asked_at: datetime | None = None
 
     @property
     def says_linux(self) -> bool:
@@ -49,8 +51,10 @@ async def enroll_host(session: AsyncSession, enrollment: Enrollment, *, now: dat
     Raises:
         BadEnrollSecret: the secret is unknown or retired.
         NoHostIdentifier: the host does not say who it is.
+        TooLate: a key nobody would take must not replace one that is in use.
 
     """
+    asked_at = _asked_at(enrollment, now)
     identifier = clean(enrollment.host_identifier)
     if not identifier:
         raise NoHostIdentifier
@@ -64,7 +68,7 @@ async def enroll_host(session: AsyncSession, enrollment: Enrollment, *, now: dat
         **facts,
         "node_key_hash": hash_node_key(key),
         "team_id": secret.team_id,
-        "last_enrolled_at": now,
+        "last_enrolled_at": asked_at,
         "updated_at": now,
         "refetch_requested": True,
     }
@@ -76,15 +80,27 @@ async def enroll_host(session: AsyncSession, enrollment: Enrollment, *, now: dat
     return key, record
 
 
+def _asked_at(enrollment: Enrollment, now: datetime) -> datetime:
+    """Return when the host asked: never in the future, so that a fast clock at the door shuts nobody out."""
+    asked_at = min(enrollment.asked_at or now, now)
+    if now - asked_at > PATIENCE:
+        waited = (now - asked_at).total_seconds()
+        log.warning("an enroll came too late: this service is slow, or clocks differ", seconds=round(waited, 1))
+        raise TooLate(f"asked {waited:.1f} s ago")
+    return asked_at
+
+
 async def _keep(session: AsyncSession, identifier: str, values: Facts) -> tuple[int, Host | None]:
     """Insert the host or change the row it has; return its id and what the row was before, under its lock.
 
-    Two enrolls of one identifier may run at once: one inserts, the other waits for it, then finds its row. The last
-    one wins.
+    Two enrolls of one identifier may run at once: one inserts, the other waits for it, then finds its row. The one
+    asked last wins.
     """
     for _ in range(ATTEMPTS):
         before = await hosts.find_for_update(session, identifier)
         if before is not None and before.id is not None:
+            if values["last_enrolled_at"] < before.last_enrolled_at:
+                raise TooLate("this host has asked again since, and has its key")
             _warn_of_clones(before, values)
             await hosts.update(session, before.id, values)
             return before.id, before
