@@ -17,9 +17,7 @@ class Settings(DatabaseSettings):
     signing_key: SecretStr = Field(description="Ed25519 private key (PEM, PKCS 8) that signs commands")
     host_rows_bytes: int = Field(5 * MIB, description="rows kept of one host's answer, in bytes of JSON", ge=2)
     host_rows: int = Field(10_000, description="rows kept of one host's answer", ge=0)
-    campaign_rows_bytes: int = Field(
-        256 * MIB, description="rows and errors kept of one campaign, in bytes", ge=2
-    )
+    campaign_rows_bytes: int = Field(256 * MIB, description="rows and errors kept of one campaign, in bytes", ge=2)
 
     @field_validator("signing_key")
     @classmethod

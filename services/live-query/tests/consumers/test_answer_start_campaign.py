@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
+from uuid import uuid4
 
 import nats.errors
 import pytest
@@ -10,6 +12,7 @@ from flotilla_common.bus.buckets import open_bucket
 from flotilla_common.clock import utc_now
 from flotilla_common.contracts.campaigns import BUCKET, StartCampaignV1, command_key
 from flotilla_common.contracts.streams import bucket_subject
+from flotilla_common.db.models.live_query import Campaign
 from flotilla_common.errors import FleetError, Invalid, Unavailable
 from flotilla_common.testing import eventually
 from live_query.consumers import announcements, answer_start_campaign
@@ -96,6 +99,29 @@ async def test_hosts_labels_and_teams_select_as_the_api_says(deps, running, flee
         )
 
     assert set(await books.states(campaign.campaign_id)) == {hosts[name] for name in expected}
+
+
+async def test_a_repeated_request_starts_nothing_and_gets_the_first_answer(deps, running, fleet, start, books):
+    await fleet.hosts(3)
+    request_id = uuid4()
+    async with running(deps):
+        first, *again = await asyncio.gather(*(start(label_ids=[1], request_id=request_id) for _ in range(4)))
+        await fleet.hosts(1)
+        again.append(await start(label_ids=[1], request_id=request_id))
+        other = await start(label_ids=[1], request_id=uuid4())
+
+    assert again == [first] * 4
+    assert len(await books.ledger(first.campaign_id)) == 3
+    assert {row.id for row in await books.database.rows(Campaign)} == {first.campaign_id, other.campaign_id}
+
+
+async def test_a_request_id_of_somebody_elses_campaign_tells_nothing(deps, running, fleet, start):
+    await fleet.hosts(1)
+    request_id = uuid4()
+    async with running(deps):
+        await start(label_ids=[1], request_id=request_id)
+        with pytest.raises(Invalid, match="another campaign"):
+            await start(label_ids=[1], request_id=request_id, user_id=99)
 
 
 async def test_the_teams_of_the_caller_go_to_the_gateways_too(deps, running, fleet, start, command):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import ClassVar, Literal
+from uuid import UUID
 
 import msgspec
 
@@ -134,14 +135,14 @@ class StartCampaignV1(Request[CampaignStartedV1]):
 
     A host is targeted when it is in `host_ids`, or matches the selected labels and teams (admin API part 14), within
     `allowed_team_ids` (0 = no team; None = all). `deadline` belongs to durable campaigns, `wait_seconds` to
-    synchronous ones.
+    synchronous ones. A repeat with the same `request_id` starts nothing and gets the answer to the first.
 
     Raises (at the caller): Invalid when nothing is targeted or a deadline is out of bounds.
     """
 
     subject: ClassVar[str] = "live_query.start_campaign.v1"
     answer: ClassVar[type[Answer]] = CampaignStartedV1
-    timeout_seconds: ClassVar[float] = 10.0  # whoever gives up leaves a campaign behind that nobody watches
+    timeout_seconds: ClassVar[float] = 10.0  # whoever gives up may leave a campaign behind that nobody knows
 
     sql: str
     query_id: int | None
@@ -154,6 +155,7 @@ class StartCampaignV1(Request[CampaignStartedV1]):
     deadline: datetime | None = None
     wait_seconds: float | None = None
     trace_id: str = ""
+    request_id: UUID | None = None
 
 
 class CampaignStoppedV1(Answer):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import psycopg
 import sqlalchemy.exc
-from sqlalchemy import text
+from psycopg.errors import ReadOnlySqlTransaction
+from sqlalchemy import ExceptionContext, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from flotilla_common.bus import outage
+from flotilla_common.errors import Unavailable
 from flotilla_common.settings import DatabaseSettings
 
 outage.register(
@@ -16,6 +18,7 @@ outage.register(
     sqlalchemy.exc.TimeoutError,
     psycopg.OperationalError,
     psycopg.InterfaceError,
+    ReadOnlySqlTransaction,
 )
 
 STATEMENT_TIMEOUT_MS = 10_000
@@ -33,7 +36,7 @@ CONNECTION: dict[str, int | str] = {
 
 def create_engine(settings: DatabaseSettings) -> AsyncEngine:
     """Return an engine whose connections are checked before use, so that a restarted Postgres costs nothing."""
-    return create_async_engine(
+    engine = create_async_engine(
         settings.database_url.get_secret_value(),
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_pool_size,
@@ -42,6 +45,19 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
         hide_parameters=True,  # an error is logged: without the tokens, addresses and SQL that people sent
         connect_args={**CONNECTION, "application_name": settings.nats_user},
     )
+    event.listen(engine.sync_engine, "handle_error", _notice_failover, retval=True)
+    return engine
+
+
+def _notice_failover(context: ExceptionContext) -> Exception | None:
+    """Take a refused write for an outage: the pool leads to a server that is no longer the primary.
+
+    Not all of SQLAlchemy's InternalError: a transaction used after its failure is a bug, which must not wait for ever.
+    """
+    if not isinstance(context.original_exception, ReadOnlySqlTransaction):
+        return None
+    context.is_disconnect = True  # the whole pool connects anew, to the new primary
+    return Unavailable("Postgres is read-only")
 
 
 async def connect_alone(url: str) -> psycopg.AsyncConnection:

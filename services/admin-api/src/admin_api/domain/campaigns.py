@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 from flotilla_common.contracts.campaigns import CampaignKind, StartCampaignV1
 from flotilla_common.db.models.admin_api import AppConfig, Query
@@ -159,6 +160,7 @@ async def request(
         allowed_team_ids=None if asked.teams is None else tuple(sorted(asked.teams)),
         deadline=deadline,
         wait_seconds=wait_seconds,
+        request_id=uuid4(),
     )
 
 

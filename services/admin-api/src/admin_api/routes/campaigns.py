@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from flotilla_common.contracts.campaigns import CampaignKind, CampaignStartedV1, StartCampaignV1, StopCampaignV1
 from flotilla_common.db.models.live_query import Campaign
-from flotilla_common.errors import Invalid
+from flotilla_common.errors import Invalid, Unanswered
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -29,6 +29,7 @@ from admin_api.store.targets import Selection
 router = members_router("live queries")
 
 WAITING, RUNNING, COMPLETE = 0, 1, 2
+MAY_RUN = "live-query did not answer in time: the live query may be running all the same"
 STATES = ("answered", "failed", "denylisted", "expired", "cancelled", "unreachable", "pending")
 
 
@@ -39,14 +40,25 @@ async def start(
 
     Raises:
         BadRequest: live-query refuses it.
+        Unanswered: it may have been started, or not.
 
     """
     try:
-        started = await deps.bus.request(request)
+        started = await _ask(deps, request)
     except Invalid as error:
         raise BadRequest(str(error)) from error
+    except Unanswered as error:
+        raise Unanswered(MAY_RUN) from error
     await campaigns.record(session, viewer, asked.query, started.counts.total)
     return started
+
+
+async def _ask(deps: Deps, request: StartCampaignV1) -> CampaignStartedV1:
+    """Ask, and once more when no answer comes: live-query knows the request by its id and starts one campaign."""
+    try:
+        return await deps.bus.request(request)
+    except Unanswered:
+        return await deps.bus.request(request)
 
 
 def campaign_object(started: CampaignStartedV1, request: StartCampaignV1) -> dict[str, Any]:

@@ -11,16 +11,18 @@ from opentelemetry import trace
 from live_query import metrics
 from live_query.consumers.announcements import announce_or_leave
 from live_query.deps import Deps
-from live_query.domain.campaigns import start_campaign
+from live_query.domain.campaigns import start_campaign, started_before
 
 
 async def answer(request: StartCampaignV1, deps: Deps) -> CampaignStartedV1:
-    """Start it and tell the gateways. A repeat starts another one: the caller must not repeat on its own."""
+    """Start it and tell the gateways. A repeat starts nothing when the request has an id, else another campaign."""
     async with deps.sessions.begin() as session:
-        started = await start_campaign(
+        before = await started_before(session, request)
+        started = before or await start_campaign(
             session, request, trace_id=current_trace(), key=deps.signing_key, now=deps.clock()
         )
-    metrics.STARTED.labels(request.kind).inc()
+    if before is None:
+        metrics.STARTED.labels(request.kind).inc()
     # After the commit: a host must not be asked for what a rollback would take back.
     await announce_or_leave(deps, started.campaign_id)
     return started

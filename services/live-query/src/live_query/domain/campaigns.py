@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from flotilla_common.contracts.campaigns import CampaignCommand, CampaignStartedV1, StartCampaignV1
+from flotilla_common.contracts.campaigns import CampaignCommand, CampaignStartedV1, StartCampaignV1, TargetCounts
 from flotilla_common.db.models.live_query import Campaign
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -34,6 +34,26 @@ class Lifetime:
 
     deadline: datetime
     longest: datetime
+
+
+async def started_before(session: AsyncSession, request: StartCampaignV1) -> CampaignStartedV1 | None:
+    """Return the answer to an earlier request with the same id; None when there was none.
+
+    Whoever repeats a request that is still being worked on waits here for its end.
+
+    Raises:
+        BadCampaign: the id is that of another campaign.
+
+    """
+    if request.request_id is None:
+        return None
+    campaign = await campaigns.by_request(session, request.request_id)
+    if campaign is None:
+        return None
+    if (campaign.user_id, campaign.sql, campaign.kind) != (request.user_id, request.sql, request.kind):
+        raise BadCampaign("another campaign was started under this request id")
+    counts = TargetCounts.model_validate(campaign.counts)
+    return CampaignStartedV1(campaign_id=campaign.id or 0, created_at=campaign.created_at, counts=counts)
 
 
 async def start_campaign(
@@ -64,6 +84,7 @@ async def start_campaign(
     )
     campaign = _row(command, request, sign(command, key), created_at=now, deadline=lifetime.deadline)
     campaign.target_count = targets.counts.total
+    campaign.request_id, campaign.counts = request.request_id, targets.counts.model_dump()
     await campaigns.add(session, campaign)
     await ledger.add_pending(session, campaign_id, targets.host_ids)
     return CampaignStartedV1(campaign_id=campaign_id, created_at=now, counts=targets.counts)

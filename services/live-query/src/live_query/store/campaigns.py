@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from flotilla_common.db.models.live_query import Campaign, LedgerRow
 from sqlalchemy import (
@@ -57,6 +58,15 @@ async def add(session: AsyncSession, campaign: Campaign) -> int:
 async def next_id(session: AsyncSession) -> int:
     """Return a fresh campaign id: the signed command names it before the row exists."""
     return int((await session.execute(text("SELECT nextval('live_query.campaigns_id_seq')"))).scalar_one())
+
+
+async def by_request(session: AsyncSession, request_id: UUID) -> Campaign | None:
+    """Return the campaign that a request has started; until the transaction ends nobody else may start one for it."""
+    await session.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended('live_query.request ' || :id, 0))"), {"id": str(request_id)}
+    )
+    found = await session.execute(select(Campaign).where(col(Campaign.request_id) == request_id))
+    return found.scalar_one_or_none()
 
 
 async def share(session: AsyncSession, campaign_ids: Collection[int]) -> dict[int, CampaignState]:

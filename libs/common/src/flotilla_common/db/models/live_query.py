@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, Index
 from sqlalchemy import text as sql
@@ -19,12 +20,14 @@ class Campaign(SQLModel, table=True):
     """One live query run. `status`: `open` or `complete`; `kind` as in `contracts.campaigns`.
 
     `deadline` moves while a viewer campaign is watched. `end_reason` is set when the end is decided, `ended_at` when
-    the ledger has followed, `cleared_at` when gateways and viewers have been told.
+    the ledger has followed, `cleared_at` when gateways and viewers have been told. `request_id` and `counts` answer a
+    repeat of the request that started it.
     """
 
     __tablename__ = "campaigns"
     __table_args__ = (
         Index("campaigns_open", "deadline", postgresql_where=sql("status = 'open'")),
+        Index("campaigns_request", "request_id", unique=True),
         Index("campaigns_uncleared", "id", postgresql_where=sql("status = 'complete' AND cleared_at IS NULL")),
         {"schema": SCHEMA},
     )
@@ -45,6 +48,8 @@ class Campaign(SQLModel, table=True):
     last_viewed_at: datetime | None = timestamp(nullable=True)
     ended_at: datetime | None = timestamp(nullable=True)
     cleared_at: datetime | None = timestamp(nullable=True)
+    request_id: UUID | None = Field(default=None)
+    counts: dict[str, int] | None = json_document(nullable=True)
 
 
 class LedgerRow(SQLModel, table=True):
