@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import ssl
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from flotilla_stack.servers.base import launched
 
 PREFIX = "/api/v1/osquery"
 STOP_SECONDS = 30.0
@@ -55,6 +57,7 @@ class Fleet:
     process: subprocess.Popen[bytes]
     account_file: Path
     report_file: Path
+    hosts_file: Path
 
     def stop(self) -> None:
         """Stop it as its service manager would, and wait for its papers."""
@@ -66,13 +69,21 @@ class Fleet:
         content: dict[str, Any] = json.loads(self.report_file.read_text("utf-8"))
         return content
 
-    def accepted(self, kind: str = "result") -> list[str]:
-        """Return the ids of the lines that the server said it has."""
+    def hosts(self) -> list[dict[str, Any]]:
+        """Return what each host held a moment ago: its identifier, its config."""
+        content: list[dict[str, Any]] = json.loads(self.hosts_file.read_text("utf-8"))
+        return content
+
+    def accepted(self) -> dict[str, list[str]]:
+        """Return the ids of the lines that the server said it has, of results and of status."""
         account = json.loads(self.account_file.read_text("utf-8"))
         assert not account["accepted_ids"]["is_cut"]
         ids = self.account_file.with_name(account["accepted_ids"]["file"])
-        lines = (json.loads(line) for line in ids.read_text("utf-8").splitlines())
-        return [line["id"] for line in lines if line["log_type"] == kind]
+        found: dict[str, list[str]] = {"result": [], "status": []}
+        for line in ids.read_text("utf-8").splitlines():
+            entry = json.loads(line)
+            found[entry["log_type"]].append(entry["id"])
+        return found
 
 
 class Machines:
@@ -95,6 +106,7 @@ class Machines:
     def fleet(self, name: str, secret: str, *, hosts: int, **flags: object) -> Iterator[Fleet]:
         """Run simulated hosts, a seed of their own each fleet, with these osquery flags."""
         account, report = self.directory / f"{name}.account.json", self.directory / f"{name}.report.json"
+        hosts_report = self.directory / f"{name}.hosts.json"
         secret_file = self.directory / f"{name}.secret"
         secret_file.write_text(secret, "utf-8")
         options = {
@@ -106,14 +118,16 @@ class Machines:
             "--state-dir": str(self.directory / f"{name}.state"),
             "--account": str(account),
             "--report": str(report),
+            "--hosts-report": str(hosts_report),
             "--start-spread": "2",
             "--report-every": "1",
         }
         words = [word for pair in options.items() for word in pair]
         words += [word for flag, value in flags.items() for word in ("--flag", f"{flag}={value}")]
         with (self.directory / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen([sys.executable, "-m", "osquery_simulator", *words], stdout=log, stderr=log)
-        fleet = Fleet(process, account, report)
+            command = launched([sys.executable, "-m", "osquery_simulator", *words], signal_number=signal.SIGTERM)
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        fleet = Fleet(process, account, report, hosts_report)
         try:
             yield fleet
         finally:

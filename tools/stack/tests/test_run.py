@@ -30,6 +30,14 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def wait_for_the_end_of(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(pid)
+            select.select([descriptor], [], [], 20)
+            os.close(descriptor)
+
+
 def running(home: Path, services: Path) -> RunningStack:
     stand_ins = {"PYTHONPATH": str(services), "STAND_INS": str(services)}
     return RunningStack(home, "--without-simulator", environment=stand_ins)
@@ -162,15 +170,41 @@ def test_a_stop_is_clean_and_the_next_run_goes_on_where_it_ended(tmp_path: Path,
     assert after["postgres_url"] == before["postgres_url"]
 
 
+PARENT = """
+import os, sys
+from pathlib import Path
+from flotilla_stack.testing import RunningStack
+
+stack = RunningStack(Path(sys.argv[1]), "--without-simulator")
+stack.wait_until_ready()
+print(stack.process.pid, *stack.pids(), flush=True)
+os._exit(1)  # as pytest-timeout does
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the parent-death signal exists on Linux only")
+def test_a_test_run_that_ends_at_once_leaves_no_stack(tmp_path: Path, services: Path) -> None:
+    parent = subprocess.run(
+        [sys.executable, "-c", PARENT, str(tmp_path / "flotilla")],
+        env=os.environ | {"PYTHONPATH": str(services), "STAND_INS": str(services)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    pids = [int(word) for word in parent.stdout.split()]
+    wait_for_the_end_of(pids)
+
+    assert len(pids) > 10, parent.stderr
+    assert not [pid for pid in pids if is_alive(pid)]
+    assert not (tmp_path / "flotilla" / "dev.json").exists()
+
+
 def test_killing_the_supervisor_leaves_no_process(tmp_path: Path, services: Path) -> None:
     with running(tmp_path / "flotilla", services) as stack:
         pids = stack.pids()
         stack.kill()
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                descriptor = os.pidfd_open(pid)
-                select.select([descriptor], [], [], 10)
-                os.close(descriptor)
+        wait_for_the_end_of(pids)
     survivors = [pid for pid in pids if is_alive(pid)]
     with running(tmp_path / "flotilla", services) as again:
         alive = all(is_alive(pid) for pid in again.pids())

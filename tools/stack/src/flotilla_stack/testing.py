@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from flotilla_stack.servers.base import launched
+
 COMMAND = (sys.executable, "-m", "flotilla_stack")
 LAST_LINE = "Ctrl-C stops everything"
 """How the last line of the screen begins: everything is ready."""
@@ -32,7 +34,10 @@ class StackError(Exception):
 
 
 class RunningStack:
-    """One `python -m flotilla_stack run`, started at once; a context manager that waits until it is ready."""
+    """One `python -m flotilla_stack run`, started at once; a context manager that waits until it is ready.
+
+    It stops with us, even when we are killed (Linux); the kernel watches the thread that made it.
+    """
 
     def __init__(self, home: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.home = home
@@ -42,7 +47,8 @@ class RunningStack:
         self._ready = threading.Event()
         self._started = time.monotonic()
         self.process = subprocess.Popen(
-            [*COMMAND, "run", "--home", str(home), *arguments],
+            # A test that runs out of time ends its process at once (os._exit); the stack then stops as by a person.
+            launched([*COMMAND, "run", "--home", str(home), *arguments], signal_number=signal.SIGTERM),
             env=os.environ | dict(environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
