@@ -129,6 +129,11 @@ async def test_an_edit_reaches_every_gateway(
                 await eventually(has_it, timeout=10)
         options = (await laptop.config())["options"]
 
+    def fleet_has_it() -> bool:
+        drifts = [host["config"]["options"].get("schedule_max_drift") for host in town.fleets[0].hosts()]
+        return drifts == [77] * HOSTS_PER_TEAM
+
+    await eventually(fleet_has_it, timeout=30)
     assert options["schedule_splay_percent"] == 11
 
 
@@ -197,10 +202,12 @@ async def test_every_accepted_line_is_once_in_the_files_and_once_in_the_bucket(t
     await eventually(lambda: all(fleet.report()["lines"]["result"]["accepted"] > 50 for fleet in town.fleets), 60)
     for fleet in town.fleets:
         fleet.stop()
-    accepted = [line for fleet in town.fleets for line in fleet.accepted()]
+    by_kind = [lines for fleet in town.fleets for lines in fleet.accepted().values()]
+    accepted = [line for lines in by_kind for line in lines]
 
     await eventually(lambda: set(accepted) <= set(shipped.in_files()), timeout=30)
     await eventually(lambda: set(accepted) <= set(shipped.in_bucket()), timeout=60)
+    assert all(by_kind), "a fleet has sent no result lines, or no status lines"
     in_files, in_bucket = shipped.in_files(), shipped.in_bucket()
     assert {line: in_files[line] for line in accepted} == dict.fromkeys(accepted, 1)
     assert {line: in_bucket[line] for line in accepted} == dict.fromkeys(accepted, 1)
