@@ -10,6 +10,7 @@ from flotilla_common.contracts.definitions import TeamChangedV1
 from flotilla_common.contracts.streams import MAX_PAYLOAD_BYTES
 from flotilla_common.errors import Poison
 from flotilla_common.testing import eventually
+from nats.js.errors import ServerError
 
 
 class Seen:
@@ -219,14 +220,17 @@ async def test_poison_of_the_largest_size_is_buried_in_parts(bus_for, provision)
     assert [part.headers["Part"] for part in buried] == ["1/2", "2/2"]
 
 
-async def test_an_outage_buries_nothing_and_the_message_comes_again(bus_for):
+@pytest.mark.parametrize(
+    "error", [ConnectionRefusedError(), ServerError(code=500, err_code=10047, description="insufficient storage")]
+)
+async def test_an_outage_buries_nothing_and_the_message_comes_again(bus_for, provision, short_delays, error):
     admin, merger, seen = await bus_for("admin_api"), await bus_for("config_merger"), Seen()
     attempts: list[int] = []
 
     async def handle(event: TeamChangedV1, deps: Seen) -> None:
         attempts.append(event.team_id)
-        if len(attempts) == 1:
-            raise ConnectionRefusedError
+        if len(attempts) <= consumer.RETRIES:
+            raise error
         deps.teams.append(event.team_id)
 
     await admin.publish(TeamChangedV1(team_id=4))
@@ -234,6 +238,8 @@ async def test_an_outage_buries_nothing_and_the_message_comes_again(bus_for):
 
     await eventually(lambda: seen.teams == [4])
     task.cancel()
+
+    assert not await is_dead(provision)
 
 
 async def test_one_bad_message_of_a_batch_harms_no_other(bus_for):

@@ -19,6 +19,7 @@ _kinds: list[type[BaseException]] = [
     nats.errors.StaleConnectionError,
     nats.errors.TimeoutError,
     nats.js.errors.NoStreamResponseError,
+    nats.js.errors.ServerError,  # 500: storage that fails, a cluster without a leader
     nats.js.errors.ServiceUnavailableError,
 ]
 
