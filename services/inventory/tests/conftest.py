@@ -45,15 +45,27 @@ async def deps(database, bus_for, secrets_key, clock) -> Deps:
 
 
 @pytest.fixture
-async def running(deps) -> AsyncIterator[Deps]:
+def listening():
+    """Everything that hears, for as long as the context is open."""
+
+    @contextlib.asynccontextmanager
+    async def run(deps: Deps, **settings: float) -> AsyncIterator[None]:
+        with contextlib.suppress(asyncio.CancelledError):
+            async with asyncio.TaskGroup() as tasks:
+                await listen(tasks, deps, seen_flush_seconds=0.05, **settings)
+                yield
+                for task in asyncio.all_tasks():
+                    if task in tasks._tasks:
+                        task.cancel()
+
+    return run
+
+
+@pytest.fixture
+async def running(deps, listening) -> AsyncIterator[Deps]:
     """Everything that hears, started; ended after the test."""
-    with contextlib.suppress(asyncio.CancelledError):
-        async with asyncio.TaskGroup() as tasks:
-            await listen(tasks, deps, seen_flush_seconds=0.05)
-            yield deps
-            for task in asyncio.all_tasks():
-                if task in tasks._tasks:
-                    task.cancel()
+    async with listening(deps):
+        yield deps
 
 
 @dataclass(frozen=True)

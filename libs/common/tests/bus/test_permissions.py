@@ -11,6 +11,7 @@ from flotilla_common.testing import eventually
         ("config_merger", "hosts.changed.v1"),
         ("agent_gateway", "live_query.start_campaign.v1"),
         ("inventory", "$KV.CAMPAIGNS.1.command"),
+        ("inventory", "$KV.PLANS.head.x"),
         ("analytics", "logs.result.v1.3"),
     ],
 )

@@ -31,6 +31,24 @@ async def test_a_gateway_gets_the_head_and_finds_it_and_the_config_in_the_bucket
     assert head.etag in head.config_sha256
 
 
+async def test_the_head_tells_the_intervals_that_the_config_sets(deps, definitions):
+    await definitions.installation(
+        {
+            "config": {"options": {"distributed_interval": 30, "config_refresh": "120"}},
+            "overrides": {"platforms": {"windows": {"options": {"distributed_interval": 600}}}},
+        }
+    )
+
+    ubuntu, windows = [
+        await answer_render_plan.answer(RenderPlanV1(team_id=None, platform=platform), deps)
+        for platform in ("ubuntu", "windows")
+    ]
+
+    assert (ubuntu.distributed_interval_seconds, ubuntu.config_refresh_seconds) == (30, 120)
+    assert (windows.distributed_interval_seconds, windows.config_refresh_seconds) == (600, None)
+    assert ubuntu.logger_tls_period_seconds is None
+
+
 async def test_a_repeat_answers_the_same_head(deps, definitions):
     await definitions.installation(OPTIONS)
     request = RenderPlanV1(team_id=None, platform="ubuntu")

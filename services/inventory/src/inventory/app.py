@@ -10,7 +10,8 @@ from flotilla_common.bus import outage
 from flotilla_common.bus.answering import Responder, respond
 from flotilla_common.bus.connection import Bus, connect
 from flotilla_common.bus.consumer import Subscription, consume
-from flotilla_common.bus.provision import verify
+from flotilla_common.bus.provision import verify, verify_bucket
+from flotilla_common.contracts.plans import BUCKET as PLANS
 from flotilla_common.db import engine as db
 from flotilla_common.db.relay import relay
 from flotilla_common.db.schema_check import verify_schema
@@ -28,11 +29,13 @@ from inventory.consumers import (
     answer_transfer_hosts,
     on_hosts_seen,
     on_label_changed,
+    on_plans,
     on_query_changed,
     on_team_changed,
 )
 from inventory.deps import Deps
 from inventory.domain import scoping
+from inventory.domain.intervals import PlannedIntervals
 from inventory.domain.seen_hosts import SeenHosts
 from inventory.settings import Settings
 
@@ -62,16 +65,19 @@ async def start(tasks: asyncio.TaskGroup, health: Health, settings: Settings) ->
     tasks.create_task(_close_at_the_end(bus, engine), name="connections")
     live_with(bus, tasks, health)
     await verify(bus, "HOSTS", "DEFINITIONS")
+    await verify_bucket(bus, PLANS)
     deps = Deps(sessions=db.session_maker(engine), bus=bus, secrets_key=settings.secrets_key_bytes)
     health.ready_checks["database"] = lambda: db.check(engine)
     async with deps.sessions.begin() as session:
         await scoping.recompute(session)
     tasks.create_task(relay(bus, settings, OWNER), name="outbox")
     tasks.create_task(_sweep(settings.sweep_seconds, deps), name="sweep")
-    await listen(tasks, deps, seen_flush_seconds=settings.seen_flush_seconds)
+    await listen(tasks, deps, seen_flush_seconds=settings.seen_flush_seconds, sweep_seconds=settings.sweep_seconds)
 
 
-async def listen(tasks: asyncio.TaskGroup, deps: Deps, *, seen_flush_seconds: float) -> None:
+async def listen(
+    tasks: asyncio.TaskGroup, deps: Deps, *, seen_flush_seconds: float, sweep_seconds: float = 60.0
+) -> None:
     """Start all that hears; return when everything does."""
     started: list[asyncio.Event] = []
 
@@ -86,6 +92,9 @@ async def listen(tasks: asyncio.TaskGroup, deps: Deps, *, seen_flush_seconds: fl
     seen = SeenHosts()
     tasks.create_task(on_hosts_seen.collect(seen, deps, ready=ready()), name="hosts.seen")
     tasks.create_task(on_hosts_seen.write_every(seen_flush_seconds, seen, deps), name="hosts.seen writer")
+    planned = PlannedIntervals()
+    tasks.create_task(on_plans.plans_follower(deps.bus, planned).run(), name="plans")
+    tasks.create_task(on_plans.write_changes(sweep_seconds, planned, deps), name="plans writer")
     for event in started:
         await event.wait()
 

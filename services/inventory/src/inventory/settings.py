@@ -16,7 +16,9 @@ class Settings(DatabaseSettings):
 
     secrets_key: SecretStr = Field(description="key of enroll secrets at rest: 32 random bytes in base64")
     seen_flush_seconds: float = Field(2.0, description="seconds between writes of last-seen times", gt=0)
-    sweep_seconds: float = Field(60.0, description="seconds between looks for hosts of teams that are gone", gt=0)
+    sweep_seconds: float = Field(
+        60.0, description="seconds between looks for hosts of lost teams or with old intervals", gt=0
+    )
 
     @field_validator("secrets_key")
     @classmethod

@@ -77,6 +77,7 @@ USERS: tuple[BusUser, ...] = (
         hears=("hosts.seen.v1",),
         reads=("DEFINITIONS", "RESULTS"),
         looks_at=("HOSTS",),
+        reads_buckets=("PLANS",),
         writes_buckets=("DETAILS",),
     ),
     BusUser(

@@ -32,7 +32,11 @@ def config_key(sha256: str) -> str:
 
 
 class PlanHead(Answer):
-    """The newest plan of a class. A holder of a higher `revision` ignores this one."""
+    """The newest plan of a class. A holder of a higher `revision` ignores this one.
+
+    The intervals are those that its config sets, None where it leaves the host's own in force. They depend on team and
+    platform alone.
+    """
 
     class_key: str
     team_id: int | None
@@ -42,6 +46,9 @@ class PlanHead(Answer):
     config_sha256: str
     etag: str
     compiled_at: datetime
+    distributed_interval_seconds: int | None = None
+    config_refresh_seconds: int | None = None
+    logger_tls_period_seconds: int | None = None
 
 
 class RenderPlanV1(Request[PlanHead]):

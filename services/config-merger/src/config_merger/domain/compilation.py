@@ -11,6 +11,7 @@ from flotilla_common.contracts.plans import PlanHead
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from config_merger import metrics
+from config_merger.domain.intervals import intervals_of
 from config_merger.domain.layers import AgentOptions, HostClass, Layers, ScheduledQuery, TeamOptions
 from config_merger.domain.plans import CompiledPlan, compile_plan, etag_of
 from config_merger.errors import PlanRefused, TooManyClasses, UnknownTeam
@@ -108,6 +109,7 @@ def head_of(row: Any) -> PlanHead:
         config_sha256=row.config_sha256,
         etag=etag_of(row.config_sha256),
         compiled_at=row.compiled_at,
+        **intervals_of(row.config),
     )
 
 
