@@ -23,6 +23,7 @@ from admin_api.routes import (
     teams,
     teams_spec,
     teams_users,
+    trigger,
     users,
     version,
 )
@@ -50,4 +51,5 @@ ROUTERS: tuple[APIRouter, ...] = (
     teams.router,
     teams_spec.router,
     teams_users.router,
+    trigger.router,
 )
