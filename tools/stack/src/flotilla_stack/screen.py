@@ -25,7 +25,7 @@ def screen(at: Layout, seeded: Seeded, console: Console, *, seconds: float, host
   password       {seeded.password or "(the one that you chose; the generated one is no longer valid)"}
   enroll secret  {seeded.enroll_secret or "(none known, see below)"}
   CA             {short(at.keys.ca)}
-{"".join(console.bold("Note") + f": {note}" + chr(10) for note in notes(at, seeded))}
+{"".join(f"{chr(10)}{console.bold('Note')}: {note}{chr(10)}" for note in notes(at, seeded))}
 {console.bold("A real osqueryd on this machine")} (each --tls_... flag is in the file):
   osqueryd --flagfile {short(at.home.flagfile)}
 
