@@ -21,6 +21,7 @@ from agent_gateway.consumers.on_hosts import hosts_follower
 from agent_gateway.consumers.on_plans import plans_follower
 from agent_gateway.deps import Deps
 from agent_gateway.domain.gateway import Gateway
+from agent_gateway.hot.road import HotRoad
 from agent_gateway.routes.door import Door
 from agent_gateway.wiring import build_gateway
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -29,6 +30,7 @@ from flotilla_common.bus.answering import Responder, respond
 from flotilla_common.bus.buckets import Bucket, open_bucket
 from flotilla_common.bus.connection import Bus
 from flotilla_common.bus.custody import CustodyPublisher
+from flotilla_common.bus.objects import Objects, open_objects
 from flotilla_common.bus.permissions import PROVISION_USER
 from flotilla_common.contracts import campaigns, logs, plans
 from flotilla_common.contracts.base import Event
@@ -158,6 +160,7 @@ class StandInLiveQuery:
     """Writes bucket CAMPAIGNS for live-query."""
 
     bucket: Bucket
+    objects: Objects
     key: Ed25519PrivateKey
 
     async def start(
@@ -169,8 +172,12 @@ class StandInLiveQuery:
         allowed_teams: list[int] | None = None,
         key: Ed25519PrivateKey | None = None,
         under: int | None = None,
+        large: bool = False,
     ) -> None:
-        """Sign a command and put it into the bucket, under its own key unless `under` says another."""
+        """Sign a command and put it into the bucket, under its own key unless `under` says another.
+
+        `large` puts the targets into the object store.
+        """
         now = time.time()
         command = CampaignCommand(
             campaign_id,
@@ -178,8 +185,9 @@ class StandInLiveQuery:
             now,
             now + seconds,
             f"{campaign_id:032x}",
-            BitMap(host_ids).serialize(),
+            b"" if large else BitMap(host_ids).serialize(),
             allowed_teams,
+            await self.objects.put(BitMap(host_ids).serialize()) if large else "",
         )
         payload = msgspec.json.encode(command)
         value = encode_command((key or self.key).sign(payload), payload)
@@ -207,7 +215,8 @@ class House:
     @property
     def fastapi(self) -> FastAPI:
         """The application behind the door."""
-        app: FastAPI = self.door._app  # type: ignore[assignment]
+        hot: HotRoad = self.door._app  # type: ignore[assignment]
+        app: FastAPI = hot._app  # type: ignore[assignment]
         return app
 
     async def post(
@@ -274,7 +283,11 @@ async def neighbours(bus_for: BusFor) -> AsyncIterator[Neighbours]:
     merger_bus = await bus_for("config_merger")
     merger = StandInMerger(merger_bus, await open_bucket(merger_bus, plans.BUCKET))
     live_query_bus = await bus_for("live_query")
-    live_query = StandInLiveQuery(await open_bucket(live_query_bus, campaigns.BUCKET), Ed25519PrivateKey.generate())
+    live_query = StandInLiveQuery(
+        await open_bucket(live_query_bus, campaigns.BUCKET),
+        await open_objects(live_query_bus, campaigns.STORE),
+        Ed25519PrivateKey.generate(),
+    )
     async with asyncio.TaskGroup() as tasks:
         running = await _answer_for(
             inventory.bus,

@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from flotilla_common.bus import outage
 from flotilla_common.bus.buckets import Bucket, open_bucket
 from flotilla_common.bus.connection import Bus
+from flotilla_common.bus.objects import open_objects
 from flotilla_common.clock import utc_now
 from flotilla_common.contracts.campaigns import (
     BUCKET,
+    STORE,
     AnswerBatch,
     CampaignAnswer,
     CampaignCommand,
@@ -102,6 +104,7 @@ async def make_deps(
             sessions=session_maker(engine),
             bus=bus,
             bucket=await open_bucket(bus, BUCKET),
+            objects=await open_objects(bus, STORE),
             rows=kept[-1],
             signing_key=signing_key,
             limits=LIMITS,

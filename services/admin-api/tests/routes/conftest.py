@@ -220,6 +220,12 @@ class LiveQuery:
             .values(state=outcome)
         )
 
+    async def offered(self, campaign_id: int) -> None:
+        """Note that every host has taken the query."""
+        await self._write(
+            update(LedgerRow).where(col(LedgerRow.campaign_id) == campaign_id).values(offered_at=datetime.now(UTC))
+        )
+
     async def complete(self, campaign_id: int, reason: str = "complete") -> None:
         """End a campaign in the database: nothing comes after it, only the word of it may be missing."""
         values = {"status": "complete", "end_reason": reason, "ended_at": datetime.now(UTC)}

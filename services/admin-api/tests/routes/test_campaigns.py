@@ -273,6 +273,7 @@ async def test_a_campaign_is_shown_with_its_ledger(ask, fleet, admin, live_query
     campaign = await live_query.campaign(hosts, sql=SQL)
     await live_query.answer(campaign, hosts[0])
     await live_query.answer(campaign, hosts[1], [], "failed")
+    await live_query.offered(campaign)
 
     shown = (await ask(admin, f"GET /campaigns/{campaign}")).json()["campaign"]
     await live_query.complete(campaign, "stopped")
@@ -281,7 +282,7 @@ async def test_a_campaign_is_shown_with_its_ledger(ask, fleet, admin, live_query
     assert (shown["id"], shown["query"], shown["status"], shown["end_reason"]) == (campaign, SQL, 1, None)
     assert shown["hosts"] == {
         "targeted": 3, "answered": 1, "failed": 1, "denylisted": 0, "expired": 0, "cancelled": 0, "unreachable": 0,
-        "pending": 1,
+        "pending": 1, "offered": 1,
     }  # fmt: skip
     assert (ended["status"], ended["end_reason"]) == (2, "stopped")
 

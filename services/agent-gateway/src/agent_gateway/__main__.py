@@ -29,6 +29,7 @@ from agent_gateway.domain.clients import networks
 from agent_gateway.domain.commands import public_keys
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.seen import report_seen
+from agent_gateway.domain.silence import report_silent
 from agent_gateway.listeners import listen_plain, listen_tls
 from agent_gateway.metrics import GatewayCollector
 from agent_gateway.routes.door import Door
@@ -70,6 +71,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
         ),
         name="seen",
     )
+    tasks.create_task(report_silent(gateway.campaigns, bus.send), name="silent hosts")
     _wait_for_inventory(bus, tasks, health)
 
 

@@ -160,3 +160,29 @@ def test_the_deadline_ends_a_campaign_even_if_nobody_says_so() -> None:
 
     assert campaigns.verdict(1, 1, 101.0) == "ended"
     assert campaigns.verdict(1, 1, 100.0 + 3601.0) == "late"
+
+
+def test_hosts_that_take_a_query_and_stay_silent_are_named_once() -> None:
+    campaigns = Campaigns()
+    campaigns.start(command(1), BitMap([1, 2, 3]), 0.0)
+    for host_id in (1, 2):
+        asked(campaigns, host_id, 0.0)
+    first = campaigns.silent_hosts()
+    campaigns.answered(1, 2)
+    second = campaigns.silent_hosts()
+    asked(campaigns, 1, 100.0)  # again
+    later = [campaigns.silent_hosts() for _ in range(3)]
+
+    assert first == {}  # they have had no time to answer yet
+    assert second == {1: {1}}
+    assert later == [{}, {}, {}]
+
+
+def test_silent_hosts_of_a_campaign_that_ended_are_nobodys_business() -> None:
+    campaigns = Campaigns()
+    campaigns.start(command(1), BitMap([1]), 0.0)
+    asked(campaigns, 1, 0.0)
+    campaigns.silent_hosts()
+    campaigns.end(1, 1.0)
+
+    assert campaigns.silent_hosts() == {}

@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from agent_gateway.domain.commands import verified
+from agent_gateway.domain.commands import targets_of, verified
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flotilla_common.contracts.campaigns import CampaignCommand, encode_command
 from flotilla_common.errors import Poison
@@ -14,4 +14,12 @@ def test_a_signed_command_whose_targets_are_no_bitmap_is_poison(targets):
     payload = msgspec.json.encode(CampaignCommand(5, "SELECT 1;", 0.0, 600.0, f"{5:032x}", targets, None))
 
     with pytest.raises(Poison, match="campaign 5"):
-        verified(encode_command(key.sign(payload), payload), 5, [key.public_key()])
+        targets_of(verified(encode_command(key.sign(payload), payload), 5, [key.public_key()]), None)
+
+
+@pytest.mark.parametrize("stored", [None, b"", b"garbage"])
+def test_targets_that_are_not_in_the_object_store_are_poison(stored):
+    command = CampaignCommand(5, "SELECT 1;", 0.0, 600.0, f"{5:032x}", b"", None, "ab" * 32)
+
+    with pytest.raises(Poison, match="campaign 5"):
+        targets_of(command, stored)

@@ -1,8 +1,9 @@
 """Campaigns: live queries that wait, add up and never get lost.
 
-Owns     schema live_query; KV CAMPAIGNS; Redis campaign:*
+Owns     schema live_query; KV CAMPAIGNS; object store TARGETS; Redis campaign:*
 Reads    schema inventory (hosts, host_seen, label_membership); schema admin_api (labels)
 Sends    nothing: gateways follow KV CAMPAIGNS, viewers the Redis streams
 Answers  StartCampaignV1, StopCampaignV1
-Listens  ANSWERS (what hosts say), HOSTS (deleted hosts), campaigns.viewed.v1 (who is watching)
+Listens  ANSWERS (what hosts say), HOSTS (deleted hosts), campaigns.viewed.v1 (who is watching),
+         campaigns.offered.v1 (who took a query and is silent)
 """

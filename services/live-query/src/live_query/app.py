@@ -9,8 +9,9 @@ from flotilla_common.bus.answering import Responder, respond
 from flotilla_common.bus.buckets import open_bucket
 from flotilla_common.bus.connection import Bus, connect
 from flotilla_common.bus.consumer import Subscription, consume
+from flotilla_common.bus.objects import open_objects
 from flotilla_common.bus.provision import verify
-from flotilla_common.contracts.campaigns import ANSWERS_STREAM, BUCKET
+from flotilla_common.contracts.campaigns import ANSWERS_STREAM, BUCKET, STORE, CampaignOfferedV1, CampaignViewedV1
 from flotilla_common.db import engine as db
 from flotilla_common.db.schema_check import verify_schema
 from flotilla_common.http.health import Health
@@ -22,9 +23,11 @@ from live_query.consumers import (
     answer_stop_campaign,
     housekeeping,
     on_campaign_answers,
+    on_campaign_offered,
     on_campaign_viewed,
     on_host_deleted,
 )
+from live_query.consumers.hearing import listen as hear
 from live_query.deps import Deps
 from live_query.domain.answers import Limits
 from live_query.domain.signing import private_key_from
@@ -49,6 +52,7 @@ async def start(tasks: asyncio.TaskGroup, health: Health, settings: Settings) ->
         sessions=db.session_maker(engine),
         bus=bus,
         bucket=await open_bucket(bus, BUCKET),
+        objects=await open_objects(bus, STORE),
         rows=kept,
         signing_key=private_key_from(settings.signing_key.get_secret_value()),
         limits=Limits(settings.host_rows, settings.host_rows_bytes),
@@ -70,7 +74,10 @@ async def listen(tasks: asyncio.TaskGroup, deps: Deps, database_url: str) -> Non
         tasks.create_task(respond(deps.bus, responder, deps, ready=ready()), name=responder.request.subject)
     for subscription in SUBSCRIPTIONS:
         tasks.create_task(consume(deps.bus, subscription, deps, ready=ready()), name=subscription.durable)
-    tasks.create_task(on_campaign_viewed.listen(deps, ready=ready()), name="campaigns.viewed")
+    viewed = hear(CampaignViewedV1, on_campaign_viewed.handle, deps, ready=ready())
+    tasks.create_task(viewed, name=CampaignViewedV1.subject)
+    offered = hear(CampaignOfferedV1, on_campaign_offered.handle, deps, ready=ready())
+    tasks.create_task(offered, name=CampaignOfferedV1.subject)
     for event in started:
         await event.wait()
     tasks.create_task(housekeeping.keep_house(database_url, deps), name="housekeeping")

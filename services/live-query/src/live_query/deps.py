@@ -9,6 +9,7 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flotilla_common.bus.buckets import Bucket
 from flotilla_common.bus.connection import Bus
+from flotilla_common.bus.objects import Objects
 from flotilla_common.clock import utc_now
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -18,11 +19,15 @@ from live_query.store.rows import ResultRows
 
 @dataclass(frozen=True)
 class Deps:
-    """The open connections of this process, built once in `app`. `bucket` is CAMPAIGNS, `rows` are in Redis."""
+    """The open connections of this process, built once in `app`.
+
+    `bucket` is CAMPAIGNS, `objects` the store TARGETS; `rows` are in Redis.
+    """
 
     sessions: async_sessionmaker[AsyncSession]
     bus: Bus
     bucket: Bucket
+    objects: Objects
     rows: ResultRows
     signing_key: Ed25519PrivateKey
     limits: Limits

@@ -1,4 +1,4 @@
-"""Commands: signed over their exact bytes; a set of hosts that fits."""
+"""Commands: signed over their exact bytes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from flotilla_common.contracts.campaigns import CampaignCommand
 from live_query.domain.signing import private_key_from, sign
-from live_query.domain.targeting import bitmap_of
-from live_query.errors import BadCampaign
-from pyroaring import BitMap
 
 from ..conftest import verified
 
@@ -40,11 +37,3 @@ def test_only_an_open_ed25519_key_is_taken():
     for pem in wrong:
         with pytest.raises(ValueError, match="key"):
             private_key_from(pem)
-
-
-def test_a_million_hosts_in_a_row_fit_and_scattered_ones_are_refused():
-    dense = list(range(1, 1_000_001))
-
-    assert BitMap.deserialize(bitmap_of(dense)) == BitMap(dense)
-    with pytest.raises(BadCampaign, match="scattered"):
-        bitmap_of(list(range(1, 2**32, 9000)))

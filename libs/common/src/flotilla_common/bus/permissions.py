@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from flotilla_common.contracts.streams import bucket_stream
+from flotilla_common.contracts.streams import bucket_stream, object_stream
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class BusUser:
     purges: tuple[str, ...] = ()
     reads_buckets: tuple[str, ...] = ()
     writes_buckets: tuple[str, ...] = ()
+    reads_objects: tuple[str, ...] = ()
+    writes_objects: tuple[str, ...] = ()
 
     def publish_subjects(self) -> list[str]:
         """Return the subjects this user may publish to."""
@@ -35,6 +37,10 @@ class BusUser:
         subjects += [f"$JS.API.STREAM.INFO.{stream}" for stream in self.looks_at]
         subjects += [f"$JS.API.STREAM.PURGE.{stream}" for stream in self.purges]
         subjects += [f"$KV.{bucket}.>" for bucket in self.writes_buckets]
+        for stream in map(object_stream, (*self.reads_objects, *self.writes_objects)):
+            subjects += [f"$JS.API.STREAM.INFO.{stream}", *_getter(stream)]
+        subjects += [f"$JS.API.STREAM.PURGE.{object_stream(store)}" for store in self.writes_objects]
+        subjects += [f"$O.{store}.>" for store in self.writes_objects]
         return sorted(set(subjects))
 
     def subscribe_subjects(self) -> list[str]:
@@ -46,9 +52,7 @@ def _reader(stream: str) -> list[str]:
     api = "$JS.API"
     return [
         f"{api}.STREAM.INFO.{stream}",
-        f"{api}.STREAM.MSG.GET.{stream}",
-        f"{api}.DIRECT.GET.{stream}",
-        f"{api}.DIRECT.GET.{stream}.>",
+        *_getter(stream),
         f"{api}.CONSUMER.CREATE.{stream}",
         f"{api}.CONSUMER.CREATE.{stream}.>",
         f"{api}.CONSUMER.DURABLE.CREATE.{stream}.>",
@@ -60,15 +64,28 @@ def _reader(stream: str) -> list[str]:
     ]
 
 
+def _getter(stream: str) -> list[str]:
+    api = "$JS.API"
+    return [f"{api}.STREAM.MSG.GET.{stream}", f"{api}.DIRECT.GET.{stream}", f"{api}.DIRECT.GET.{stream}.>"]
+
+
 USERS: tuple[BusUser, ...] = (
     BusUser(
         "agent_gateway",
-        publishes=("logs.>", "answers.>", "results.>", "hosts.seen.v1", "hosts.due_advanced.v1"),
+        publishes=(
+            "logs.>",
+            "answers.>",
+            "results.>",
+            "hosts.seen.v1",
+            "hosts.due_advanced.v1",
+            "campaigns.offered.v1",
+        ),
         asks=("inventory.enroll_host.v1", "inventory.resolve_node_keys.v1", "config_merger.render_plan.v1"),
         hears=("hosts.due_advanced.v1",),
         reads=("HOSTS",),
         looks_at=("LOGS", "ANSWERS", "RESULTS"),
         reads_buckets=("PLANS", "DETAILS", "CAMPAIGNS"),
+        reads_objects=("TARGETS",),
     ),
     BusUser(
         "inventory",
@@ -105,9 +122,10 @@ USERS: tuple[BusUser, ...] = (
     BusUser(
         "live_query",
         answers=("live_query.>",),
-        hears=("campaigns.viewed.v1",),
+        hears=("campaigns.viewed.v1", "campaigns.offered.v1"),
         reads=("ANSWERS", "HOSTS"),
         writes_buckets=("CAMPAIGNS",),
+        writes_objects=("TARGETS",),
         purges=("KV_CAMPAIGNS",),
     ),
     BusUser("log_shipper", answers=("log_shipper.>",), reads=("LOGS",), purges=("LOGS",)),

@@ -6,17 +6,20 @@ from typing import Literal
 
 import nats.js.errors
 from nats.js import JetStreamContext
-from nats.js.api import DiscardPolicy, KeyValueConfig, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import DiscardPolicy, KeyValueConfig, ObjectStoreConfig, RetentionPolicy, StorageType, StreamConfig
 
 from flotilla_common.bus.connection import Bus
 from flotilla_common.contracts.streams import (
     BUCKETS,
     DUPLICATE_WINDOW_SECONDS,
     MAX_PAYLOAD_BYTES,
+    OBJECT_STORES,
     STREAMS,
     BucketSpec,
+    StoreSpec,
     StreamSpec,
     bucket_stream,
+    object_stream,
 )
 from flotilla_common.errors import Unavailable
 
@@ -53,6 +56,8 @@ async def make(js: JetStreamContext, size: Size) -> None:
             await js.update_stream(config.evolve(num_replicas=found.num_replicas))
     for bucket in BUCKETS:
         await _make_bucket(js, bucket)
+    for store in OBJECT_STORES:
+        await _make_store(js, store, size)
 
 
 async def _make_bucket(js: JetStreamContext, spec: BucketSpec) -> None:
@@ -62,6 +67,14 @@ async def _make_bucket(js: JetStreamContext, spec: BucketSpec) -> None:
         await js.create_key_value(
             KeyValueConfig(bucket=spec.name, history=spec.history, storage=StorageType.FILE, direct=True)
         )
+
+
+async def _make_store(js: JetStreamContext, spec: StoreSpec, size: Size) -> None:
+    try:
+        await js.object_store(spec.name)
+    except nats.js.errors.BucketNotFoundError:
+        limit = spec.production_bytes if size == "production" else spec.dev_bytes
+        await js.create_object_store(spec.name, ObjectStoreConfig(storage=StorageType.FILE, max_bytes=limit))
 
 
 async def verify(bus: Bus, *names: str) -> None:
@@ -113,6 +126,20 @@ async def verify_bucket(bus: Bus, name: str) -> None:
     history = next(spec.history for spec in BUCKETS if spec.name == name)
     _check(stream, "history", found.max_msgs_per_subject, history, ok=found.max_msgs_per_subject == history)
     _check(stream, "max_age", found.max_age, 0, ok=not found.max_age)
+    _check_keeping(stream, found)
+
+
+async def verify_store(bus: Bus, name: str) -> None:
+    """Check an object store.
+
+    Raises:
+        Unavailable: it is missing, or a member is not as wanted.
+
+    """
+    stream = object_stream(name)
+    found = await _config_of(bus, stream)
+    _check(stream, "max_age", found.max_age, 0, ok=not found.max_age)
+    _check(stream, "discard", found.discard, "new", ok=found.discard == DiscardPolicy.NEW)
     _check_keeping(stream, found)
 
 

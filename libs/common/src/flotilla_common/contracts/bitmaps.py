@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pyroaring import BitMap
 
 
@@ -17,3 +19,11 @@ def bitmap_of(data: bytes) -> BitMap:
     except (IndexError, ValueError) as error:
         message = f"{len(data)} bytes are no bitmap: {error}"
         raise ValueError(message) from error
+
+
+def bytes_of(host_ids: Iterable[int]) -> bytes:
+    """Write a bitmap; the same set always gives the same bytes."""
+    bitmap = BitMap(host_ids)
+    bitmap.run_optimize()
+    data: bytes = bitmap.serialize()
+    return data

@@ -1,7 +1,8 @@
 """Bucket CAMPAIGNS, stream ANSWERS and the requests about live queries. live-query decides; gateways carry.
 
 Bucket keys: `<id>.command` -> signed command (exact bytes); `<id>.done` -> serialized roaring bitmap of settled hosts.
-A campaign ends when its command is deleted from the bucket.
+A campaign ends when its command is deleted from the bucket. Bitmaps of more than INLINE_BYTES are in object store
+TARGETS, and their SHA-256 stands in their place.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ ANSWERS_STREAM = "ANSWERS"
 QUERY_PREFIX = "fleet_distributed_query_"
 SIGNATURE_BYTES = 64
 COMMAND_MAGIC = b"FQC1"
+STORE = "TARGETS"
+INLINE_BYTES = 512 * 1024
+DONE_BY_HASH_MAGIC = b"FQH1"  # no bitmap begins so
 OFFER_AGAIN_SECONDS = 60.0
 
 CampaignKind = Literal["viewer", "durable", "synchronous"]
@@ -44,7 +48,8 @@ def answers_subject(shard: int) -> str:
 class CampaignCommand(msgspec.Struct, frozen=True):
     """What the gateways are told to ask. On the wire: COMMAND_MAGIC, 64 bytes of Ed25519 signature over the rest, JSON.
 
-    `targets` is a serialized roaring bitmap of host ids; `allowed_teams` (0 = no team) is checked against the host's
+    `targets` is a serialized roaring bitmap of host ids; when it is in the object store it is empty here, and
+    `targets_hash` its SHA-256 in hexadecimal. `allowed_teams` (0 = no team) is checked against the host's
     current team at each offer, None allows all.
     """
 
@@ -55,6 +60,18 @@ class CampaignCommand(msgspec.Struct, frozen=True):
     trace: str  # 32 hexadecimal digits: W3C trace id
     targets: bytes
     allowed_teams: list[int] | None = None
+    targets_hash: str = ""
+
+
+def encode_done_hash(name: str) -> bytes:
+    """Return the bucket value that says where a large set of settled hosts is."""
+    return DONE_BY_HASH_MAGIC + name.encode("ascii")
+
+
+def done_hash_of(value: bytes) -> str | None:
+    """Return the name of the object that a value of `<id>.done` points to, None when it is the bitmap itself."""
+    begin = len(DONE_BY_HASH_MAGIC)
+    return value[begin:].decode("ascii", "replace") if value.startswith(DONE_BY_HASH_MAGIC) else None
 
 
 def encode_command(signature: bytes, payload: bytes) -> bytes:
@@ -110,6 +127,18 @@ class CampaignViewedV1(Event):
     subject: ClassVar[str] = "campaigns.viewed.v1"
 
     campaign_id: int
+
+
+class CampaignOfferedV1(Event):
+    """Hosts that took a campaign's query and did not answer at once; core NATS, sent by gateways every 5 s.
+
+    Losing one costs a detail of the ledger. `bitmap` is a serialized roaring bitmap of host ids in base64.
+    """
+
+    subject: ClassVar[str] = "campaigns.offered.v1"
+
+    campaign_id: int
+    bitmap: str
 
 
 class TargetCounts(Answer):

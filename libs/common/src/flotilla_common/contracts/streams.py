@@ -33,6 +33,16 @@ class BucketSpec:
     history: int = 1
 
 
+@dataclass(frozen=True)
+class StoreSpec:
+    """A JetStream object store with its one writer. Sizes in bytes."""
+
+    name: str
+    writer: str
+    dev_bytes: int
+    production_bytes: int
+
+
 STREAMS: tuple[StreamSpec, ...] = (
     StreamSpec(
         "HOSTS",
@@ -55,6 +65,7 @@ BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec("PLANS", "config_merger"),
     BucketSpec("DETAILS", "inventory"),
 )
+OBJECT_STORES: tuple[StoreSpec, ...] = (StoreSpec("TARGETS", "live_query", 256 * MIB, 4 * GIB),)
 DUPLICATE_WINDOW_SECONDS = 30
 MAX_PAYLOAD_BYTES = 8 * MIB
 
@@ -62,6 +73,11 @@ MAX_PAYLOAD_BYTES = 8 * MIB
 def bucket_stream(bucket: str) -> str:
     """Return the name of the stream behind a bucket."""
     return f"KV_{bucket}"
+
+
+def object_stream(store: str) -> str:
+    """Return the name of the stream behind an object store."""
+    return f"OBJ_{store}"
 
 
 def bucket_subject(bucket: str, key: str) -> str:

@@ -158,11 +158,12 @@ async def get_campaign(deps: DepsDep, viewer: ViewerDep, campaign_id: Id) -> dic
     async with deps.sessions.begin() as session:
         campaign = await campaigns.watchable(session, viewer, campaign_id)
         ledger = await campaign_store.ledger(session, campaign_id)
-    return {"campaign": campaign_detail(campaign, ledger)}
+        offered = await campaign_store.offered(session, campaign_id)
+    return {"campaign": campaign_detail(campaign, ledger, offered)}
 
 
-def campaign_detail(campaign: Campaign, ledger: dict[str, int]) -> dict[str, Any]:
-    """Return a campaign with its ledger."""
+def campaign_detail(campaign: Campaign, ledger: dict[str, int], offered: int) -> dict[str, Any]:
+    """Return a campaign with its ledger; the offered hosts are among the pending ones."""
     return {
         "created_at": campaign.created_at,
         "updated_at": campaign.ended_at or campaign.last_viewed_at or campaign.created_at,
@@ -175,7 +176,11 @@ def campaign_detail(campaign: Campaign, ledger: dict[str, int]) -> dict[str, Any
         "deadline": campaign.deadline,
         "ended_at": campaign.ended_at,
         "end_reason": campaign.end_reason,
-        "hosts": {"targeted": campaign.target_count, **{state: ledger.get(state, 0) for state in STATES}},
+        "hosts": {
+            "targeted": campaign.target_count,
+            **{state: ledger.get(state, 0) for state in STATES},
+            "offered": offered,
+        },
     }
 
 

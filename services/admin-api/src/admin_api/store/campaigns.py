@@ -38,6 +38,16 @@ async def ledger(session: AsyncSession, campaign_id: int) -> dict[str, int]:
     return {row[0]: row[1] for row in await session.execute(statement)}
 
 
+async def offered(session: AsyncSession, campaign_id: int) -> int:
+    """Return how many of the pending hosts have taken the query and are silent."""
+    statement = select(func.count()).where(
+        col(LedgerRow.campaign_id) == campaign_id,
+        col(LedgerRow.state) == "pending",
+        col(LedgerRow.offered_at).is_not(None),
+    )
+    return (await session.execute(statement)).scalar_one()
+
+
 async def totals(session: AsyncSession, campaign_id: int, now: datetime) -> HostTotals:
     """Return how the targeted hosts are now. Deleted ones count as offline: they were targeted and cannot answer."""
     targeted = select(col(LedgerRow.host_id)).where(col(LedgerRow.campaign_id) == campaign_id)

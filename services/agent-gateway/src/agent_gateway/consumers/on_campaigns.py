@@ -10,14 +10,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from flotilla_common.bus.buckets import is_delete, key_of
 from flotilla_common.bus.connection import Bus
 from flotilla_common.bus.follow import Follower
+from flotilla_common.bus.objects import Objects
 from flotilla_common.contracts.bitmaps import bitmap_of
-from flotilla_common.contracts.campaigns import BUCKET
+from flotilla_common.contracts.campaigns import BUCKET, STORE, CampaignCommand, done_hash_of
 from flotilla_common.contracts.streams import bucket_stream, bucket_subject
 from flotilla_common.errors import Poison
 from nats.aio.msg import Msg
+from pyroaring import BitMap
 
 from agent_gateway.domain.campaigns import Campaigns
-from agent_gateway.domain.commands import verified
+from agent_gateway.domain.commands import targets_of, verified
 from agent_gateway.domain.counters import Counters
 
 log = structlog.get_logger()
@@ -27,10 +29,11 @@ def campaigns_follower(
     bus: Bus, campaigns: Campaigns, keys: list[Ed25519PublicKey], counters: Counters, now: Callable[[], float]
 ) -> Follower:
     """Return the follower that keeps the campaigns true."""
+    objects = Objects(bus, STORE)
 
     async def on_message(message: Msg) -> None:
         try:
-            _take(message, campaigns, keys, now)
+            await _take(message, campaigns, keys, objects, now)
         except (Poison, ValueError) as error:
             counters.commands_refused += 1
             log.warning("entry of bucket CAMPAIGNS refused", subject=message.subject, error=str(error))
@@ -43,14 +46,29 @@ def campaigns_follower(
     return Follower(bus, bucket_stream(BUCKET), [bucket_subject(BUCKET, ">")], on_message, on_gap=on_gap)
 
 
-def _take(message: Msg, campaigns: Campaigns, keys: list[Ed25519PublicKey], now: Callable[[], float]) -> None:
+async def _take(
+    message: Msg, campaigns: Campaigns, keys: list[Ed25519PublicKey], objects: Objects, now: Callable[[], float]
+) -> None:
     number, _, what = key_of(message.subject).partition(".")
     campaign_id = int(number)
     if what == "command" and is_delete(message.headers):
         campaigns.end(campaign_id, message.metadata.timestamp.replace(tzinfo=UTC).timestamp())
     elif what == "command":
-        command, targets = verified(message.data, campaign_id, keys)
+        command = verified(message.data, campaign_id, keys)
+        targets = await _targets(command, campaigns, objects)
         campaigns.start(command, targets, now())
         log.info("campaign", campaign_id=campaign_id, hosts=len(targets), trace_id=command.trace)
     elif what == "done" and not is_delete(message.headers):
-        campaigns.settle(campaign_id, bitmap_of(message.data))
+        name = done_hash_of(message.data)
+        done = message.data if name is None else await objects.get(name)
+        if done is not None:  # a newer set has taken the place of one that is gone, and comes next
+            campaigns.settle(campaign_id, bitmap_of(done))
+
+
+async def _targets(command: CampaignCommand, campaigns: Campaigns, objects: Objects) -> BitMap:
+    """Fetch large targets, once for all campaigns with the same; the object store hands out only what has the hash."""
+    name = command.targets_hash
+    known = campaigns.targets_by_hash(name) if name else None
+    if known is not None:
+        return known
+    return targets_of(command, await objects.get(name) if name else None)

@@ -34,6 +34,8 @@ class Campaign:
     offers: dict[int, tuple[int, float]] = field(default_factory=dict)  # host id -> attempts made, next one not before
     slot: int | None = None
     ended_at: float | None = None
+    taken: set[int] = field(default_factory=set)  # first offered since the last look, and silent so far
+    silent: set[int] = field(default_factory=set)  # those of the look before
 
     @property
     def campaign_id(self) -> int:
@@ -51,6 +53,8 @@ class Campaign:
             return None
         wait = min(OFFER_AGAIN_SECONDS * 2**attempts, BACK_OFF_LIMIT_SECONDS)
         self.offers[host_id] = (attempts + 1, now + wait)
+        if not attempts:
+            self.taken.add(host_id)
         trace = f"_{self.command.trace}" if self.command.trace else ""
         return f"{QUERY_PREFIX}{self.campaign_id}_{attempts + 1}{trace}"
 
@@ -74,6 +78,10 @@ class Campaigns:
     def open_ids(self) -> set[int]:
         """Return the campaigns that are open."""
         return set(self._open)
+
+    def targets_by_hash(self, name: str) -> BitMap | None:
+        """Return the targets of an open campaign that are known under this hash."""
+        return next((one.targets for one in self._open.values() if one.command.targets_hash == name), None)
 
     def start(self, command: CampaignCommand, targets: BitMap, now: float) -> None:
         """Hold a command, in the place of an earlier one of the same campaign."""
@@ -136,6 +144,15 @@ class Campaigns:
             return "open"
         return "ended" if now - ended_at <= AFTER_END_SECONDS else "late"
 
+    def silent_hosts(self) -> dict[int, set[int]]:
+        """Return, once each, the hosts that have had a query since the last but one call and did not answer."""
+        found: dict[int, set[int]] = {}
+        for campaign_id, campaign in self._open.items():
+            if campaign.silent:
+                found[campaign_id] = campaign.silent
+            campaign.silent, campaign.taken = campaign.taken, set()
+        return found
+
     def has_open(self, host_id: int) -> bool:
         """Whether the host may have something to be asked; the usual answer is no."""
         return host_id in self._narrow or host_id in self._masks
@@ -188,6 +205,8 @@ class Campaigns:
 
     def _drop(self, campaign: Campaign, host_id: int) -> None:
         campaign.offers.pop(host_id, None)
+        campaign.taken.discard(host_id)
+        campaign.silent.discard(host_id)
         of_host = self._narrow.get(host_id)
         if of_host is not None and of_host.get(campaign.campaign_id) is campaign:
             del of_host[campaign.campaign_id]

@@ -32,8 +32,8 @@ def public_keys(pem: bytes) -> list[Ed25519PublicKey]:
     return wanted
 
 
-def verified(value: bytes, campaign_id: int, keys: list[Ed25519PublicKey]) -> tuple[CampaignCommand, BitMap]:
-    """Return the command and its targets.
+def verified(value: bytes, campaign_id: int, keys: list[Ed25519PublicKey]) -> CampaignCommand:
+    """Return the command that a value of the bucket holds.
 
     Raises:
         Poison: no key made the signature, the command is another campaign's, or it makes no sense.
@@ -44,14 +44,29 @@ def verified(value: bytes, campaign_id: int, keys: list[Ed25519PublicKey]) -> tu
         raise Poison("no known key made this signature")
     try:
         command = _decoder.decode(payload)
-        targets = bitmap_of(command.targets)
-    except (msgspec.DecodeError, ValueError) as error:
+    except msgspec.DecodeError as error:
         raise Poison(f"command of campaign {campaign_id}: {error}") from error
     if command.campaign_id != campaign_id:
         raise Poison(f"command of campaign {command.campaign_id} under the key of {campaign_id}")
     if not command.sql.strip():
         raise Poison("empty SQL makes osqueryd check in without a pause")
-    return command, targets
+    return command
+
+
+def targets_of(command: CampaignCommand, stored: bytes | None) -> BitMap:
+    """Return the targets: from the command, or `stored`, which is what the object store has under their hash.
+
+    Raises:
+        Poison: they make no sense, or are not there.
+
+    """
+    data = stored if command.targets_hash else command.targets
+    if data is None:
+        raise Poison(f"the targets of campaign {command.campaign_id} are not in the object store")
+    try:
+        return bitmap_of(data)
+    except ValueError as error:
+        raise Poison(f"command of campaign {command.campaign_id}: {error}") from error
 
 
 def _signed(key: Ed25519PublicKey, signature: bytes, payload: bytes) -> bool:

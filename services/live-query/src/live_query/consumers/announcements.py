@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import structlog
 from flotilla_common.bus import outage
+from flotilla_common.contracts.bitmaps import bytes_of
 
 from live_query import metrics
 from live_query.deps import Deps
-from live_query.store import campaigns, commands
+from live_query.store import campaigns, commands, ledger
 
 log = structlog.get_logger()
 
@@ -18,9 +19,12 @@ REMEMBERED = timedelta(hours=25)  # gateways tell late answers from foreign ones
 
 async def announce(deps: Deps, campaign_id: int) -> None:
     """Put a running campaign's command. One that ends meanwhile is withdrawn again: nobody else might see it."""
-    command = await _command(deps, campaign_id)
-    if command is None:
+    found = await _command(deps, campaign_id)
+    if found is None:
         return
+    command, targets = found
+    if targets:
+        await _keep_targets(deps, campaign_id, targets)
     await commands.put(deps.bucket, campaign_id, command)
     if await _command(deps, campaign_id) is None:
         await commands.withdraw(deps.bucket, campaign_id)
@@ -50,8 +54,11 @@ async def repair(deps: Deps) -> None:
     held = await commands.contents(deps.bucket)
     async with deps.sessions.begin() as session:
         running = await campaigns.running_ids(session, deps.clock())
+        large = await campaigns.large_targets(session, deps.clock())
     metrics.RUNNING.set(len(running))
-    for campaign_id in sorted(running - held.commands):
+    objects = await deps.objects.names() if large else set()
+    lacking = {campaign_id for campaign_id, name in large.items() if name not in objects}
+    for campaign_id in sorted(running - held.commands | lacking):
         await announce(deps, campaign_id)
         metrics.REPAIRED.labels("missing").inc()
     for campaign_id in sorted(held.commands - running):
@@ -59,6 +66,28 @@ async def repair(deps: Deps) -> None:
         metrics.REPAIRED.labels("stale").inc()
     for campaign_id in sorted(held.done - running):
         await commands.remove_done(deps.bucket, campaign_id)
+
+
+class LargeSets:
+    """Removes objects that neither a running campaign nor a set of settled hosts names any more."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._unnamed: set[str] = set()
+
+    async def sweep(self) -> None:
+        """Remove what nothing has named twice in a row: what is being put is named a moment later."""
+        unnamed = await self._deps.objects.names()
+        if unnamed:
+            async with self._deps.sessions.begin() as session:
+                unnamed -= set((await campaigns.large_targets(session, self._deps.clock())).values())
+        if unnamed:
+            held = await commands.contents(self._deps.bucket)
+            unnamed -= await commands.done_objects(self._deps.bucket, held.done)
+        for name in sorted(unnamed & self._unnamed):
+            await self._deps.objects.delete(name)
+            metrics.REPAIRED.labels("object").inc()
+        self._unnamed = unnamed
 
 
 async def forget(deps: Deps) -> None:
@@ -73,6 +102,17 @@ async def forget(deps: Deps) -> None:
         metrics.REPAIRED.labels("forgotten").inc()
 
 
-async def _command(deps: Deps, campaign_id: int) -> bytes | None:
+async def _command(deps: Deps, campaign_id: int) -> tuple[bytes, str] | None:
     async with deps.sessions.begin() as session:
         return await campaigns.command_of(session, campaign_id, deps.clock())
+
+
+async def _keep_targets(deps: Deps, campaign_id: int, name: str) -> None:
+    """Put the targets into the object store before the command that names them; the ledger knows them."""
+    if await deps.objects.has(name):
+        return
+    async with deps.sessions.begin() as session:
+        host_ids = await ledger.targeted_hosts(session, campaign_id)
+    stored = await deps.objects.put(bytes_of(host_ids))
+    if stored != name:
+        log.error("targets are not those that were signed", campaign_id=campaign_id, signed=name, stored=stored)

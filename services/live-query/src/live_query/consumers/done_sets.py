@@ -1,4 +1,4 @@
-"""Tell gateways who is settled: `<id>.done`, at most once a second per campaign and only when it changed."""
+"""Tell gateways who is settled: `<id>.done`, when it changed, at most once a second per campaign."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from live_query.deps import Deps
 from live_query.store import campaigns, commands, ledger
 
 EVERY_SECONDS = 1.0
+LARGE_EVERY_SECONDS = 10.0  # for sets that are in the object store
 
 
 class DoneSets:
@@ -35,18 +36,20 @@ class DoneSets:
         return max(min(waiting, default=EVERY_SECONDS), 0.01)
 
     async def _publish(self, due: set[int]) -> None:
-        async with self._deps.sessions.begin() as session:
-            running = await campaigns.running_ids(session, self._deps.clock(), due)
+        deps = self._deps
+        async with deps.sessions.begin() as session:
+            running = await campaigns.running_ids(session, deps.clock(), due)
             settled = {campaign_id: await ledger.settled_hosts(session, campaign_id) for campaign_id in running}
         for campaign_id in due - running:
             self._forget(campaign_id)
         for campaign_id, host_ids in settled.items():
             if campaign_id not in self._told:
-                self._told[campaign_id] = await commands.done_count(self._deps.bucket, campaign_id)
+                self._told[campaign_id] = await commands.done_count(deps.bucket, deps.objects, campaign_id)
             if len(host_ids) != self._told[campaign_id]:
-                await commands.put_done(self._deps.bucket, campaign_id, host_ids)
+                is_large = await commands.put_done(deps.bucket, deps.objects, campaign_id, host_ids)
                 # After the put: a slow one would leave less than the second between two.
-                self._not_before[campaign_id] = time.monotonic() + EVERY_SECONDS
+                pause = LARGE_EVERY_SECONDS if is_large else EVERY_SECONDS
+                self._not_before[campaign_id] = time.monotonic() + pause
                 self._told[campaign_id] = len(host_ids)
                 metrics.DONE_SETS.inc()
             self._changed.discard(campaign_id)

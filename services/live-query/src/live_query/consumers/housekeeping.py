@@ -13,7 +13,7 @@ from flotilla_common.cancellation import heed
 from flotilla_common.errors import Unavailable
 
 from live_query import metrics
-from live_query.consumers.announcements import forget, repair
+from live_query.consumers.announcements import LargeSets, forget, repair
 from live_query.consumers.done_sets import DoneSets
 from live_query.consumers.on_campaign_answers import DURABLE
 from live_query.deps import Deps
@@ -38,6 +38,7 @@ class Keeper:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self._done = DoneSets(deps)
+        self._large = LargeSets(deps)
         self._withdrawn: set[int] = set()
         self._next_look = self._next_repair = self._next_forgetting = 0.0
         self._last_heard = -UNHEARD_SECONDS
@@ -53,7 +54,7 @@ class Keeper:
                 await self._through(duty)
         if time.monotonic() >= self._next_repair:
             self._next_repair = time.monotonic() + REPAIR_SECONDS
-            for duty in (self._repair, self._leave_vanished):
+            for duty in (self._repair, self._large.sweep, self._leave_vanished):
                 await self._through(duty)
         if time.monotonic() >= self._next_forgetting:
             self._next_forgetting = time.monotonic() + FORGET_SECONDS

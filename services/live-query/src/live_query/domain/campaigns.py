@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from flotilla_common.contracts.campaigns import CampaignCommand, CampaignStartedV1, StartCampaignV1, TargetCounts
+from flotilla_common.contracts.campaigns import (
+    INLINE_BYTES,
+    CampaignCommand,
+    CampaignStartedV1,
+    StartCampaignV1,
+    TargetCounts,
+)
 from flotilla_common.db.models.live_query import Campaign
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -73,14 +80,16 @@ async def start_campaign(
     trace = _trace(request.trace_id or trace_id)
     targets = await resolve(session, request, now=now)
     campaign_id = await campaigns.next_id(session)
+    is_large = len(targets.bitmap) > INLINE_BYTES
     command = CampaignCommand(
         campaign_id=campaign_id,
         sql=request.sql,
         started_at=now.timestamp(),
         deadline=lifetime.longest.timestamp(),
         trace=trace,
-        targets=targets.bitmap,
+        targets=b"" if is_large else targets.bitmap,
         allowed_teams=None if request.allowed_team_ids is None else sorted(set(request.allowed_team_ids)),
+        targets_hash=hashlib.sha256(targets.bitmap).hexdigest() if is_large else "",
     )
     campaign = _row(command, request, sign(command, key), created_at=now, deadline=lifetime.deadline)
     campaign.target_count = targets.counts.total
@@ -102,6 +111,7 @@ def _row(
         trace_id=command.trace,
         allowed_team_ids=command.allowed_teams,
         command=signed,
+        targets_hash=command.targets_hash,
         created_at=created_at,
         deadline=deadline,
     )

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from flotilla_common.contracts.bitmaps import bytes_of
 from flotilla_common.contracts.campaigns import StartCampaignV1, TargetCounts
 from flotilla_common.contracts.labels import ALL_HOSTS
-from pyroaring import BitMap
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from live_query.errors import BadCampaign, NothingTargeted
+from live_query.errors import NothingTargeted
 from live_query.store import targets
 from live_query.store.targets import Selection
-
-BITMAP_LIMIT_BYTES = 512 * 1024
 
 
 @dataclass(frozen=True)
@@ -31,14 +29,13 @@ async def resolve(session: AsyncSession, request: StartCampaignV1, *, now: datet
 
     Raises:
         NothingTargeted: no host matches.
-        BadCampaign: the hosts' ids are so many and so scattered that a command cannot carry them.
 
     """
     builtin = await targets.builtin_among(session, request.label_ids) if request.label_ids else set()
     host_ids, counts = await targets.find(session, selection_of(request, builtin), request.allowed_team_ids, now)
     if not host_ids:
         raise NothingTargeted
-    return Targets(host_ids, bitmap_of(host_ids), counts)
+    return Targets(host_ids, bytes_of(host_ids), counts)
 
 
 def selection_of(request: StartCampaignV1, builtin: set[int]) -> Selection:
@@ -50,21 +47,3 @@ def selection_of(request: StartCampaignV1, builtin: set[int]) -> Selection:
         team_ids=request.team_ids,
         everything=ALL_HOSTS in request.label_ids and ALL_HOSTS in builtin,
     )
-
-
-def bitmap_of(host_ids: list[int]) -> bytes:
-    """Serialize a set of hosts.
-
-    Raises:
-        BadCampaign: it takes more than BITMAP_LIMIT_BYTES.
-
-    """
-    bitmap = BitMap(host_ids)
-    bitmap.run_optimize()
-    value: bytes = bitmap.serialize()
-    if len(value) > BITMAP_LIMIT_BYTES:
-        raise BadCampaign(
-            f"{len(host_ids)} hosts are too scattered for one live query: their set takes {len(value)} bytes,"
-            f" {BITMAP_LIMIT_BYTES} is the limit; select fewer hosts"
-        )
-    return value

@@ -173,10 +173,21 @@ async def running_ids(session: AsyncSession, now: datetime, among: Collection[in
     return set(_ids((await session.execute(statement)).scalars().all()))
 
 
-async def command_of(session: AsyncSession, campaign_id: int, now: datetime) -> bytes | None:
-    """Return the signed command of a running campaign."""
-    found = await session.execute(select(col(Campaign.command)).where(col(Campaign.id) == campaign_id, *_running(now)))
-    return found.scalar_one_or_none()
+async def command_of(session: AsyncSession, campaign_id: int, now: datetime) -> tuple[bytes, str] | None:
+    """Return the signed command of a running campaign, and the object with its targets (empty: they are in it)."""
+    statement = select(col(Campaign.command), col(Campaign.targets_hash)).where(
+        col(Campaign.id) == campaign_id, *_running(now)
+    )
+    row = (await session.execute(statement)).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+async def large_targets(session: AsyncSession, now: datetime) -> dict[int, str]:
+    """Return running campaign -> the object that holds its targets, for those whose targets are many."""
+    statement = select(col(Campaign.id), col(Campaign.targets_hash)).where(
+        *_running(now), col(Campaign.targets_hash) != ""
+    )
+    return {campaign_id or 0: name for campaign_id, name in await session.execute(statement)}
 
 
 async def watch(session: AsyncSession, campaign_id: int, now: datetime, until: datetime, longest: timedelta) -> None:

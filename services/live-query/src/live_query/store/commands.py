@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import structlog
 from flotilla_common.bus.buckets import Bucket, key_of
 from flotilla_common.bus.connection import Bus
-from flotilla_common.contracts.bitmaps import bitmap_of
-from flotilla_common.contracts.campaigns import BUCKET, command_key, done_key
+from flotilla_common.bus.objects import Objects
+from flotilla_common.contracts.bitmaps import bitmap_of, bytes_of
+from flotilla_common.contracts.campaigns import (
+    BUCKET,
+    INLINE_BYTES,
+    command_key,
+    done_hash_of,
+    done_key,
+    encode_done_hash,
+)
 from flotilla_common.contracts.streams import bucket_stream, bucket_subject
-from pyroaring import BitMap
 
 log = structlog.get_logger()
 
@@ -25,21 +33,31 @@ async def withdraw(bucket: Bucket, campaign_id: int) -> None:
     await bucket.delete(command_key(campaign_id))
 
 
-async def put_done(bucket: Bucket, campaign_id: int, host_ids: list[int]) -> None:
-    """Tell gateways which hosts are settled."""
-    bitmap = BitMap(host_ids)
-    bitmap.run_optimize()
-    await bucket.put(done_key(campaign_id), bitmap.serialize())
+async def put_done(bucket: Bucket, objects: Objects, campaign_id: int, host_ids: list[int]) -> bool:
+    """Tell gateways which hosts are settled; return whether the set was so large that it is in the object store."""
+    value = bytes_of(host_ids)
+    is_large = len(value) > INLINE_BYTES
+    await bucket.put(done_key(campaign_id), encode_done_hash(await objects.put(value)) if is_large else value)
+    return is_large
 
 
-async def done_count(bucket: Bucket, campaign_id: int) -> int:
+async def done_count(bucket: Bucket, objects: Objects, campaign_id: int) -> int:
     """Return how many settled hosts gateways have been told of. A set that makes no sense told them of none."""
     value = await bucket.get(done_key(campaign_id))
+    name = None if value is None else done_hash_of(value)
+    if name is not None:
+        value = await objects.get(name)
     try:
         return 0 if value is None else len(bitmap_of(value))
     except ValueError as error:
         log.warning("a done set makes no sense", campaign_id=campaign_id, error=str(error))
         return 0
+
+
+async def done_objects(bucket: Bucket, campaign_ids: Iterable[int]) -> set[str]:
+    """Return the objects that the bucket names as sets of settled hosts."""
+    values = [await bucket.get(done_key(campaign_id)) for campaign_id in campaign_ids]
+    return {name for value in values if value is not None and (name := done_hash_of(value)) is not None}
 
 
 async def remove_done(bucket: Bucket, campaign_id: int) -> None:

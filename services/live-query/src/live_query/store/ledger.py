@@ -85,6 +85,19 @@ async def settle(session: AsyncSession, entries: Sequence[Entry]) -> int:
     return len(result.all())
 
 
+async def note_offered(session: AsyncSession, campaign_id: int, host_ids: list[int], now: datetime) -> None:
+    """Note since when pending hosts have had the query. Rows that are being settled are passed over, not waited for."""
+    await session.execute(
+        text(
+            "UPDATE live_query.ledger SET offered_at = :now WHERE campaign_id = :campaign_id AND host_id IN ("
+            "SELECT host_id FROM live_query.ledger WHERE campaign_id = :campaign_id"
+            " AND host_id = ANY(CAST(:host_ids AS bigint[])) AND state = 'pending' AND offered_at IS NULL"
+            " FOR UPDATE SKIP LOCKED)"
+        ),
+        {"campaign_id": campaign_id, "host_ids": host_ids, "now": now},
+    )
+
+
 async def pending_hosts(session: AsyncSession, campaign_id: int) -> list[int]:
     """Return the hosts that a campaign still waits for, ascending."""
     statement = select(col(LedgerRow.host_id)).where(
@@ -126,6 +139,12 @@ async def end_host(session: AsyncSession, host_id: int, campaign_ids: Collection
         {"host_id": host_id, "campaigns": list(campaign_ids), "now": now},
     )
     return int(result.rowcount)  # type: ignore[attr-defined]
+
+
+async def targeted_hosts(session: AsyncSession, campaign_id: int) -> list[int]:
+    """Return all hosts of a campaign."""
+    statement = select(func.array_agg(col(LedgerRow.host_id))).where(col(LedgerRow.campaign_id) == campaign_id)
+    return list((await session.execute(statement)).scalar_one() or ())
 
 
 async def settled_hosts(session: AsyncSession, campaign_id: int) -> list[int]:

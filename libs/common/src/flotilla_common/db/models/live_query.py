@@ -21,7 +21,7 @@ class Campaign(SQLModel, table=True):
 
     `deadline` moves while a viewer campaign is watched. `end_reason` is set when the end is decided, `ended_at` when
     the ledger has followed, `cleared_at` when gateways and viewers have been told. `request_id` and `counts` answer a
-    repeat of the request that started it.
+    repeat of the request that started it. `targets_hash` names the object with the targets, when they are many.
     """
 
     __tablename__ = "campaigns"
@@ -50,13 +50,15 @@ class Campaign(SQLModel, table=True):
     cleared_at: datetime | None = timestamp(nullable=True)
     request_id: UUID | None = Field(default=None)
     counts: dict[str, int] | None = json_document(nullable=True)
+    targets_hash: str = text()
 
 
 class LedgerRow(SQLModel, table=True):
     """One host of one campaign, in exactly one state.
 
     `state`: pending, answered, failed, denylisted, expired, cancelled or unreachable. The only transitions are those
-    from pending, each by one statement. `settled_at` is null while pending.
+    from pending, each by one statement. `settled_at` is null while pending. `offered_at` is a detail of pending: when
+    it became known that the host has taken the query and not answered; hosts that answer at once have none.
     """
 
     __tablename__ = "ledger"
@@ -74,3 +76,4 @@ class LedgerRow(SQLModel, table=True):
     error: str | None = nullable_text()
     stats: dict[str, Any] | None = json_document(nullable=True)
     settled_at: datetime | None = timestamp(nullable=True)
+    offered_at: datetime | None = timestamp(nullable=True)

@@ -1,0 +1,62 @@
+"""Bucket CAMPAIGNS with sets of hosts that are in the object store."""
+
+from __future__ import annotations
+
+from agent_gateway.domain.campaigns import Campaigns
+from flotilla_common.contracts.bitmaps import bytes_of
+from flotilla_common.contracts.campaigns import done_key, encode_done_hash
+from flotilla_common.testing import eventually
+
+from ..conftest import House
+
+
+async def started(house: House, campaign_id: int) -> Campaigns:
+    await eventually(lambda: campaign_id in house.gateway.campaigns.open_ids())
+    return house.gateway.campaigns
+
+
+async def test_targets_in_the_object_store_are_fetched_and_a_second_campaign_shares_them(house: House) -> None:
+    key = house.inventory.add_host(1)
+    await house.live_query.start(5, [1, 2, 70_000], large=True)
+    campaigns = await started(house, 5)
+    asked = (await house.read(key))["queries"]
+    for name in await house.live_query.objects.names():
+        await house.live_query.objects.delete(name)
+    await house.live_query.start(6, [1, 2, 70_000], large=True)
+    await started(house, 6)
+
+    assert list(asked.values()) == ["SELECT 5;"]  # type: ignore[attr-defined]
+    assert campaigns.verdict(5, 70_000, house.gateway.now()) == "open"
+    assert campaigns.verdict(5, 3, house.gateway.now()) == "foreign"
+
+
+async def test_a_command_whose_targets_are_gone_is_refused_until_they_are_there(house: House) -> None:
+    await house.live_query.start(5, [1], large=True)
+    await started(house, 5)
+    await house.live_query.end(5)
+    await eventually(lambda: not house.gateway.campaigns.open_ids())
+    real, house.live_query.objects.put = house.live_query.objects.put, only_named  # type: ignore[method-assign]
+    await house.live_query.start(6, [1, 2, 3], large=True)
+    await eventually(lambda: house.gateway.counters.commands_refused == 1)
+    house.live_query.objects.put = real  # type: ignore[method-assign]
+    await house.live_query.start(6, [1, 2, 3], large=True)
+
+    await started(house, 6)
+
+
+async def only_named(data: bytes) -> str:
+    """A name that stands for nothing."""
+    return "ab" * 32
+
+
+async def test_settled_hosts_in_the_object_store_are_not_asked_again(house: House) -> None:
+    first, second = house.inventory.add_host(1), house.inventory.add_host(2)
+    await house.live_query.start(5, [1, 2])
+    campaigns = await started(house, 5)
+    name = await house.live_query.objects.put(bytes_of([1]))
+    await house.live_query.bucket.put(done_key(5), encode_done_hash("cd" * 32))  # gone: a newer one follows
+    await house.live_query.bucket.put(done_key(5), encode_done_hash(name))
+    await eventually(lambda: not campaigns.has_open(1))
+
+    assert (await house.read(first))["queries"] == {}
+    assert (await house.read(second))["queries"] != {}
