@@ -5,18 +5,20 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from agent_gateway.deps import Deps
+from agent_gateway.domain.roads import PREFIXES
+from agent_gateway.hot.road import HotRoad
 from agent_gateway.routes import dialect, osquery
 from agent_gateway.routes.door import Door
 
 
-def create_app(deps: Deps) -> Door:
-    """Return the ASGI application of both listeners.
+def create_app(deps: Deps, *, is_hot: bool = True) -> Door:
+    """Return the ASGI application of both listeners. Not hot, everything takes the ordinary routes.
 
     Nothing is redirected (osqueryd would follow, a round trip each), and nothing but hosts' paths exists.
     """
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.state.deps = deps
-    for prefix in osquery.PREFIXES:
+    for prefix in PREFIXES:
         app.include_router(osquery.router, prefix=prefix)
     dialect.speak(app)
-    return Door(app)
+    return Door(HotRoad(app, deps.gateway) if is_hot else app)

@@ -8,8 +8,8 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
+from agent_gateway import asgi
 from agent_gateway.domain import bodies
-from agent_gateway.routes import intake
 from flotilla_common.contracts.logs import STREAM
 
 from ..conftest import BusFor, House, LimitStream
@@ -114,16 +114,17 @@ async def test_a_body_without_end_loses_its_connection(house: House, monkeypatch
     assert reply.headers["connection"] == "close"
 
 
+@pytest.mark.parametrize("path", ["enroll", "config", "distributed/read", "distributed/write", "log"])
 async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: House, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(asgi, "BODY_SECONDS", 0.05)
 
     async def never() -> AsyncIterator[bytes]:
         yield b"{"
         await asyncio.sleep(60)
 
-    reply = await house.client.post("/api/osquery/log", content=never())
+    reply = await house.client.post(f"/api/osquery/{path}", content=never())
 
     assert (reply.status_code, reply.json()["error"]) == (408, "body_too_slow")
     assert reply.headers["connection"] == "close"

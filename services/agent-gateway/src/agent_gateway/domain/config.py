@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from agent_gateway.domain.gateway import Gateway
-from agent_gateway.domain.json_bodies import parse
+from agent_gateway.domain.json_bodies import parse, parse_usual
+from agent_gateway.domain.plans import Plan
 
 UNCHANGED = b'{"etag":"ok"}'
 
@@ -28,6 +29,21 @@ async def answer_config(gateway: Gateway, body: bytes, header_key: str | None) -
     gateway.check_bus()
     host = await gateway.host_of(request.node_key, header_key)
     plan = gateway.plans.find(host.class_key) or await gateway.plans.plan_of(host)
-    if not isinstance(request.etag, str):
+    return _config(plan, request.etag)
+
+
+def config_from_memory(gateway: Gateway, body: bytes, header_key: str | None) -> bytes | None:
+    """Return the config of a known host whose plan is here. None: go the whole way; nothing has been done."""
+    request = parse_usual(_decoder, body)
+    host = None if request is None or gateway.is_deaf() else gateway.known_host(request.node_key, header_key)
+    plan = None if host is None else gateway.plans.find(host.class_key)
+    if request is None or host is None or plan is None:
+        return None
+    gateway.seen.add(host.host_id)
+    return _config(plan, request.etag)
+
+
+def _config(plan: Plan, etag: Any) -> bytes:
+    if not isinstance(etag, str):
         return plan.body
-    return UNCHANGED if request.etag == plan.head.etag else plan.body_with_etag
+    return UNCHANGED if etag == plan.head.etag else plan.body_with_etag

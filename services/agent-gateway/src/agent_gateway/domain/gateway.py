@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from flotilla_common.contracts.node_keys import hash_node_key
 from flotilla_common.errors import Denied, Unavailable
 
 from agent_gateway.domain.answers import Answers
@@ -54,6 +55,13 @@ class Gateway:
             raise
         self.seen.add(host.host_id)
         return host
+
+    def known_host(self, body_key: str | None, header_key: str | None) -> Host | None:
+        """Return the host that may be served at once, None when anything about the request must be looked into."""
+        key = body_key or header_key
+        if not key or (header_key is not None and header_key != key):
+            return None
+        return self.hosts.find(hash_node_key(key))
 
     def is_deaf(self) -> bool:
         """Whether revocations may have been missed for so long that nothing may be handed out."""

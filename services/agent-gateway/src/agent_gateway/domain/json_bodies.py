@@ -29,7 +29,7 @@ def parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         Malformed: it is no JSON object of this shape.
 
     """
-    if not is_utf8(body):
+    if not body.isascii() and not is_utf8(body):
         body = as_utf8(body)
     try:
         return decoder.decode(body)
@@ -37,6 +37,14 @@ def parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise Malformed(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _parse_leniently(decoder, body)
+
+
+def parse_usual(decoder: msgspec.json.Decoder[T], body: bytes) -> T | None:
+    """Return the decoded body if nothing about it is odd: plain ASCII, valid, of this shape."""
+    try:
+        return decoder.decode(body) if body.isascii() else None
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def is_utf8(body: bytes) -> bool:

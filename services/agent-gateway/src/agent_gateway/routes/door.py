@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
 import structlog
 from starlette.requests import ClientDisconnect
 
+from agent_gateway.asgi import CLOSE, App, Message, Receive, Scope, Send, send_json
 from agent_gateway.domain.clients import never_reuses
-from agent_gateway.routes.dialect import LAST_RESORT
+from agent_gateway.refusals import LAST_RESORT
 
 log = structlog.get_logger()
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
-
-CLOSE = (b"connection", b"close")
-HEADERS = [(b"content-type", b"application/json")]
 
 
 class Door:
@@ -32,7 +23,7 @@ class Door:
         self._empty = asyncio.Event()
         self._empty.set()
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; whatever happens, its answer is a JSON object."""
         if scope["type"] != "http":
             return
@@ -56,8 +47,7 @@ class Door:
         except Exception:  # the last resort of HTTP: an empty answer would make the host delete its logs
             log.exception("request failed", path=scope["path"])
             if not started:
-                await send_on({"type": "http.response.start", "status": 500, "headers": HEADERS})
-                await send_on({"type": "http.response.body", "body": LAST_RESORT})
+                await send_json(send_on, 500, LAST_RESORT, [])
         finally:
             self.inside -= 1
             if not self.inside:
@@ -73,6 +63,6 @@ class Door:
         return True
 
 
-def _never_reuses(scope: MutableMapping[str, Any]) -> bool:
+def _never_reuses(scope: Scope) -> bool:
     agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
     return never_reuses(agent.decode("latin-1"))

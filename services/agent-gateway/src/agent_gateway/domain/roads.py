@@ -1,0 +1,39 @@
+"""What known hosts ask all day: each path with its body's cap and how it is answered. Both roads read this table."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from agent_gateway.domain.bodies import DISTRIBUTED_WRITE_LIMIT, LOG_LIMIT, READ_LIMIT
+from agent_gateway.domain.config import answer_config, config_from_memory
+from agent_gateway.domain.distributed_read import answer_read, read_from_memory
+from agent_gateway.domain.distributed_write import answer_write
+from agent_gateway.domain.gateway import Gateway
+from agent_gateway.domain.log import answer_log
+
+PREFIXES = ("/api/osquery", "/api/v1/osquery")
+
+Answer = Callable[[Gateway, bytes, str | None], Awaitable[bytes]]
+FromMemory = Callable[[Gateway, bytes, str | None], bytes | None]
+
+
+@dataclass(frozen=True)
+class Road:
+    """One path. `endpoint` is its name in the counters."""
+
+    endpoint: str
+    limit: int
+    answer: Answer
+    from_memory: FromMemory | None = None
+    """The usual answer, at once; None means that the request must go the whole way, and nothing has been done."""
+    is_log: bool = False
+    """Whether its bodies need not be kept while log lines are refused."""
+
+
+CONFIG = Road("config", READ_LIMIT, answer_config, config_from_memory)
+DISTRIBUTED_READ = Road("distributed_read", READ_LIMIT, answer_read, read_from_memory)
+DISTRIBUTED_WRITE = Road("distributed_write", DISTRIBUTED_WRITE_LIMIT, answer_write)
+LOG = Road("log", LOG_LIMIT, answer_log, is_log=True)
+
+ROADS = {"/config": CONFIG, "/distributed/read": DISTRIBUTED_READ, "/distributed/write": DISTRIBUTED_WRITE, "/log": LOG}

@@ -1,0 +1,272 @@
+"""The hot road and the ordinary routes are one: the same bytes for the same request, odd ones above all, on both
+servers, over real sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import gzip
+import json
+import random
+import ssl
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from agent_gateway.app import create_app
+from agent_gateway.certificate import Certificate
+from agent_gateway.deps import Deps
+from agent_gateway.listeners import listen_plain, listen_tls
+from flotilla_common.contracts.campaigns import CampaignCommand
+from flotilla_common.testing import eventually
+from flotilla_common.testing.processes import free_port
+from flotilla_stack.certificates import make_keys
+from pyroaring import BitMap
+
+from ..conftest import House
+
+PATHS = ("/config", "/distributed/read", "/distributed/write", "/log")
+CAMPAIGN = 5
+KIB = 1024
+
+
+@dataclass
+class Twins:
+    """The same gateway behind both roads, each on both servers: server -> (port of hot, port of routes)."""
+
+    house: House
+    ports: dict[str, tuple[int, int]]
+    tls: ssl.SSLContext
+
+    async def ask(self, server: str, port: int, request: bytes) -> tuple[bytes, list[tuple[bytes, bytes]], bytes]:
+        """Return status, headers but for the date, and body."""
+        self._ask_again()
+        context = self.tls if server == "granian" else None
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        writer.write(request)
+        answer = await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        first, *lines = head.split(b"\r\n")
+        headers = [tuple(line.split(b": ", 1)) for line in lines]
+        return first.split(b" ")[1], [(n.lower(), v) for n, v in headers if n.lower() != b"date"], body
+
+    def _ask_again(self) -> None:
+        """Let host 1 be asked by a campaign for the first time."""
+        campaigns, now = self.house.gateway.campaigns, time.time()
+        campaigns.end(CAMPAIGN, now)
+        command = CampaignCommand(CAMPAIGN, "SELECT 1", now, now + 600, "", b"")
+        campaigns.start(command, BitMap([1]), now)
+
+    async def agree(self, request: bytes) -> bytes:
+        """Assert that all four answer alike; return the body."""
+        bodies = set()
+        for server, (hot, routes) in self.ports.items():
+            answers = [await self.ask(server, port, request) for port in (hot, routes)]
+            assert answers[0] == answers[1], (server, request[:2000])
+            bodies.add(answers[0][2])
+        return bodies.pop() if len(bodies) == 1 else b""
+
+
+@pytest.fixture
+async def twins(house: House, tmp_path: Path) -> AsyncIterator[Twins]:
+    keys = make_keys(tmp_path / "keys", datetime.datetime.now(datetime.UTC))
+    certificate = Certificate(keys.certificate, keys.key)
+    ports: dict[str, tuple[int, int]] = {}
+    async with asyncio.TaskGroup() as tasks:
+        running = []
+        for server in ("granian", "uvicorn"):
+            pair = free_port(), free_port()
+            for port, is_hot in zip(pair, (True, False), strict=True):
+                door = create_app(Deps(house.gateway), is_hot=is_hot)
+                serving = (
+                    listen_tls(door, "127.0.0.1", port, certificate)
+                    if server == "granian"
+                    else listen_plain(door, "127.0.0.1", port, 90)
+                )
+                running.append(tasks.create_task(serving))
+            ports[server] = pair
+        context = ssl.create_default_context(cafile=str(keys.ca))
+        for port in (port for pair in ports.values() for port in pair):
+            await eventually(lambda port=port: _listens(port), timeout=30.0)
+        yield Twins(house, ports, context)
+        for task in running:
+            task.cancel()
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def request(
+    path: str,
+    body: bytes | object = b"",
+    *headers: str,
+    method: str = "POST",
+    prefix: str = "/api/v1/osquery",
+    chunks: int = 0,
+) -> bytes:
+    """Return a whole request; with `chunks` its body goes in pieces of that size."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    lines = [f"{method} {prefix}{path} HTTP/1.1", "Host: localhost", "Connection: close", *headers]
+    if chunks:
+        pieces = [content[at : at + chunks] for at in range(0, len(content), chunks)]
+        content = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+        lines.append("Transfer-Encoding: chunked")
+    else:
+        lines.append(f"Content-Length: {len(content)}")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
+
+
+def usual(key: str) -> dict[str, object]:
+    """Return what a host posts to each path."""
+    name = f"fleet_distributed_query_{CAMPAIGN}_1"
+    return {
+        "/config": {"node_key": key},
+        "/distributed/read": {"node_key": key},
+        "/distributed/write": {"node_key": key, "queries": {name: [{"a": "1"}]}, "statuses": {name: 0}},
+        "/log": {"node_key": key, "log_type": "result", "data": [{"a": 1}, {"b": [2]}]},
+    }
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_keys_in_all_places_and_shapes(twins: Twins, path: str) -> None:
+    key, quiet = twins.house.inventory.add_host(1), twins.house.inventory.add_host(2)
+    for name in (key, quiet):
+        body = usual(name)[path]
+        assert b"error" not in await twins.agree(request(path, body))
+        await twins.agree(request(path, body, prefix="/api/osquery"))
+        await twins.agree(request(path, body, f"Authorization: NodeKey {name}"))
+        await twins.agree(request(path, body, "Authorization: NodeKey other"))
+        await twins.agree(request(path, body, "Authorization: Bearer x", f"Authorization: NodeKey {name}"))
+        await twins.agree(request(path, {**body, "node_key": ""}, f"authorization: NodeKey  {name} "))  # type: ignore[dict-item]
+        await twins.agree(request(path, {**body, "node_key": None}, "Authorization: NodeKey"))  # type: ignore[dict-item]
+    for value in ("", None, 5, True, [], {}, "nobody", "é", "\ud800", "x" * 5000, f" {key}", key.upper()):
+        answer = json.loads(await twins.agree(request(path, {**usual(key)[path], "node_key": value})))  # type: ignore[dict-item]
+        assert "error" in answer
+    twice = b'{"node_key":"nobody","node_key":"' + key.encode() + b'"}'
+    await twins.agree(request(path, twice))
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_bodies_that_no_host_sends(twins: Twins, path: str) -> None:
+    key = twins.house.inventory.add_host(1)
+    whole = json.dumps(usual(key)[path]).encode()
+    odd = [b"", b" ", b"null", b"[]", b"5", b'"x"', b"true", b"{", b"}", b"{}", b"{}{}", b"\xff", b"\x00", whole[:-1]]
+    odd += [whole + b" \n", b"\xef\xbb\xbf" + whole, whole.replace(b"{", b"{\n", 1), whole + b"x", whole + b"\x00"]
+    odd += [b"[" * 5000, b'{"a":' * 2000 + b"1" + b"}" * 2000, whole[:-1] + b',"n":1e999}', whole[:-1] + b',"n":NaN}']
+    odd += [whole[:-1] + b',"x":"\xc3"}', whole[:-1] + b',"x":"\\ud800"}', whole[:-1] + b',"x":"\x01"}']
+    odd += [whole[:-1] + b',"x":"' + "é😀".encode() + b'"}', whole[:-1] + b',"n":' + b"9" * 5000 + b"}"]
+    odd += [whole[:-1] + b',"pad":"' + b"y" * (70 * KIB) + b'"}', whole[:-1] + b',"x":' + whole * 1 + b"}"]
+    for body in odd:
+        await twins.agree(request(path, body))
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_compression_and_pieces(twins: Twins, path: str) -> None:
+    key = twins.house.inventory.add_host(1)
+    whole = json.dumps(usual(key)[path]).encode()
+    packed = gzip.compress(whole)
+    for body in (packed, packed[:-3], packed + b"x", packed + packed, b"", whole, gzip.compress(b" " * (200 * KIB))):
+        await twins.agree(request(path, body, "Content-Encoding: gzip"))
+    for name in ("GZIP", "gzip ", "identity", "deflate", "gzip, gzip", ""):
+        await twins.agree(request(path, packed, f"Content-Encoding: {name}"))
+        await twins.agree(request(path, whole, f"Content-Encoding: {name}"))
+    await twins.agree(request(path, packed, "Content-Encoding: gzip", "Content-Encoding: identity"))
+    await twins.agree(request(path, whole, "Content-Encoding: identity", "Content-Encoding: gzip"))
+    for size in (1, 7, 1000):
+        await twins.agree(request(path, whole, chunks=size))
+        await twins.agree(request(path, packed, "Content-Encoding: gzip", chunks=size))
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_methods_paths_and_clients(twins: Twins, path: str) -> None:
+    key = twins.house.inventory.add_host(1)
+    body = usual(key)[path]
+    for method in ("GET", "PUT", "DELETE", "OPTIONS", "PATCH", "HEAD", "post"):
+        await twins.agree(request(path, body, method=method))
+    for other in (
+        path + "/",
+        path + "?node_key=x",
+        "/" + path,
+        path.replace("d", "%64"),
+        path.upper(),
+        path + "/../log",
+    ):
+        await twins.agree(request(other, body))
+    for prefix in ("", "/api", "/api/v2/osquery", "/api/latest/osquery"):
+        await twins.agree(request(path, body, prefix=prefix))
+    for agent in ("osquery/5.17.0", "osquery/6.0.0", "orbit/1", "", "osquery/4.0.2", "osquery/x"):
+        await twins.agree(request(path, body, f"User-Agent: {agent}"))
+
+
+async def test_etags_in_all_shapes(twins: Twins) -> None:
+    key = twins.house.inventory.add_host(2)
+    with_etag = json.loads(await twins.agree(request("/config", {"node_key": key, "etag": ""})))
+    unchanged = await twins.agree(request("/config", {"node_key": key, "etag": with_etag["etag"]}))
+    assert json.loads(unchanged) == {"etag": "ok"}
+    for etag in (None, 5, [], {}, True, "other", "\ud800", with_etag["etag"] + " "):
+        await twins.agree(request("/config", {"node_key": key, "etag": etag}))
+
+
+async def test_lines_and_results_in_all_shapes(twins: Twins) -> None:
+    key = twins.house.inventory.add_host(1)
+    for data in (None, [], {}, "x", [None, 1, "x", [], {"a": "\n"}], [{}] * 3000, [{"a": "é"}], [{"a": 1e400}]):
+        for log_type in ("result", "status", "other", "", None, 5, [1]):
+            await twins.agree(request("/log", {"node_key": key, "log_type": log_type, "data": data}))
+    name = f"fleet_distributed_query_{CAMPAIGN}_1"
+    names = (
+        name,
+        f"fleet_distributed_query_{CAMPAIGN}",
+        "fleet_distributed_query_99_1",
+        "fleet_detail_query_x",
+        "",
+        "é",
+    )
+    for rows in ([{"a": "1"}], [], "", None, 5, {}, [1], [{"a": 1}], [{"a": None, "b": True, "c": [1]}]):
+        for status in (0, 1, "0", "x", None, [], 2**70):
+            queries = dict.fromkeys(names, rows)
+            body = {"node_key": key, "queries": queries, "statuses": dict.fromkeys(names, status), "messages": [status]}
+            await twins.agree(request("/distributed/write", body))
+    for queries in (None, 5, [], "x"):
+        await twins.agree(request("/distributed/write", {"node_key": key, "queries": queries}))
+
+
+async def test_a_thousand_damaged_requests(twins: Twins) -> None:
+    key = twins.house.inventory.add_host(1)
+    seed = random.randrange(10**9)
+    chance = random.Random(seed)
+    for number in range(250):
+        path = chance.choice(PATHS)
+        body = bytearray(json.dumps(usual(key)[path]).encode())
+        for _ in range(chance.randrange(1, 4)):
+            at = chance.randrange(len(body))
+            if chance.random() < 0.5:
+                body[at] = chance.randrange(256)
+            else:
+                body[at:at] = chance.choice((b"\\", b'"', b"{", b"]", b"\\u0000", b"\xf0\x9f", b"1e5", b"null"))
+        try:
+            answer = await twins.agree(request(path, bytes(body)))
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}, number {number}") from error
+        assert answer.startswith(b"{"), (seed, number)
+
+
+async def test_while_nobody_answers(twins: Twins) -> None:
+    known, unknown = twins.house.inventory.add_host(1), twins.house.inventory.add_host(2)
+    for path in PATHS:
+        await twins.agree(request(path, usual(known)[path]))
+    twins.house.inventory.down = True
+    twins.house.gateway.silence = lambda: 61.0
+    for path in PATHS:
+        for key in (known, unknown, "nobody"):
+            answer = json.loads(await twins.agree(request(path, usual(key)[path])))
+            assert "node_invalid" not in answer
