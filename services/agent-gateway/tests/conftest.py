@@ -22,7 +22,6 @@ from agent_gateway.consumers.on_plans import plans_follower
 from agent_gateway.deps import Deps
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.hot.road import HotRoad
-from agent_gateway.hot.road import HotRoad
 from agent_gateway.routes.door import Door
 from agent_gateway.wiring import build_gateway
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
