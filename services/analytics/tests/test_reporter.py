@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from dataclasses import dataclass, field
+from datetime import timedelta
 from uuid import UUID
 
 import httpx2
@@ -11,12 +13,15 @@ from analytics.consumers.answer_report_now import RESPONDER, answer
 from analytics.consumers.report_daily import look
 from analytics.deps import ReporterDeps
 from analytics.domain.usage_report import UsageReport
+from analytics.errors import CollectorDown, ReportRefused
 from flotilla_common.bus.answering import respond
 from flotilla_common.contracts.analytics import ReportNowV1
 from flotilla_common.db.models.admin_api import Label, LoginSession, Query, Team, User
 from flotilla_common.db.models.analytics import ReceivedReport, SentReport
 from flotilla_common.db.models.inventory import Host, HostSeen
 from flotilla_common.db.models.live_query import Campaign
+from flotilla_common.testing import eventually
+from sqlalchemy import text
 
 NOW_SECRET = ("web-17", "dana@example.com", "SELECT * FROM users", "top secret team", "10.11.12.13", "C02XYZ")
 
@@ -191,6 +196,103 @@ async def test_admin_api_can_ask_for_a_report(bus_for, reporter):
     assert reply.outcome == "accepted"
     assert reply.report["numHostsEnrolled"] == 0
     task.cancel()
+
+
+@pytest.mark.parametrize("has_collector", [True, False])
+async def test_reports_from_long_ago_are_forgotten_also_without_a_collector(
+    database, clock, reporter, silent_reporter, has_collector
+):
+    deps = reporter if has_collector else silent_reporter
+    await answer(ReportNowV1(), deps)
+    clock.turn(days=89)
+    await look(deps)
+    kept = len(await database.rows(SentReport))
+    [first] = [row for row in await database.rows(SentReport) if row.created_at < clock.now - timedelta(days=80)]
+    clock.turn(days=2)
+
+    await look(deps)
+
+    assert kept >= 1
+    assert first.id not in [row.id for row in await database.rows(SentReport)]
+
+
+@dataclass
+class SlowCollector:
+    """A collector that takes its time, and then takes a report or not."""
+
+    failure: Exception | None = None
+    posted: list[str] = field(default_factory=list)
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def post(self, report) -> None:
+        self.posted.append(report["reportId"])
+        self.reached.set()
+        await self.go_on.wait()
+        if self.failure is not None:
+            raise self.failure
+
+
+async def open_transactions(database) -> int:
+    statement = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE usename LIKE '%analytics%' AND datname = :name AND xact_start IS NOT NULL"
+    )
+    async with database.sessions()() as session:
+        return int((await session.execute(text(statement), {"name": database.name})).scalar_one())
+
+
+async def test_no_transaction_is_open_and_nobody_sends_the_same_while_a_collector_is_waited_for(database, clock):
+    collector = SlowCollector()
+    deps = ReporterDeps(database.sessions("analytics"), collector, clock)
+    looking = asyncio.create_task(look(deps))
+    await collector.reached.wait()
+
+    await look(deps)  # another replica
+    opened = await open_transactions(database)
+    collector.go_on.set()
+    await looking
+
+    assert opened == 0
+    assert len(collector.posted) == 1
+    assert await outcomes(database) == ["accepted"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "outcome"), [(None, "accepted"), (CollectorDown("x"), "superseded"), (ReportRefused("x"), "refused")]
+)
+async def test_a_report_that_is_superseded_on_its_way_is_noted_as_what_became_of_it(database, clock, failure, outcome):
+    collector = SlowCollector(failure)
+    deps = ReporterDeps(database.sessions("analytics"), collector, clock)
+    looking = asyncio.create_task(look(deps))
+    await collector.reached.wait()
+    clock.turn(days=1)
+    second = asyncio.create_task(look(deps))
+    await eventually(lambda: len(collector.posted) == 2)
+    collector.go_on.set()
+    await asyncio.gather(looking, second)
+
+    assert (await outcomes(database))[0] == outcome
+
+
+async def test_a_collector_that_trickles_for_ever_is_given_up(monkeypatch):
+    monkeypatch.setattr("analytics.collector_client.TOTAL_SECONDS", 0.3)
+
+    async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        while not writer.is_closing():
+            writer.write(b"x-more: 1\r\n")
+            await asyncio.sleep(0.02)
+        writer.close()
+
+    server = await asyncio.start_server(trickle, "127.0.0.1", 0)
+    client = CollectorClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+
+    with pytest.raises(CollectorDown, match="TimeoutError"):
+        await client.post({})
+
+    await client.close()
+    server.close()
 
 
 async def test_a_collector_that_fails_is_tried_again():

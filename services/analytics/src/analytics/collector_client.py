@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx2
@@ -9,7 +10,8 @@ import httpx2
 from analytics.errors import CollectorDown, ReportRefused
 
 PATH = "/api/v1/reports"
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0  # of one step: connect, write, read
+TOTAL_SECONDS = 12.0  # of a whole exchange, however slowly a collector trickles
 TRY_LATER = frozenset({408, 425, 429})
 
 
@@ -29,8 +31,9 @@ class CollectorClient:
 
         """
         try:
-            answer = await self._client.post(self._url, json=report)
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            async with asyncio.timeout(TOTAL_SECONDS):
+                answer = await self._client.post(self._url, json=report)
+        except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
             raise CollectorDown(f"{type(error).__name__}: {error}"[:300]) from error
         if answer.is_success:
             return

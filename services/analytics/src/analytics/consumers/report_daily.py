@@ -1,4 +1,4 @@
-"""Every day: build a report and send it. Nothing happens without a collector."""
+"""Every day: build a report and send it. Without a collector nothing is built, and old reports are forgotten."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from flotilla_common.bus import outage
 
 from analytics.deps import ReporterDeps
 from analytics.domain import reporting
+from analytics.store import sent_reports
 
 log = structlog.get_logger()
 
@@ -26,9 +27,10 @@ async def report_daily(deps: ReporterDeps) -> None:
 
 
 async def look(deps: ReporterDeps) -> None:
-    """Build the day's report when it is time, and send what is pending. Repeating it is harmless."""
-    if deps.collector is None:
-        return
+    """Forget old reports, build the day's when it is time, and send what is pending. Repeating it is harmless."""
     async with deps.sessions.begin() as session:
-        await reporting.keep_due(session, deps.clock())
-    await reporting.send(deps.sessions, deps.collector, deps.clock)
+        await sent_reports.forget_old(session, deps.clock())
+        if deps.collector is not None:
+            await reporting.keep_due(session, deps.clock())
+    if deps.collector is not None:
+        await reporting.send(deps.sessions, deps.collector, deps.clock)

@@ -1,7 +1,8 @@
 """Keep a report that is due, and send what is kept.
 
 The database is the schedule: a report is due a day after the last one was built, whatever was restarted meanwhile. The
-installation's row is locked while that is decided, a report's row while it is sent, so that several replicas agree.
+installation's row is locked while that is decided, and a report is put off before it is sent, so that several replicas
+agree. No transaction is open while a collector is waited for.
 """
 
 from __future__ import annotations
@@ -44,7 +45,6 @@ async def keep_due(session: AsyncSession, now: datetime) -> None:
     if is_due(await sent_reports.last_meant_to_be_sent(session), now):
         await sent_reports.supersede_pending(session)
         await keep_new(session, now, to_be_sent=True)
-    await sent_reports.forget_old(session, now)
 
 
 async def send(
@@ -54,19 +54,39 @@ async def send(
     report_id: int | None = None,
 ) -> SentReport | None:
     """Try to send a pending report whose time has come (or the given one); return what became of it."""
+    claimed = await _claim(sessions, clock(), report_id)
+    if claimed is None:
+        return None
+    failure: CollectorDown | ReportRefused | None = None
+    try:
+        await collector.post(claimed.body)
+    except (CollectorDown, ReportRefused) as error:
+        failure = error
     async with sessions.begin() as session:
-        row = await sent_reports.next_due(session, clock(), report_id)
-        if row is None:
-            return None
-        row.attempts += 1
-        try:
-            await collector.post(row.body)
-        except CollectorDown as error:
-            row.error, row.next_attempt_at = str(error), next_attempt(row.attempts, clock())
-        except ReportRefused as error:
-            row.error, row.outcome = str(error), "refused"
-        else:
-            row.error, row.outcome, row.sent_at = "", "accepted", clock()
-    metrics.ATTEMPTS.labels(row.outcome).inc()
-    log.info("tried to send a usage report", report=str(row.report_id), outcome=row.outcome, error=row.error)
+        row = await sent_reports.find(session, claimed.id)
+        if row is not None:
+            _note(row, failure, clock())
+    metrics.ATTEMPTS.labels("gone" if row is None else row.outcome).inc()
+    log.info("tried to send a usage report", report=str(claimed.report_id), error=str(failure or ""))
     return row
+
+
+async def _claim(sessions: async_sessionmaker[AsyncSession], now: datetime, report_id: int | None) -> SentReport | None:
+    """Return a report to send. Its next attempt is put off first, so that no other replica sends it meanwhile."""
+    async with sessions.begin() as session:
+        row = await sent_reports.next_due(session, now, report_id)
+        if row is not None:
+            row.attempts += 1
+            row.next_attempt_at = next_attempt(row.attempts, now)
+    return row
+
+
+def _note(row: SentReport, failure: CollectorDown | ReportRefused | None, now: datetime) -> None:
+    """Write down how an attempt ended. What a newer report has superseded stays so unless it got through."""
+    row.error = "" if failure is None else str(failure)
+    if failure is None:
+        row.outcome, row.sent_at = "accepted", now
+    elif isinstance(failure, ReportRefused):
+        row.outcome = "refused"
+    else:
+        row.next_attempt_at = next_attempt(row.attempts, now)

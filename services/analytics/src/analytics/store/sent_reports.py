@@ -34,6 +34,12 @@ async def next_due(session: AsyncSession, now: datetime, report_id: int | None =
     return (await session.execute(statement)).scalar_one_or_none()
 
 
+async def find(session: AsyncSession, row_id: int | None) -> SentReport | None:
+    """Return a report, locked; None when it is gone."""
+    statement = select(SentReport).where(col(SentReport.id) == row_id).with_for_update()
+    return (await session.execute(statement)).scalar_one_or_none()
+
+
 async def forget_old(session: AsyncSession, now: datetime) -> None:
     """Delete reports from long ago."""
     await session.execute(delete(SentReport).where(col(SentReport.created_at) < now - KEPT))
