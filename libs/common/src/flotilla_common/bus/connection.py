@@ -166,7 +166,10 @@ class Bus:
                 await self.client.flush(timeout=CLOSE_SECONDS)
         except outage.kinds() as error:
             log.warning("bus closes without a last word", error=repr(error))
-        await self.client.close()
+        try:
+            await self.client.close()
+        except outage.kinds() as error:
+            log.warning("bus was cut while it closed", error=repr(error))
 
 
 def _read(request: Request[A], data: bytes) -> A:
