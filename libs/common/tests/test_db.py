@@ -24,6 +24,8 @@ from flotilla_common.db.schema_check import verify_schema
 from flotilla_common.errors import Unavailable
 from flotilla_common.settings import DatabaseSettings
 from flotilla_common.testing import eventually
+from flotilla_common.testing.spans import trace_of
+from opentelemetry import trace
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
@@ -215,6 +217,23 @@ async def test_the_relay_is_woken_by_every_change_also_while_it_sends(database, 
         await asyncio.gather(*(edit(number) for number in range(3)))
         await eventually(lambda: _is_empty(database), timeout=20)
     task.cancel()
+
+
+async def test_an_event_carries_the_trace_of_what_caused_it(database, bus_for, bus_settings_for, spans):
+    admin, merger = await bus_for("admin_api"), await bus_for("config_merger")
+    sessions = database.sessions("admin_api")
+    with trace.get_tracer(__name__).start_as_current_span("edit") as span:
+        async with sessions.begin() as session:
+            await outbox.add(session, TeamChangedV1(team_id=1))
+    async with sessions.begin() as session:
+        await outbox.add(session, TeamChangedV1(team_id=2))
+    task = asyncio.create_task(relay(admin, settings_for(database, bus_settings_for, "admin_api"), "admin_api"))
+    await eventually(lambda: _is_empty(database))
+    task.cancel()
+    headers = [(await merger.js.get_msg("DEFINITIONS", number)).headers or {} for number in (1, 2)]
+
+    assert headers[0]["traceparent"].split("-")[1:3] == [trace_of(span), f"{span.get_span_context().span_id:016x}"]
+    assert "traceparent" not in headers[1]
 
 
 async def _is_empty(database) -> bool:

@@ -188,6 +188,7 @@ class StandInLiveQuery:
             b"" if large else BitMap(host_ids).serialize(),
             allowed_teams,
             await self.objects.put(BitMap(host_ids).serialize()) if large else "",
+            f"{campaign_id:016x}",
         )
         payload = msgspec.json.encode(command)
         value = encode_command((key or self.key).sign(payload), payload)

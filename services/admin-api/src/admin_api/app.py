@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from flotilla_common.http.tracing import Traced
 
 from admin_api.deps import Deps
 from admin_api.routes import ROUTERS, docs, envelope, setup
@@ -18,6 +19,7 @@ def create_app(deps: Deps) -> FastAPI:
     app = build_app()
     app.state.deps = deps
     app.add_middleware(BodyGate, limits=limits_of(deps.settings))
+    app.add_middleware(Traced)  # the last one added is the outermost
     return app
 
 

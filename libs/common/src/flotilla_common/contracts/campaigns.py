@@ -49,8 +49,8 @@ class CampaignCommand(msgspec.Struct, frozen=True):
     """What the gateways are told to ask. On the wire: COMMAND_MAGIC, 64 bytes of Ed25519 signature over the rest, JSON.
 
     `targets` is a serialized roaring bitmap of host ids; when it is in the object store it is empty here, and
-    `targets_hash` its SHA-256 in hexadecimal. `allowed_teams` (0 = no team) is checked against the host's
-    current team at each offer, None allows all.
+    `targets_hash` its SHA-256 in hexadecimal. `allowed_teams` (0 = no team) is checked against the host's current team
+    at each offer, None allows all. Answers carry on `trace` as children of `span`.
     """
 
     campaign_id: int
@@ -61,6 +61,7 @@ class CampaignCommand(msgspec.Struct, frozen=True):
     targets: bytes
     allowed_teams: list[int] | None = None
     targets_hash: str = ""
+    span: str = ""  # 16 hexadecimal digits: the span of the campaign's start
 
 
 def encode_done_hash(name: str) -> bytes:

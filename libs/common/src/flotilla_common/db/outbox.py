@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from flotilla_common.bus.consumer import stream_of
 from flotilla_common.contracts.base import Event
 from flotilla_common.db.models.columns import OutboxRow
+from flotilla_common.telemetry import trace_headers
 
 
 def channel(owner: str) -> str:
@@ -29,8 +30,9 @@ async def add(session: AsyncSession, *events: Event) -> None:
     if not events:
         return
     owner = stream_of(events[0].subject).publisher
+    trace = trace_headers().get("traceparent")
     rows = [
-        {"event_id": event.event_id, "subject": event.subject, "body": event.model_dump_json().encode()}
+        {"event_id": event.event_id, "subject": event.subject, "body": event.model_dump_json().encode(), "trace": trace}
         for event in events
     ]
     await session.execute(insert(table_of(owner)), rows)

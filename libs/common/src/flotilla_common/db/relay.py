@@ -72,9 +72,9 @@ async def _send_batch(bus: Bus, connection: psycopg.AsyncConnection, owner: str)
     table = sql.Identifier(owner, "outbox")
     async with connection.transaction():
         cursor = await connection.execute(
-            sql.SQL("SELECT id, event_id, subject, body FROM {} ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED").format(
-                table
-            ),
+            sql.SQL(
+                "SELECT id, event_id, subject, body, trace FROM {} ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED"
+            ).format(table),
             (BATCH,),
         )
         rows = await cursor.fetchall()
@@ -86,11 +86,15 @@ async def _send_batch(bus: Bus, connection: psycopg.AsyncConnection, owner: str)
     return len(rows)
 
 
-async def _publish(bus: Bus, rows: list[tuple[int, UUID, str, bytes]]) -> None:
+async def _publish(bus: Bus, rows: list[tuple[int, UUID, str, bytes, str | None]]) -> None:
     """Publish in order, pipelined; wait for all acks."""
     futures = [
-        await bus.js.publish_async(subject, bytes(body), headers={"Nats-Msg-Id": str(event_id)})
-        for _, event_id, subject, body in rows
+        await bus.js.publish_async(subject, bytes(body), headers=_headers(event_id, trace))
+        for _, event_id, subject, body, trace in rows
     ]
     async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS * 2):
         await asyncio.gather(*futures)
+
+
+def _headers(event_id: UUID, trace: str | None) -> dict[str, str]:
+    return {"Nats-Msg-Id": str(event_id), **({} if trace is None else {"traceparent": trace})}

@@ -32,6 +32,7 @@ from flotilla_common.bus.provision import make
 from flotilla_common.settings import CommonSettings
 from flotilla_common.testing.database import Database, clean, clone
 from flotilla_common.testing.servers import ServerRun, SharedServers, WorkerNats, start_nats
+from flotilla_common.testing.spans import Spans, exporter
 from flotilla_common.testing.waiting import eventually
 
 log = structlog.get_logger()
@@ -223,6 +224,13 @@ def s3(shared_servers: SharedServers) -> S3Place:
 def secrets_key() -> bytes:
     """Return the key of enroll secrets at rest."""
     return secrets.token_bytes(32)
+
+
+@pytest.fixture
+def spans() -> Spans:
+    """Return the spans that end from now on in this process."""
+    exporter().clear()
+    return Spans(exporter())
 
 
 @pytest.fixture

@@ -28,8 +28,10 @@ class Answers:
         self._publish = publish
         self._counters = counters
 
-    async def hand_over(self, host: Host, answers: list[CampaignAnswer], received_ms: int) -> None:
-        """Return once the stream has all of them.
+    async def hand_over(
+        self, host: Host, answers: list[CampaignAnswer], received_ms: int, trace_parent: str | None = None
+    ) -> None:
+        """Return once the stream has all of them. `trace_parent` (W3C) goes along: whose trace they go on.
 
         Raises:
             Unavailable: not all are in custody; the host keeps them and comes again, duplicates count once.
@@ -38,7 +40,8 @@ class Answers:
         subject = answers_subject(shard_of(host.host_id))
         batches = [AnswerBatch(1, host.host_id, host.team_id, received_ms, part) for part in split(answers)]
         self._counters.backend_operations["publish"] += len(batches)
-        await asyncio.gather(*(self._publish(subject, msgspec.json.encode(batch), None) for batch in batches))
+        headers = {"traceparent": trace_parent} if trace_parent else None
+        await asyncio.gather(*(self._publish(subject, msgspec.json.encode(batch), headers) for batch in batches))
 
 
 def answer_of(campaign_id: int, attempt: int, result: Result) -> CampaignAnswer:

@@ -144,6 +144,13 @@ class Campaigns:
             return "open"
         return "ended" if now - ended_at <= AFTER_END_SECONDS else "late"
 
+    def trace_parent(self, campaign_id: int) -> str | None:
+        """Return the W3C `traceparent` of what a campaign causes; as signed, not as a host says in a query's name."""
+        campaign = self._open.get(campaign_id) or self._ended.get(campaign_id)
+        if campaign is None or not (campaign.command.trace and campaign.command.span):
+            return None
+        return f"00-{campaign.command.trace}-{campaign.command.span}-01"
+
     def silent_hosts(self) -> dict[int, set[int]]:
         """Return, once each, the hosts that have had a query since the last but one call and did not answer."""
         found: dict[int, set[int]] = {}

@@ -24,7 +24,8 @@ async def answer_write(gateway: Gateway, body: bytes, header_key: str | None) ->
         answers = await gateway.large.run(
             len(body), lambda: [answer_of(*ids, result_of(request, name)) for name, ids in accepted.items()]
         )
-        await gateway.answers.hand_over(host, answers, int(gateway.now() * 1000))
+        trace_parent = gateway.campaigns.trace_parent(answers[0].campaign_id)  # a message can be in one trace only
+        await gateway.answers.hand_over(host, answers, int(gateway.now() * 1000), trace_parent)
         for answer in answers:
             gateway.campaigns.answered(answer.campaign_id, host.host_id)
     return TAKEN

@@ -11,7 +11,7 @@ from opentelemetry import trace
 from live_query import metrics
 from live_query.consumers.announcements import announce_or_leave
 from live_query.deps import Deps
-from live_query.domain.campaigns import start_campaign, started_before
+from live_query.domain.campaigns import Trace, start_campaign, started_before
 
 
 async def answer(request: StartCampaignV1, deps: Deps) -> CampaignStartedV1:
@@ -19,7 +19,7 @@ async def answer(request: StartCampaignV1, deps: Deps) -> CampaignStartedV1:
     async with deps.sessions.begin() as session:
         before = await started_before(session, request)
         started = before or await start_campaign(
-            session, request, trace_id=current_trace(), key=deps.signing_key, now=deps.clock()
+            session, request, current=current_trace(), key=deps.signing_key, now=deps.clock()
         )
     if before is None:
         metrics.STARTED.labels(request.kind).inc()
@@ -28,10 +28,12 @@ async def answer(request: StartCampaignV1, deps: Deps) -> CampaignStartedV1:
     return started
 
 
-def current_trace() -> str:
-    """Return the trace that this request belongs to, or a fresh one: it goes to the hosts in the query's name."""
+def current_trace() -> Trace:
+    """Return the trace and span of this request, or fresh ones: the trace goes to the hosts in the query's name."""
     context = trace.get_current_span().get_span_context()
-    return f"{context.trace_id:032x}" if context.is_valid else secrets.token_hex(16)
+    if not context.is_valid:
+        return Trace(secrets.token_hex(16), secrets.token_hex(8))
+    return Trace(f"{context.trace_id:032x}", f"{context.span_id:016x}")
 
 
 RESPONDER = Responder(StartCampaignV1, answer)

@@ -36,6 +36,14 @@ _TRACE = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
+class Trace:
+    """Where in a trace something happens, in hexadecimal."""
+
+    trace_id: str
+    span_id: str
+
+
+@dataclass(frozen=True)
 class Lifetime:
     """When a campaign ends by itself, and when at the very latest: the deadline that gateways are told."""
 
@@ -64,11 +72,11 @@ async def started_before(session: AsyncSession, request: StartCampaignV1) -> Cam
 
 
 async def start_campaign(
-    session: AsyncSession, request: StartCampaignV1, *, trace_id: str, key: Ed25519PrivateKey, now: datetime
+    session: AsyncSession, request: StartCampaignV1, *, current: Trace, key: Ed25519PrivateKey, now: datetime
 ) -> CampaignStartedV1:
     """Resolve the targets, sign the command, and write the campaign with one pending ledger row per host.
 
-    Gateways are to be told after the commit. `trace_id` is taken when the request brings none.
+    Gateways are to be told after the commit. The request's own trace, if it names one, comes before the current one.
 
     Raises:
         BadCampaign: the request makes no sense, or asks for more time than there is.
@@ -77,7 +85,7 @@ async def start_campaign(
     """
     check_sql(request.sql)
     lifetime = lifetime_of(request, now)
-    trace = _trace(request.trace_id or trace_id)
+    trace = _trace(request.trace_id or current.trace_id)
     targets = await resolve(session, request, now=now)
     campaign_id = await campaigns.next_id(session)
     is_large = len(targets.bitmap) > INLINE_BYTES
@@ -90,6 +98,7 @@ async def start_campaign(
         targets=b"" if is_large else targets.bitmap,
         allowed_teams=None if request.allowed_team_ids is None else sorted(set(request.allowed_team_ids)),
         targets_hash=hashlib.sha256(targets.bitmap).hexdigest() if is_large else "",
+        span=current.span_id if trace == current.trace_id else "",
     )
     campaign = _row(command, request, sign(command, key), created_at=now, deadline=lifetime.deadline)
     campaign.target_count = targets.counts.total

@@ -63,12 +63,16 @@ def binary(*, unique: bool = False, nullable: bool = False) -> Any:
 
 
 class OutboxRow(SQLModel):
-    """Columns of every owner's outbox: rows leave in id order, each under its own event id."""
+    """Columns of every owner's outbox: rows leave in id order, each under its own event id.
+
+    `trace` is the W3C `traceparent` of whoever wrote the row; the event carries it on.
+    """
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger)
     event_id: UUID
     subject: str
     body: bytes
+    trace: str | None = Field(default=None, sa_type=Text)
     created_at: datetime | None = Field(
         default=None,
         sa_type=DateTime(timezone=True),
