@@ -44,7 +44,7 @@ async def test_a_reporter_reports_at_its_first_start_and_both_stop_on_sigterm(se
             await eventually(lambda: database.rows(ReceivedReport), timeout=30.0)
             for process in (reporter, collector):
                 process.send_signal(signal.SIGTERM)
-            codes = await asyncio.wait_for(asyncio.gather(reporter.wait(), collector.wait()), timeout=5.0)
+            codes = await asyncio.wait_for(asyncio.gather(reporter.wait(), collector.wait()), timeout=20.0)
 
     assert codes == [0, 0]
 

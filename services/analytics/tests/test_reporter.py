@@ -1,6 +1,7 @@
 """The reporter: real counts, nothing that identifies, once a day, and silent without a collector."""
 
 import asyncio
+import contextlib
 import json
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -278,12 +279,17 @@ async def test_a_report_that_is_superseded_on_its_way_is_noted_as_what_became_of
 async def test_a_collector_that_trickles_for_ever_is_given_up(monkeypatch):
     monkeypatch.setattr("analytics.collector_client.TOTAL_SECONDS", 0.3)
 
+    hung_up = asyncio.Event()
+
     async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n")
-        while not writer.is_closing():
-            writer.write(b"x-more: 1\r\n")
-            await asyncio.sleep(0.02)
+        with contextlib.suppress(OSError):
+            while not writer.is_closing():
+                writer.write(b"x-more: 1\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.02)
         writer.close()
+        hung_up.set()
 
     server = await asyncio.start_server(trickle, "127.0.0.1", 0)
     client = CollectorClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
@@ -292,6 +298,7 @@ async def test_a_collector_that_trickles_for_ever_is_given_up(monkeypatch):
         await client.post({})
 
     await client.close()
+    await hung_up.wait()
     server.close()
 
 
