@@ -168,8 +168,9 @@ def stop_group(process: subprocess.Popen[str]) -> None:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment without a virtual environment of ours."""
-    return {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "PYTHONPATH"}}
+    """Return the environment without a virtual environment of ours, and without what our make was told."""
+    ours = {"VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS", "ARGS"}
+    return {name: value for name, value in os.environ.items() if name not in ours}
 
 
 @contextmanager
