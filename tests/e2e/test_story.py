@@ -130,7 +130,7 @@ async def test_an_edit_reaches_every_gateway(
         options = (await laptop.config())["options"]
 
     def fleet_has_it() -> bool:
-        drifts = [host["config"]["options"].get("schedule_max_drift") for host in town.fleets[0].hosts()]
+        drifts = [host["config"].get("options", {}).get("schedule_max_drift") for host in town.fleets[0].hosts()]
         return drifts == [77] * HOSTS_PER_TEAM
 
     await eventually(fleet_has_it, timeout=30)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent_gateway.domain.campaigns import BROAD_HOSTS, SLOTS, Campaigns
-from agent_gateway.domain.hosts import Host
+from agent_gateway.domain.hosts import Host, HostClass
 from flotilla_common.contracts.campaigns import CampaignCommand
 from flotilla_common.contracts.hosts import HostRecord
 from pyroaring import BitMap
@@ -17,7 +17,8 @@ def command(campaign_id: int, *, deadline: float = DAY, teams: list[int] | None 
 
 
 def host(host_id: int = 1, team_id: int | None = None) -> Host:
-    return Host(HostRecord(host_id=host_id, revision=1, node_key_hash=None, team_id=team_id), b"", 1, 0)
+    record = HostRecord(host_id=host_id, revision=1, node_key_hash=None, team_id=team_id)
+    return Host(host_id, 0, HostClass(record), 0)
 
 
 def asked(campaigns: Campaigns, host_id: int, now: float) -> list[str]:
