@@ -37,9 +37,17 @@ async def send_json(send: Send, status: int, body: bytes, headers: Headers) -> N
 
 @asynccontextmanager
 async def body_of(
-    receive: Receive, gateway: Gateway, limit: int, *, gzip: bool, refusal: FleetError | None = None
+    receive: Receive,
+    gateway: Gateway,
+    limit: int,
+    *,
+    gzip: bool,
+    refusal: FleetError | None = None,
+    deadline: float | None = None,
 ) -> AsyncIterator[bytes]:
     """Read the whole body; its memory counts until the request is answered. `refusal`: read it and keep nothing.
+
+    `deadline` (of the loop's clock) is when it must have come; without one it is set now.
 
     Raises:
         ClientDisconnect: the client left before its body had come.
@@ -48,14 +56,19 @@ async def body_of(
     """
     intake = Intake(limit, gateway.memory, gzip=gzip, refusal=refusal)
     try:
-        await _fill(intake, receive)
+        await _fill(intake, receive, body_deadline() if deadline is None else deadline)
         intake.finish()
         yield await gateway.large.run(intake.size, intake.join)
     finally:
         intake.release()
 
 
-async def first_message(receive: Receive) -> Message:
+def body_deadline() -> float:
+    """Return when a body that begins now must have come, by the loop's clock."""
+    return asyncio.get_running_loop().time() + BODY_SECONDS
+
+
+async def first_message(receive: Receive, deadline: float) -> Message:
     """Return the first message of a body: most bodies have no other.
 
     Raises:
@@ -63,15 +76,15 @@ async def first_message(receive: Receive) -> Message:
 
     """
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout_at(deadline):
             return await receive()
     except TimeoutError:
         raise BodyTooSlow from None
 
 
-async def _fill(intake: Intake, receive: Receive) -> None:
+async def _fill(intake: Intake, receive: Receive, deadline: float) -> None:
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout_at(deadline):
             more = True
             while more:
                 message = await receive()

@@ -44,3 +44,26 @@ async def test_what_is_wrong_with_a_large_body_is_told_and_the_next_one_is_worke
     with pytest.raises(Malformed):
         await large.run(LARGE, refuse)
     assert await large.run(LARGE, lambda: 5) == 5
+
+
+async def test_the_work_of_one_who_left_still_has_the_thread_for_itself() -> None:
+    large = LargeBodies()
+    begun: list[str] = []
+    go_on = threading.Event()
+
+    def work(name: str) -> str:
+        begun.append(name)
+        assert go_on.wait(30)
+        return name
+
+    leaves = asyncio.create_task(large.run(LARGE, lambda: work("leaves")))
+    await eventually(lambda: begun)
+    leaves.cancel()
+    stays = asyncio.create_task(large.run(LARGE, lambda: work("stays")))
+    with pytest.raises(asyncio.CancelledError):
+        await leaves
+    alone = begun == ["leaves"]
+    go_on.set()
+
+    assert await stays == "stays"
+    assert alone

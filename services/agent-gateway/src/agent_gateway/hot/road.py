@@ -9,7 +9,7 @@ from __future__ import annotations
 from flotilla_common.errors import FleetError
 from starlette.requests import ClientDisconnect
 
-from agent_gateway.asgi import App, Message, Receive, Scope, Send, body_of, first_message, send_json
+from agent_gateway.asgi import App, Message, Receive, Scope, Send, body_deadline, body_of, first_message, send_json
 from agent_gateway.domain.clients import key_in_header
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.roads import PREFIXES, ROADS, Road
@@ -53,9 +53,10 @@ class HotRoad:
             if name == b"authorization":
                 header_key = key_in_header(value.decode("latin-1"))
             elif name == b"content-encoding":
-                gzip = value == b"gzip"
+                gzip = value.strip() == b"gzip"  # uvicorn leaves blanks at the end of a value
+        deadline = body_deadline()
         if road.from_memory is not None:
-            message = await first_message(receive)
+            message = await first_message(receive, deadline)
             body: bytes = message.get("body", b"")
             if not gzip and not message.get("more_body", False) and len(body) <= road.limit:
                 answer = road.from_memory(gateway, body, header_key)
@@ -63,7 +64,7 @@ class HotRoad:
                     return answer
             receive = _again(message, receive)
         refusal = gateway.log_refusal() if road.is_log else None
-        async with body_of(receive, gateway, road.limit, gzip=gzip, refusal=refusal) as whole:
+        async with body_of(receive, gateway, road.limit, gzip=gzip, refusal=refusal, deadline=deadline) as whole:
             return await road.answer(gateway, whole, header_key)
 
 

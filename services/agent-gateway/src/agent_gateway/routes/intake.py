@@ -11,7 +11,7 @@ from agent_gateway.domain.clients import key_in_header, remote_address
 
 def is_gzip(request: Request) -> bool:
     """Whether the body says that it is compressed; exactly as osqueryd says it."""
-    return request.headers.get("content-encoding") == "gzip"
+    return request.headers.get("content-encoding", "").strip() == "gzip"
 
 
 def node_key_of(request: Request) -> str | None:
