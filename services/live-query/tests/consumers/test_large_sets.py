@@ -40,17 +40,18 @@ async def test_a_command_names_its_targets_by_their_hash(deps, running, fleet, s
     assert list(bitmap_of(await deps.objects.get(told.targets_hash))) == hosts
 
 
-async def test_targets_that_were_lost_are_put_again_and_told_again(deps, running, fleet, start, command):
+@pytest.mark.parametrize("lost", ["$O.TARGETS.>", "$O.TARGETS.C.>"], ids=["all", "the parts alone"])
+async def test_targets_that_were_lost_are_put_again_and_told_again(deps, running, fleet, start, command, lost):
     await fleet.hosts(5)
     async with running(deps):
         campaign = await start(label_ids=[1])
     name = (await command(campaign.campaign_id)).targets_hash
     before = await deps.bucket.entry(command_key(campaign.campaign_id))
-    await deps.objects.delete(name)
+    await deps.bus.js.purge_stream("OBJ_TARGETS", subject=lost)
 
     await announcements.repair(deps)
 
-    assert await deps.objects.has(name)
+    assert await deps.objects.get(name) is not None
     assert (await deps.bucket.entry(command_key(campaign.campaign_id)))[1] > before[1]
 
 

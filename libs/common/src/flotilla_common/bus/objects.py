@@ -1,7 +1,8 @@
-"""Objects too large for a bucket, each named by the SHA-256 of its bytes, in the layout of NATS object stores.
+"""Objects too large for a bucket, each named by the SHA-256 of its bytes and listed as in NATS object stores.
 
-Whoever names an object by its hash gets those bytes or none. All its parts are named by the hash, too, so that what a
-crash left behind is found and removed like the rest.
+Whoever names an object by its hash gets those bytes or none. Each part has a subject of its own, named by the hash and
+the part's number, and only its newest message is kept: whoever puts the same object at the same time writes the same
+parts, and putting it again mends it. What a crash left behind is found by its name and removed like the rest.
 """
 
 from __future__ import annotations
@@ -41,47 +42,37 @@ class Objects:
         self._prefix = f"$O.{name}"
 
     async def put(self, data: bytes) -> str:
-        """Store an object unless it is there; return its name."""
+        """Store an object unless it can be read; return its name."""
         name = digest_of(data)
         if await self.has(name):
             return name
+        pieces = [data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES)]
         try:
-            await self._js.purge_stream(self._stream, subject=self._chunks(name))  # of a put that was broken off
-            pieces = [data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES)]
-            for piece in pieces:
-                await self._js.publish(self._chunks(name), piece)
+            for number, piece in enumerate(pieces):
+                await self._js.publish(self._part(name, number), piece, headers=ROLLUP)
             await self._js.publish(self._meta(name), self._describe(name, data, len(pieces)), headers=ROLLUP)
         except outage.kinds(nats.js.errors.Error) as error:
             raise Unavailable(f"object store {self._name}: {error!r}") from error
         return name
 
     async def has(self, name: str) -> bool:
-        """Whether the object is there."""
-        return await self._chunk_count(name) is not None
+        """Whether the object can be read: it is there as a whole."""
+        return await self.get(name) is not None
 
     async def get(self, name: str) -> bytes | None:
-        """Return an object's bytes; None when it is not there, or no longer as a whole."""
-        chunks = await self._chunk_count(name)
-        pieces: list[bytes] = []
-        sequence = 0
-        try:
-            for _ in range(chunks or 0):
-                found = await self._js.get_msg(
-                    self._stream, sequence + 1, subject=self._chunks(name), direct=True, next=True
-                )
-                pieces.append(found.data or b"")
-                sequence = found.seq or 0
-        except nats.js.errors.NotFoundError:
+        """Return an object's bytes; None when it is not there, or not as a whole.
+
+        Any replica may answer the first time. One that lags behind is not believed: the leader is asked then.
+        """
+        if _NAME.fullmatch(name) is None:
             return None
-        except outage.kinds(nats.js.errors.Error) as error:
-            raise Unavailable(f"object store {self._name}: {error!r}") from error
-        data = b"".join(pieces)
-        return data if chunks is not None and digest_of(data) == name else None
+        data = await self._read(name, direct=True)
+        return await self._read(name, direct=False) if data is None else data
 
     async def delete(self, name: str) -> None:
         """Remove an object and every trace of it."""
         try:
-            for subject in (self._chunks(name), self._meta(name)):
+            for subject in (self._meta(name), self._part(name, "*")):
                 await self._js.purge_stream(self._stream, subject=subject)
         except outage.kinds(nats.js.errors.Error) as error:
             raise Unavailable(f"object store {self._name}: {error!r}") from error
@@ -93,21 +84,27 @@ class Objects:
         except outage.kinds(nats.js.errors.Error) as error:
             raise Unavailable(f"object store {self._name}: {error!r}") from error
         parts = [subject.removeprefix(f"{self._prefix}.").partition(".") for subject in state.subjects or ()]
-        return {base64.urlsafe_b64decode(name).decode() if kind == "M" else name for kind, _, name in parts}
+        return {
+            base64.urlsafe_b64decode(name).decode() if kind == "M" else name.partition(".")[0]
+            for kind, _, name in parts
+        }
 
-    async def _chunk_count(self, name: str) -> int | None:
-        if _NAME.fullmatch(name) is None:
-            return None
+    async def _read(self, name: str, *, direct: bool) -> bytes | None:
         try:
-            found = await self._js.get_last_msg(self._stream, self._meta(name), direct=True)
+            meta = await self._js.get_last_msg(self._stream, self._meta(name), direct=direct)
+            pieces: list[bytes] = []
+            for number in range(int(json.loads(meta.data or b"{}").get("chunks", 0))):
+                part = await self._js.get_last_msg(self._stream, self._part(name, number), direct=direct)
+                pieces.append(part.data or b"")
         except nats.js.errors.NotFoundError:
             return None
         except outage.kinds(nats.js.errors.Error) as error:
             raise Unavailable(f"object store {self._name}: {error!r}") from error
-        return int(json.loads(found.data or b"{}").get("chunks", 0))
+        data = b"".join(pieces)
+        return data if digest_of(data) == name else None
 
-    def _chunks(self, name: str) -> str:
-        return f"{self._prefix}.C.{name}"
+    def _part(self, name: str, number: int | str) -> str:
+        return f"{self._prefix}.C.{name}.{number}"
 
     def _meta(self, name: str) -> str:
         return f"{self._prefix}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"

@@ -56,8 +56,8 @@ async def repair(deps: Deps) -> None:
         running = await campaigns.running_ids(session, deps.clock())
         large = await campaigns.large_targets(session, deps.clock())
     metrics.RUNNING.set(len(running))
-    objects = await deps.objects.names() if large else set()
-    lacking = {campaign_id for campaign_id, name in large.items() if name not in objects}
+    readable = {name for name in set(large.values()) if await deps.objects.has(name)}
+    lacking = {campaign_id for campaign_id, name in large.items() if name not in readable}
     for campaign_id in sorted(running - held.commands | lacking):
         await announce(deps, campaign_id)
         metrics.REPAIRED.labels("missing").inc()
