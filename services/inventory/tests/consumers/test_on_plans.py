@@ -73,7 +73,7 @@ async def test_an_edit_reaches_the_hosts_of_its_team_and_platform_alone(
     assert [await intervals_of(host) for host in (outside, other)] == [DEFAULTS] * 2
 
 
-async def test_what_a_plan_does_not_set_stays_and_a_plan_that_follows_wins(running, enroll, plans, intervals_of):
+async def test_what_a_plan_does_not_set_any_more_is_taken_back(running, enroll, plans, intervals_of):
     host = await enrolled(enroll, "A-1")
 
     async def is_now(*seconds: int) -> None:
@@ -85,7 +85,7 @@ async def test_what_a_plan_does_not_set_stays_and_a_plan_that_follows_wins(runni
     await put(plans, head(1, 300, None, None))
     await is_now(300, 60, 10)
     await put(plans, head(2, None, 120, 4))
-    await is_now(300, 120, 4)
+    await is_now(10, 120, 4)
 
 
 async def test_a_host_that_polls_rarely_is_online_until_its_own_window_is_over(running, enroll, plans, deps, database):

@@ -1,7 +1,8 @@
 """How often hosts poll, by what their plans say. The online rule needs it.
 
 Intervals come from agent options, which know team and platform but no labels: all classes of a team and platform share
-them, and the newest plan of any of these says what they are.
+them, and the newest plan of any of these says what they are. What a plan does not set is as in a host that nobody has
+said anything about: a value of an earlier plan is no longer in force.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 from collections.abc import Iterable
 
 from flotilla_common.contracts.plans import PlanHead
+from flotilla_common.db.models.inventory import Host
 
 from inventory.store.intervals import Group, Intervals
 
@@ -28,8 +30,7 @@ class PlannedIntervals:
         revision, before = self._newest.get(group, (-1, None))
         if head.revision < revision:
             return
-        seconds = (head.distributed_interval_seconds, head.config_refresh_seconds, head.logger_tls_period_seconds)
-        intervals = Intervals(*seconds)
+        intervals = _intervals_of(head)
         self._newest[group] = (head.revision, intervals)
         if intervals != before:
             self.give_back([group])
@@ -52,3 +53,16 @@ class PlannedIntervals:
     def all(self) -> dict[Group, Intervals]:
         """Return all groups."""
         return {group: intervals for group, (_, intervals) in self._newest.items()}
+
+
+def _intervals_of(head: PlanHead) -> Intervals:
+    return Intervals(
+        distributed=_seconds(head, "distributed_interval_seconds"),
+        config_refresh=_seconds(head, "config_refresh_seconds"),
+        logger_tls_period=_seconds(head, "logger_tls_period_seconds"),
+    )
+
+
+def _seconds(head: PlanHead, column: str) -> int:
+    planned = getattr(head, column)
+    return int(Host.model_fields[column].default if planned is None else planned)

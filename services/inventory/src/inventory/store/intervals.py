@@ -14,11 +14,11 @@ Group = tuple[int | None, str]
 
 @dataclass(frozen=True)
 class Intervals:
-    """Seconds; None where the plan leaves a host's own in force."""
+    """Seconds."""
 
-    distributed: int | None
-    config_refresh: int | None
-    logger_tls_period: int | None
+    distributed: int
+    config_refresh: int
+    logger_tls_period: int
 
 
 # A row that is locked is changed by somebody else right now: the next look at all hosts finds it.
@@ -30,10 +30,7 @@ WRITE = text(
             CAST(:config_refresh AS bigint[]), CAST(:logger_tls_period AS bigint[])
         ) AS planned(team, platform, distributed, config_refresh, logger_tls_period)
     ), other AS (
-        SELECT host.id,
-               coalesce(planned.distributed, host.distributed_interval_seconds) AS distributed,
-               coalesce(planned.config_refresh, host.config_refresh_seconds) AS config_refresh,
-               coalesce(planned.logger_tls_period, host.logger_tls_period_seconds) AS logger_tls_period
+        SELECT host.id, planned.distributed, planned.config_refresh, planned.logger_tls_period
         FROM inventory.hosts AS host
         JOIN planned ON coalesce(host.team_id, 0) = planned.team AND host.platform = planned.platform
         WHERE host.distributed_interval_seconds <> planned.distributed
