@@ -7,7 +7,7 @@ from config_merger.consumers import answer_render_plan, on_agent_options_changed
 from config_merger.consumers.housekeeping import Garbage, repair, start_over
 from config_merger.store import plan_heads
 from flotilla_common.contracts.definitions import AgentOptionsChangedV1
-from flotilla_common.contracts.plans import RenderPlanV1
+from flotilla_common.contracts.plans import RenderPlanV1, head_key
 from flotilla_common.db.models.config_merger import Plan
 from flotilla_common.db.models.inventory import Host
 
@@ -52,6 +52,27 @@ async def test_a_start_fills_a_bucket_that_was_made_anew(deps, head, held):
 
     assert await held(head.class_key) == (head, options(10)["config"])
     assert await repair(deps) == 0
+
+
+async def test_a_start_renews_a_head_of_an_older_release(deps, head, held):
+    older = head.model_dump_json(exclude={"distributed_interval_seconds", "config_refresh_seconds"}).encode()
+    await deps.bucket.put(head_key(head.class_key), older)
+
+    await start_over(deps)
+
+    renewed = await deps.bucket.entry(head_key(head.class_key))
+    assert await held(head.class_key) == (head, options(10)["config"])
+    await start_over(deps)
+    assert await deps.bucket.entry(head_key(head.class_key)) == renewed
+
+
+async def test_a_start_leaves_a_newer_head_alone(deps, head, held):
+    newer = head.model_copy(update={"revision": head.revision + 1, "distributed_interval_seconds": 77})
+    await plan_heads.announce(deps.bucket, newer, b"{}")
+
+    await start_over(deps)
+
+    assert (await held(head.class_key))[0] == newer
 
 
 async def test_a_config_that_no_plan_has_goes_after_its_grace(deps, definitions, head, host, garbage, clock):

@@ -19,9 +19,24 @@ log = structlog.get_logger()
 
 
 async def start_over(deps: Deps) -> None:
-    """Compile every class and repair the bucket: edits may have been missed, the bucket may be new."""
+    """Compile every class and repair the bucket: edits may have been missed, the bucket or this release may be new."""
     await recompile_team(deps, None)
     await repair(deps)
+    await renew(deps)
+
+
+async def renew(deps: Deps) -> None:
+    """Write the heads anew that an older release wrote: they may lack what this one says of the same bytes.
+
+    At the start only: while releases run side by side, the one that started last has its way.
+    """
+    async with deps.sessions() as session:
+        rows = await plans.every(session)
+    for row in rows:
+        async with deps.sessions() as session:
+            plan = await plans.get(session, row.class_key)
+        if plan is not None and await plan_heads.renew(deps.bucket, head_of(plan)):
+            metrics.HEADS_ANNOUNCED.inc()
 
 
 async def repair(deps: Deps) -> int:

@@ -13,7 +13,7 @@ ATTEMPTS = 10
 
 
 async def announce(bucket: Bucket, head: PlanHead, config: bytes) -> bool:
-    """Put the config, then the head unless a newer one is there; True when the bucket had neither before."""
+    """Put the config, then the head unless a newer one is there; True when the bucket lacked one of them."""
     blob = config_key(head.config_sha256)
     had_config = await bucket.get(blob) is not None
     if not had_config:
@@ -21,11 +21,19 @@ async def announce(bucket: Bucket, head: PlanHead, config: bytes) -> bool:
     return await _put_unless_newer(bucket, head) or not had_config
 
 
+async def renew(bucket: Bucket, head: PlanHead) -> bool:
+    """Replace a head of the same revision that says something else: an older release wrote it."""
+    entry = await bucket.entry(head_key(head.class_key))
+    if entry is None or _revision(entry[0]) != head.revision:
+        return False  # not ours to put: its config may not be there yet
+    return await _put_unless_newer(bucket, head)
+
+
 async def _put_unless_newer(bucket: Bucket, head: PlanHead) -> bool:
     key, body = head_key(head.class_key), head.model_dump_json().encode()
     for _ in range(ATTEMPTS):
         entry = await bucket.entry(key)
-        if entry is not None and _revision(entry[0]) >= head.revision:
+        if entry is not None and (entry[0] == body or _revision(entry[0]) > head.revision):
             return False
         if await bucket.replace(key, body, 0 if entry is None else entry[1]):
             return True
