@@ -313,10 +313,10 @@ async def house(bus_for: BusFor, neighbours: Neighbours) -> AsyncIterator[House]
     followers = [
         hosts_follower(bus, gateway.hosts),
         plans_follower(bus, gateway.plans),
-        campaigns_follower(bus, gateway.campaigns, neighbours.command_keys, gateway.counters, gateway.now),
+        campaigns_follower(bus, gateway, neighbours.command_keys),
     ]
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(follower.run()) for follower in followers]
+        running = [tasks.create_task(run()) for run in (gateway.starts.run, *(follower.run for follower in followers))]
         for follower in followers:
             await follower.caught_up.wait()
         transport = httpx2.ASGITransport(door)  # type: ignore[arg-type]

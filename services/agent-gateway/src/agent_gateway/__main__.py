@@ -54,10 +54,11 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     followers = {
         "hosts": hosts_follower(bus, gateway.hosts),
         "plans": plans_follower(bus, gateway.plans),
-        "campaigns": campaigns_follower(bus, gateway.campaigns, keys, gateway.counters, gateway.now),
+        "campaigns": campaigns_follower(bus, gateway, keys),
     }
     hear_revocations(gateway, bus, followers["hosts"], health)
     await _follow(followers, tasks)
+    tasks.create_task(gateway.starts.run(), name="late targets")
     door = create_app(Deps(gateway, networks(settings.trusted_proxies)))
     REGISTRY.register(GatewayCollector(gateway, lambda: door.inside))
     tasks.create_task(_keep_open(settings, door, gateway, bus), name="door")

@@ -8,6 +8,8 @@ from flotilla_common.bus.buckets import Bucket
 from flotilla_common.bus.connection import Bus
 from flotilla_common.bus.custody import CustodyPublisher
 from flotilla_common.bus.follow import Follower
+from flotilla_common.bus.objects import Objects
+from flotilla_common.contracts.campaigns import STORE
 from flotilla_common.http.health import Health
 
 from agent_gateway.domain.answers import Answers
@@ -20,17 +22,20 @@ from agent_gateway.domain.keys import KeyResolver
 from agent_gateway.domain.logs import LogIntake
 from agent_gateway.domain.plans import Plans
 from agent_gateway.domain.seen import SeenHosts
+from agent_gateway.domain.starts import Starts
 
 
 def build_gateway(bus: Bus, custody: CustodyPublisher, plans_bucket: Bucket) -> Gateway:
     """Return the state of a process, empty, that asks and publishes over this bus."""
     counters = Counters()
     hosts = HostCache()
+    campaigns = Campaigns()
     return Gateway(
         hosts=hosts,
         keys=KeyResolver(hosts, bus.request, counters),
         plans=Plans(bus.request, plans_bucket.get, counters),
-        campaigns=Campaigns(),
+        campaigns=campaigns,
+        starts=Starts(campaigns, Objects(bus, STORE).get, counters, time.time),
         answers=Answers(custody.publish, counters),
         logs=LogIntake(custody.publish, counters),
         enrollments=Enrollments(hosts, bus.request, counters),

@@ -53,16 +53,13 @@ def verified(value: bytes, campaign_id: int, keys: list[Ed25519PublicKey]) -> Ca
     return command
 
 
-def targets_of(command: CampaignCommand, stored: bytes | None) -> BitMap:
-    """Return the targets: from the command, or `stored`, which is what the object store has under their hash.
+def targets_of(command: CampaignCommand, data: bytes) -> BitMap:
+    """Return the targets that `data` says: from the command, or what the object store has under their hash.
 
     Raises:
-        Poison: they make no sense, or are not there.
+        Poison: they make no sense.
 
     """
-    data = stored if command.targets_hash else command.targets
-    if data is None:
-        raise Poison(f"the targets of campaign {command.campaign_id} are not in the object store")
     try:
         return bitmap_of(data)
     except ValueError as error:

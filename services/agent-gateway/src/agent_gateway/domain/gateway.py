@@ -19,6 +19,7 @@ from agent_gateway.domain.large_bodies import LargeBodies
 from agent_gateway.domain.logs import LogIntake
 from agent_gateway.domain.plans import Plans
 from agent_gateway.domain.seen import SeenHosts
+from agent_gateway.domain.starts import Starts
 
 SILENCE_LIMIT_SECONDS = 60.0
 
@@ -31,6 +32,7 @@ class Gateway:
     keys: KeyResolver
     plans: Plans
     campaigns: Campaigns
+    starts: Starts
     answers: Answers
     logs: LogIntake
     enrollments: Enrollments
