@@ -26,6 +26,7 @@ from flotilla_common.errors import Unavailable
 Size = Literal["dev", "production"]
 
 RETENTION = {"limits": RetentionPolicy.LIMITS, "workqueue": RetentionPolicy.WORK_QUEUE}
+UNCHANGEABLE = {"storage", "retention"}  # the server refuses to
 DISCARD = {"old": DiscardPolicy.OLD, "new": DiscardPolicy.NEW}
 
 
@@ -45,15 +46,25 @@ def config_of(spec: StreamSpec, size: Size) -> StreamConfig:
 
 
 async def make(js: JetStreamContext, size: Size) -> None:
-    """Create or update every stream and bucket. Running it again changes nothing; replicas stay as operators chose."""
+    """Create or update every stream, bucket and object store, so that `verify` and its like accept them.
+
+    Running it again changes nothing. Replicas, a larger `max_bytes`, a longer duplicate window and a `max_msg_size`
+    that is large enough stay as operators chose. What the server cannot change it refuses: `storage`, some retentions.
+    """
     for spec in STREAMS:
         config = config_of(spec, size)
-        try:
-            found = (await js.stream_info(spec.name)).config
-        except nats.js.errors.NotFoundError:
+        found = await _find(js, spec.name)
+        if found is None:
             await js.add_stream(config)
         else:
-            await js.update_stream(config.evolve(num_replicas=found.num_replicas))
+            await js.update_stream(
+                config.evolve(
+                    num_replicas=found.num_replicas,
+                    max_bytes=max(found.max_bytes or 0, config.max_bytes or 0),
+                    duplicate_window=max(found.duplicate_window, config.duplicate_window),
+                    max_msg_size=_enough(found.max_msg_size),
+                )
+            )
     for bucket in BUCKETS:
         await _make_bucket(js, bucket)
     for store in OBJECT_STORES:
@@ -61,20 +72,42 @@ async def make(js: JetStreamContext, size: Size) -> None:
 
 
 async def _make_bucket(js: JetStreamContext, spec: BucketSpec) -> None:
-    try:
-        await js.key_value(spec.name)
-    except nats.js.errors.BucketNotFoundError:
+    found = await _find(js, bucket_stream(spec.name))
+    if found is None:
         await js.create_key_value(
             KeyValueConfig(bucket=spec.name, history=spec.history, storage=StorageType.FILE, direct=True)
         )
+    else:
+        await js.update_stream(_kept(found).evolve(max_msgs_per_subject=spec.history))
 
 
 async def _make_store(js: JetStreamContext, spec: StoreSpec, size: Size) -> None:
-    try:
-        await js.object_store(spec.name)
-    except nats.js.errors.BucketNotFoundError:
-        limit = spec.production_bytes if size == "production" else spec.dev_bytes
+    limit = spec.production_bytes if size == "production" else spec.dev_bytes
+    found = await _find(js, object_stream(spec.name))
+    if found is None:
         await js.create_object_store(spec.name, ObjectStoreConfig(storage=StorageType.FILE, max_bytes=limit))
+    else:
+        max_bytes = max(found.max_bytes or 0, limit)
+        await js.update_stream(_kept(found).evolve(max_bytes=max_bytes, discard=DiscardPolicy.NEW))
+
+
+async def _find(js: JetStreamContext, stream: str) -> StreamConfig | None:
+    try:
+        return (await js.stream_info(stream)).config
+    except nats.js.errors.NotFoundError:
+        return None
+
+
+def _kept(found: StreamConfig) -> StreamConfig:
+    """Return the configuration of a bucket or store with what `_check_keeping` wants, and kept for ever."""
+    return found.evolve(
+        storage=StorageType.FILE, max_age=0, max_msgs=-1, max_msg_size=_enough(found.max_msg_size), no_ack=False
+    )
+
+
+def _enough(max_msg_size: int | None) -> int:
+    """Return a limit on the size of messages that is large enough, or none."""
+    return max_msg_size if max_msg_size is not None and max_msg_size >= MAX_PAYLOAD_BYTES else -1
 
 
 async def verify(bus: Bus, *names: str) -> None:
@@ -140,6 +173,7 @@ async def verify_store(bus: Bus, name: str) -> None:
     found = await _config_of(bus, stream)
     _check(stream, "max_age", found.max_age, 0, ok=not found.max_age)
     _check(stream, "discard", found.discard, "new", ok=found.discard == DiscardPolicy.NEW)
+    _check(stream, "max_bytes", found.max_bytes, "a limit", ok=_is_limit(found.max_bytes))
     _check_keeping(stream, found)
 
 
@@ -153,7 +187,7 @@ def _check_keeping(stream: str, found: StreamConfig) -> None:
         "max_msg_size",
         found.max_msg_size,
         f"no limit, or at least {MAX_PAYLOAD_BYTES}",
-        ok=not _is_limit(found.max_msg_size) or (found.max_msg_size or 0) >= MAX_PAYLOAD_BYTES,
+        ok=not _is_limit(found.max_msg_size) or _is_limit(_enough(found.max_msg_size)),
     )
 
 
@@ -171,4 +205,5 @@ def _is_limit(value: int | None) -> bool:
 def _check(stream: str, member: str, found: object, wanted: object, *, ok: bool) -> None:
     if not ok:
         shown = getattr(found, "value", found)
-        raise Unavailable(f"stream {stream}: {member} is {shown}, wanted {wanted}: put it right or run `make migrate`")
+        advice = "only a new stream can have it" if member in UNCHANGEABLE else "put it right or run `make migrate`"
+        raise Unavailable(f"stream {stream}: {member} is {shown}, wanted {wanted}: {advice}")
