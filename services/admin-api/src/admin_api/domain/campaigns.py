@@ -164,8 +164,11 @@ async def request(
     )
 
 
-async def record(session: AsyncSession, viewer: Viewer, query: Query, targets_count: int) -> None:
-    """Write the activity of a started campaign; ad hoc SQL has no name that people know."""
+async def record(session: AsyncSession, viewer: Viewer, query: Query, targets_count: int | None) -> None:
+    """Write the activity of a started campaign, without a count if nobody knows it.
+
+    Ad hoc SQL has no name that people know.
+    """
     details: dict[str, Any] = {"targets_count": targets_count, "query_sql": query.query}
     if query.saved:
         details["query_name"] = query.name

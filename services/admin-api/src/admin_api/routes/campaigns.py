@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any
 
 from flotilla_common.contracts.campaigns import CampaignKind, CampaignStartedV1, StartCampaignV1, StopCampaignV1
 from flotilla_common.db.models.live_query import Campaign
-from flotilla_common.errors import Invalid, Unanswered
+from flotilla_common.errors import Invalid, Unanswered, Unavailable
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -33,14 +35,32 @@ MAY_RUN = "live-query did not answer in time: the live query may be running all 
 STATES = ("answered", "failed", "denylisted", "expired", "cancelled", "unreachable", "pending")
 
 
+@asynccontextmanager
+async def starting(deps: Deps) -> AsyncIterator[AsyncSession]:
+    """One transaction to `start` a campaign in. What live-query may be running stays on record (decision 0006).
+
+    Raises:
+        Unanswered: after the commit.
+
+    """
+    silence: Unanswered | None = None
+    async with deps.sessions.begin() as session:
+        try:
+            yield session
+        except Unanswered as error:
+            silence = error
+    if silence is not None:
+        raise silence
+
+
 async def start(
     deps: Deps, session: AsyncSession, viewer: Viewer, asked: Asked, request: StartCampaignV1
 ) -> CampaignStartedV1:
-    """Ask live-query to start a campaign, and remember who did.
+    """Ask live-query to start a campaign, and remember who did; within `starting`.
 
     Raises:
         BadRequest: live-query refuses it.
-        Unanswered: it may have been started, or not.
+        Unanswered: it may have been started, or not; the activity is written, without a count.
 
     """
     try:
@@ -48,17 +68,24 @@ async def start(
     except Invalid as error:
         raise BadRequest(str(error)) from error
     except Unanswered as error:
+        await campaigns.record(session, viewer, asked.query, None)
         raise Unanswered(MAY_RUN) from error
     await campaigns.record(session, viewer, asked.query, started.counts.total)
     return started
 
 
 async def _ask(deps: Deps, request: StartCampaignV1) -> CampaignStartedV1:
-    """Ask, and once more when no answer comes: live-query knows the request by its id and starts one campaign."""
+    """Ask, and once more when no answer comes: live-query knows the request by its id and starts one campaign.
+
+    That live-query is gone at the second time says nothing of the first.
+    """
     try:
         return await deps.bus.request(request)
     except Unanswered:
-        return await deps.bus.request(request)
+        try:
+            return await deps.bus.request(request)
+        except Unavailable as error:
+            raise Unanswered(str(error)) from error
 
 
 def campaign_object(started: CampaignStartedV1, request: StartCampaignV1) -> dict[str, Any]:
@@ -94,7 +121,7 @@ class RunBody(ApiBody):
 async def run_query(deps: DepsDep, viewer: ViewerDep, body: RunBody) -> dict[str, Any]:
     """Start a live query on hosts, labels and teams by id."""
     now = deps.clock()
-    async with deps.sessions.begin() as session:
+    async with starting(deps) as session:
         asked = await campaigns.either(session, viewer, body.query_id, body.query, now)
         return await _run(deps, session, viewer, asked, body.selected.selection(), _deadline(body.deadline), now)
 
@@ -120,7 +147,7 @@ class RunByNamesBody(ApiBody):
 async def run_query_by_names(deps: DepsDep, viewer: ViewerDep, body: RunByNamesBody) -> dict[str, Any]:
     """Start a live query on hosts and labels by name."""
     now = deps.clock()
-    async with deps.sessions.begin() as session:
+    async with starting(deps) as session:
         asked = await campaigns.either(session, viewer, body.query_id, body.query, now)
         selection = await campaigns.named(session, body.selected.hosts, body.selected.labels, asked.teams)
         return await _run(deps, session, viewer, asked, selection, _deadline(body.deadline), now)

@@ -16,7 +16,7 @@ from admin_api.domain.viewer import Viewer
 from admin_api.errors import BadRequest
 from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.bodies import ApiBody
-from admin_api.routes.campaigns import start
+from admin_api.routes.campaigns import start, starting
 from admin_api.routes.host_parameters import Number
 from admin_api.routes.live_answers import answer_object, collect, wait_seconds
 from admin_api.routes.versions import Id, members_router
@@ -39,7 +39,7 @@ class HostIdsBody(ApiBody):
 
 async def _start(deps: Deps, viewer: Viewer, query_id: int, host_ids: list[int]) -> CampaignStartedV1:
     now, selection = deps.clock(), Selection(hosts=frozenset(host_ids))
-    async with deps.sessions.begin() as session:
+    async with starting(deps) as session:
         asked = await campaigns.saved(session, viewer, query_id)
         request = await campaigns.request(
             session, viewer, asked, selection, now, kind="synchronous", wait_seconds=wait_seconds(deps)
@@ -145,7 +145,7 @@ async def _check_enabled(deps: Deps) -> None:
 
 async def _start_ad_hoc(deps: Deps, viewer: Viewer, host_id: int, sql: str) -> CampaignStartedV1:
     now, selection = deps.clock(), Selection(hosts=frozenset([host_id]))
-    async with deps.sessions.begin() as session:
+    async with starting(deps) as session:
         asked = await campaigns.ad_hoc(session, viewer, sql, now)
         request = await campaigns.request(
             session, viewer, asked, selection, now, kind="synchronous", wait_seconds=wait_seconds(deps)
