@@ -10,6 +10,7 @@ from datetime import datetime
 
 import structlog
 from flotilla_common.bus import outage
+from flotilla_common.bus.hearing import hear
 from flotilla_common.contracts.bitmaps import bitmap_of
 from flotilla_common.contracts.hosts import HostsSeenV1
 from nats.aio.msg import Msg
@@ -37,15 +38,7 @@ async def collect(seen: SeenHosts, deps: Deps, *, ready: asyncio.Event | None = 
             return
         seen.add(hosts, min(event.seen_at, deps.clock()))  # a clock that is ahead must not keep a host online
 
-    subscription = await deps.bus.client.subscribe(HostsSeenV1.subject, queue=deps.bus.name, cb=on_message)
-    await deps.bus.settle()
-    if ready is not None:
-        ready.set()
-    try:
-        await asyncio.Event().wait()
-    finally:
-        if deps.bus.client.is_connected:
-            await subscription.unsubscribe()
+    await hear(deps.bus, HostsSeenV1.subject, on_message, ready=ready)
 
 
 async def write_every(seconds: float, seen: SeenHosts, deps: Deps) -> None:

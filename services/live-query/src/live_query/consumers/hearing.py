@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import structlog
 from flotilla_common.bus import outage
+from flotilla_common.bus.hearing import hear
 from flotilla_common.contracts.base import Event
 from nats.aio.msg import Msg
 from pydantic import ValidationError
@@ -30,11 +31,4 @@ async def listen(
         except outage.kinds(ValidationError, ValueError) as error:
             log.warning("event lost", subject=message.subject, error=repr(error))
 
-    subscription = await deps.bus.client.subscribe(event.subject, queue=deps.bus.name, cb=on_message)
-    await deps.bus.settle()
-    ready.set()
-    try:
-        await asyncio.Event().wait()
-    finally:
-        if deps.bus.client.is_connected:
-            await subscription.unsubscribe()
+    await hear(deps.bus, event.subject, on_message, ready=ready)
