@@ -1,24 +1,19 @@
-"""ASGI as both roads use it: its types, a request's body within the caps, a whole answer."""
+"""ASGI as both roads use it: a request's body within the caps, a whole answer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from flotilla_common.errors import FleetError
+from flotilla_common.http.asgi import Message, Receive, Send
 from starlette.requests import ClientDisconnect
 
 from agent_gateway.domain.bodies import DrainedEnough, Intake
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.errors import BodyTooSlow, NeverEnding
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 JSON = "application/json"

@@ -7,9 +7,10 @@ way there: routing, dependency injection, request and response objects.
 from __future__ import annotations
 
 from flotilla_common.errors import FleetError
+from flotilla_common.http.asgi import App, Message, Receive, Scope, Send
 from starlette.requests import ClientDisconnect
 
-from agent_gateway.asgi import App, Message, Receive, Scope, Send, body_deadline, body_of, first_message, send_json
+from agent_gateway.asgi import body_deadline, body_of, first_message, send_json
 from agent_gateway.domain.clients import key_in_header
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.roads import PREFIXES, ROADS, Road

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import structlog
+from flotilla_common.http.asgi import App, Message, Receive, Scope, Send
 from starlette.requests import ClientDisconnect
 
-from agent_gateway.asgi import CLOSE, App, Message, Receive, Scope, Send, send_json
+from agent_gateway.asgi import CLOSE, send_json
 from agent_gateway.domain.clients import never_reuses
 from agent_gateway.refusals import LAST_RESORT
 
