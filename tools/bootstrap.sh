@@ -30,15 +30,20 @@ with_pip() {
     "$VENV/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation $members
 }
 
+without_uv() {
+    say "uv could not install (see above); trying plain pip. BOOTSTRAP=pip begins with it."
+    with_pip
+}
+
 if [ "$BOOTSTRAP" = pip ]; then
     with_pip
 elif command -v uv >/dev/null 2>&1; then
-    with_uv uv || with_pip
+    with_uv uv || without_uv
 else
     tool="$VENV/.uv"
     [ -x "$tool/bin/uv" ] || [ -x "$VENV/bin/pip" ] || { rm -rf "$VENV"; "$PYTHON" -m venv "$VENV"; }
     if [ -x "$tool/bin/uv" ] || "$VENV/bin/pip" install --quiet --disable-pip-version-check --target "$tool" "uv==$UV_VERSION"; then
-        with_uv "$tool/bin/uv" || with_pip
+        with_uv "$tool/bin/uv" || without_uv
     else
         with_pip
     fi

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -69,11 +71,21 @@ def walk(stack: RunningStack) -> dict[str, tuple[int, str]]:
     return {command: readme.run(command, stack.home.parent, url) for command in commands}
 
 
+def live_query(home: Path) -> list[str]:
+    """Run the README's example and return what it prints, a line for each row."""
+    script = Path(__file__).parents[2] / "tools" / "live_query.py"
+    command = [sys.executable, str(script), "--home", str(home), "SELECT version FROM osquery_info"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
 async def test_the_readme_works_and_a_second_run_finds_everything_as_people_left_it(tmp_path: Path) -> None:
     home = tmp_path / ".flotilla"
     with RunningStack(home, "--hosts", str(HOSTS)) as first:
         await settled(first)
         walked = await asyncio.to_thread(walk, first)
+        rows = await asyncio.to_thread(live_query, home)
         await change_things(first)
         before = await things(first)
         begun = time.monotonic()
@@ -86,6 +98,7 @@ async def test_the_readme_works_and_a_second_run_finds_everything_as_people_left
         hosts = await asyncio.to_thread(readme.run, next(iter(walked)), home.parent, second.dev()["url"])
 
     assert len(walked) >= 6
+    assert len({row.split()[0] for row in rows}) == HOSTS
     assert {command: answer for command, answer in walked.items() if answer[0] != 200} == {}
     assert (before["teams"][1], before["teams"][2]) == (2, 2)
     assert "Listening ports" in before["queries"]

@@ -23,10 +23,24 @@ def create_app(deps: Deps) -> FastAPI:
     return app
 
 
+DESCRIPTION = """
+Every path exists under `/api/v1/fleet`, `/api/2022-04/fleet` and `/api/latest/fleet`. Log in with `POST /login`; then
+send its token as `Authorization: Bearer TOKEN`.
+
+**Live queries.** `POST /queries/run` with
+`{"query": "SELECT 1", "selected": {"hosts": [1], "labels": [], "teams": []}}` answers `{"campaign": {"id": N, ...}}`.
+To see its rows, open the WebSocket `/api/v1/fleet/results/websocket` (or SockJS under `/api/v1/fleet/results`) and send
+two text frames: `{"type": "auth", "data": {"token": "TOKEN"}}`, then
+`{"type": "select_campaign", "data": {"campaign_id": N}}`. Frames of type `totals`, `status`, `result` and `error` come
+back. After `status` says `finished` nothing more comes: close the socket. The campaign lives while somebody watches.
+"""
+
+
 def build_app() -> FastAPI:
     """Return the application without connections: enough for its OpenAPI document."""
     app = FastAPI(
         title=TITLE,
+        description=DESCRIPTION,
         version="0.1.0",
         openapi_url=docs.OPENAPI_PATH,
         docs_url=None,

@@ -82,6 +82,8 @@ async def answer_to(supervisor: Supervisor, command: object, name: object) -> di
         raise ControlError(f"no such command: {command}; there are {', '.join(COMMANDS)}")
     if name is None and command == "status":
         return {"ok": True, "text": "\n".join(describe(keeper) for keeper in supervisor.keepers.values())}
+    if name is None:
+        raise ControlError(f"{command} which part? There are {', '.join(supervisor.keepers)}")
     keeper = supervisor.keepers.get(str(name))
     if keeper is None or (keeper.part.once and command != "status"):
         raise ControlError(f"no such part: {name}; there are {', '.join(supervisor.keepers)}")
@@ -104,6 +106,8 @@ async def act(keeper: Keeper, command: str) -> None:
                 case "stop":
                     await keeper.stop()
                 case "start":
+                    if keeper.state == "paused":
+                        keeper.resume()
                     await keeper.start()
                 case "kill":
                     await keeper.kill()
@@ -134,7 +138,9 @@ def ask(path: Path, command: str, name: str | None) -> dict[str, object]:
             with address_of(path) as address:
                 connection.connect(address)
         except OSError as error:
-            raise ControlError(f"nothing runs in {path.parent}: start it with `make run`") from error
+            raise ControlError(
+                f"nothing runs in {path.parent}: start it with `make run`, or name its folder with --home DIR"
+            ) from error
         connection.sendall(json.dumps({"command": command, "name": name}).encode() + b"\n")
         answer: dict[str, object] = json.loads(connection.makefile("rb").readline())
     if not answer.get("ok"):

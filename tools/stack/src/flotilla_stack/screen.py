@@ -1,10 +1,12 @@
 """The one screen that a person reads when everything runs."""
 
 import os
+import secrets
 import sys
 import sysconfig
 from pathlib import Path
 
+from flotilla_stack.home import default_home
 from flotilla_stack.layout import Layout
 from flotilla_stack.output import Console
 from flotilla_stack.passwords import STACK_EMAIL
@@ -17,6 +19,7 @@ def screen(at: Layout, seeded: Seeded, console: Console, *, seconds: float, host
     live = """-d '{"query": "SELECT name, version FROM os_version"}'"""
     stack = Path(sysconfig.get_path("scripts")) / "stack"
     parts = short(stack) if stack.exists() else f"{short(Path(sys.executable))} -m flotilla_stack"
+    elsewhere = "" if at.home.path == default_home() else f" --home {short(at.home.path)}"
     return f"""
 {console.bold(f"Flotilla is ready after {seconds:.1f} s")}; {simulated(at, seeded, hosts)}.
 
@@ -34,7 +37,7 @@ def screen(at: Layout, seeded: Seeded, console: Console, *, seconds: float, host
   {curl} {at.url}/api/v1/fleet/hosts/1/query {live}
   tail -F {short(at.home.shipped)}/*.log
 
-Parts:  {parts} ctl status      Logs: {short(at.home.logs)}/NAME.log      Tools: {short(at.home.dev)}
+Parts:  {parts} ctl{elsewhere} status      Logs: {short(at.home.logs)}/NAME.log      Tools: {short(at.home.dev)}
 Ctrl-C stops everything; the next start goes on from here.
 """
 
@@ -68,7 +71,7 @@ def notes(at: Layout, seeded: Seeded) -> list[str]:
         return [
             "there is no global enroll secret; new hosts come in by a team's only. To add one, then start again:\n"
             f"  curl -K {short(at.home.curl_config)} {at.url}/api/v1/fleet/spec/enroll_secret"
-            """ -d '{"spec": {"secrets": [{"secret": "SECRET"}]}}'"""
+            f""" -d '{{"spec": {{"secrets": [{{"secret": "{secrets.token_urlsafe(24)}"}}]}}}}'"""
         ]
     return []
 
