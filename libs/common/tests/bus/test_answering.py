@@ -1,8 +1,10 @@
 """Requests: they reach their owner, whose answer or error comes back."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
+from flotilla_common.bus import answering
 from flotilla_common.bus.answering import Responder, respond
 from flotilla_common.contracts.hosts import (
     BadEnrollSecret,
@@ -11,6 +13,7 @@ from flotilla_common.contracts.hosts import (
     HostRecord,
 )
 from flotilla_common.errors import Unanswered, Unavailable
+from flotilla_common.testing import eventually
 
 RECORD = HostRecord(host_id=7, revision=3, node_key_hash="ab" * 16, team_id=None, platform="ubuntu")
 ENROLL = EnrollHostV1(enroll_secret="s3cret", host_identifier="A-1")
@@ -81,3 +84,35 @@ async def test_a_request_without_an_answer_may_have_been_done(bus_for, monkeypat
     with pytest.raises(Unanswered):
         await gateway.request(ENROLL)
     task.cancel()
+
+
+async def test_a_handler_is_told_how_long_a_request_waited_for_its_turn(bus_for, monkeypatch):
+    now, looks, waits, gate = 100.0, [], [], asyncio.Event()
+
+    def monotonic() -> float:
+        looks.append(now)
+        return now
+
+    def add_wait(request: EnrollHostV1, seconds: float) -> EnrollHostV1:
+        return request.model_copy(update={"waited_seconds": seconds})
+
+    async def answer(request: EnrollHostV1, _deps: None) -> EnrolledV1:
+        waits.append(request.waited_seconds)
+        await gate.wait()
+        return EnrolledV1(node_key="key", host=RECORD)
+
+    monkeypatch.setattr(answering, "time", SimpleNamespace(monotonic=monotonic))
+    inventory, gateway = await bus_for("inventory"), await bus_for("agent_gateway")
+    responder, ready = Responder(EnrollHostV1, answer, concurrency=1, add_wait=add_wait), asyncio.Event()
+    task = asyncio.create_task(respond(inventory, responder, None, ready=ready))
+    await ready.wait()
+    first = asyncio.create_task(gateway.request(ENROLL))
+    await eventually(lambda: waits)
+    second = asyncio.create_task(gateway.request(ENROLL))
+    await eventually(lambda: len(looks) == 3)
+    now += 3.5
+    gate.set()
+    await asyncio.gather(first, second)
+    task.cancel()
+
+    assert waits == [0.0, 3.5]

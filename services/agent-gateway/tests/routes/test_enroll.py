@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from agent_gateway.domain import enrollment
+from flotilla_common.testing import eventually
 
 from ..conftest import SECRET, House
 
@@ -55,13 +56,20 @@ async def test_a_gateway_that_hears_nothing_calls_no_secret_invalid(house: House
     assert (reply.status_code, reply.json()) == (503, {"error": "unavailable"})
 
 
-async def test_inventory_is_told_when_the_host_asked(house: House) -> None:
-    house.gateway.now = lambda: 1_763_959_000.25
-
-    await house.post("enroll", OLD_CLIENT)
+async def test_inventory_is_told_how_long_a_host_waited_for_its_turn(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots, seconds = asyncio.Semaphore(0), [100.0]
+    monkeypatch.setattr(house.gateway.enrollments, "_slots", slots)
+    monkeypatch.setattr(enrollment, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+    post = asyncio.create_task(house.post("enroll", OLD_CLIENT))
+    await eventually(lambda: house.gateway.enrollments._queued)
+    seconds[0] += 2.5
+    slots.release()
+    await post
 
     [request] = house.inventory.enrolls
-    assert request.asked_at == datetime.fromtimestamp(1_763_959_000.25, UTC)
+    assert request.waited_seconds == 2.5
 
 
 async def test_nuls_numbers_and_nulls_become_clean_strings(house: House) -> None:

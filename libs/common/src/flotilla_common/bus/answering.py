@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -25,14 +26,20 @@ tracer = trace.get_tracer(__name__)
 R = TypeVar("R", bound=Request[Any])
 D = TypeVar("D")
 
+WAITING_LIMIT = 1024  # requests of a kind in this process; more wait where nobody knows since when
+
 
 @dataclass(frozen=True)
 class Responder(Generic[R, D]):
-    """A request class and the handler that answers it; `concurrency` bounds how many run at once."""
+    """A request class and the handler that answers it; `concurrency` bounds how many run at once.
+
+    `add_wait` puts into a request the seconds that it waited here for its turn.
+    """
 
     request: type[R]
     handle: Callable[[R, D], Awaitable[Answer]]
     concurrency: int = 16
+    add_wait: Callable[[R, float], R] | None = None
 
 
 async def respond(bus: Bus, responder: Responder[R, D], deps: D, *, ready: asyncio.Event | None = None) -> None:
@@ -48,31 +55,39 @@ async def respond(bus: Bus, responder: Responder[R, D], deps: D, *, ready: async
     await bus.settle()
     if ready is not None:
         ready.set()
-    slots = asyncio.Semaphore(responder.concurrency)
+    slots, waiting = asyncio.Semaphore(responder.concurrency), asyncio.Semaphore(WAITING_LIMIT)
     try:
         async with asyncio.TaskGroup() as tasks:
             async for message in subscription.messages:
-                await slots.acquire()
-                task = tasks.create_task(_answer(responder, message, deps))
-                task.add_done_callback(lambda _: slots.release())
+                task = tasks.create_task(_in_turn(responder, message, deps, slots))
+                task.add_done_callback(lambda _: waiting.release())
+                await waiting.acquire()
         bus.check_closed()
     finally:
         if bus.client.is_connected:
             await subscription.unsubscribe()
 
 
-async def _answer(responder: Responder[R, D], message: Msg, deps: D) -> None:
+async def _in_turn(responder: Responder[R, D], message: Msg, deps: D, slots: asyncio.Semaphore) -> None:
+    came_at = time.monotonic()
+    async with slots:
+        await _answer(responder, message, deps, time.monotonic() - came_at)
+
+
+async def _answer(responder: Responder[R, D], message: Msg, deps: D, waited: float) -> None:
     with tracer.start_as_current_span(responder.request.subject, context=context_from(message.headers)):
-        body = await _body(responder, message, deps)
+        body = await _body(responder, message, deps, waited)
     try:
         await message.respond(body)
     except outage.kinds() as error:
         log.warning("answer could not be sent", subject=message.subject, error=repr(error))
 
 
-async def _body(responder: Responder[R, D], message: Msg, deps: D) -> bytes:
+async def _body(responder: Responder[R, D], message: Msg, deps: D, waited: float) -> bytes:
     try:
         request = responder.request.model_validate_json(message.data)
+        if responder.add_wait is not None:
+            request = responder.add_wait(request, waited)
         answer = await responder.handle(request, deps)
     except FleetError as error:
         return _refusal(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
-from pydantic import AwareDatetime, SecretStr, field_serializer
+from pydantic import Field, SecretStr, field_serializer
 
 from flotilla_common.contracts.base import Answer, Event, Message, Request
 from flotilla_common.errors import Denied
@@ -93,8 +93,9 @@ class EnrolledV1(Answer):
 class EnrollHostV1(Request[EnrolledV1]):
     """Enroll a host. `host_details` is table -> column -> value, all strings, any part of it may be missing.
 
-    `asked_at` is when the host asked the door. Of two requests for one host the one asked later keeps its key,
-    whichever comes first: hosts send a request again when its connection breaks.
+    `waited_seconds` is how long the request waited at the door: a duration, since no two clocks agree. Of two requests
+    for one host the one asked later keeps its key, whichever comes first: hosts send a request again when its
+    connection breaks.
 
     Raises (at the caller): BadEnrollSecret; Unavailable (also when the request comes too late).
     """
@@ -108,7 +109,7 @@ class EnrollHostV1(Request[EnrolledV1]):
     platform_type: str = ""
     host_details: dict[str, dict[str, str]] = {}
     remote_address: str = ""
-    asked_at: AwareDatetime | None = None
+    waited_seconds: float = Field(default=0.0, ge=0.0, le=3600.0)
 
     @field_serializer("enroll_secret", when_used="json")
     def _reveal(self, value: SecretStr) -> str:

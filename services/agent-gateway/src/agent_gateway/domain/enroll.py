@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import msgspec
 
 from agent_gateway.domain.enroll_body import enroll_request
@@ -13,5 +11,5 @@ from agent_gateway.domain.gateway import Gateway
 async def answer_enroll(gateway: Gateway, body: bytes, remote_address: str) -> bytes:
     """Trade an enroll secret for a node key. One who hears nothing calls nobody invalid, whatever the secret."""
     gateway.check_bus()
-    request = enroll_request(body, remote_address, datetime.fromtimestamp(gateway.now(), UTC))
+    request = enroll_request(body, remote_address)
     return msgspec.json.encode({"node_key": await gateway.enrollments.enroll(request)})

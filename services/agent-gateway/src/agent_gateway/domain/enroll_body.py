@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -35,8 +34,8 @@ class EnrollBody(msgspec.Struct):
 _decoder = msgspec.json.Decoder(EnrollBody)
 
 
-def enroll_request(body: bytes, remote_address: str, asked_at: datetime) -> EnrollHostV1:
-    """Return the request to inventory, asked when its body was here.
+def enroll_request(body: bytes, remote_address: str) -> EnrollHostV1:
+    """Return the request to inventory.
 
     Raises:
         Malformed: no JSON object, a member of a wrong type, or no identifier at all.
@@ -57,7 +56,6 @@ def enroll_request(body: bytes, remote_address: str, asked_at: datetime) -> Enro
         platform_type=_clean(as_text(sent.platform_type) or "", NAME_LIMIT),
         host_details=details,
         remote_address=remote_address,
-        asked_at=asked_at,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from flotilla_common.contracts.hosts import EnrolledV1, EnrollHostV1
@@ -36,10 +37,12 @@ class Enrollments:
             Unavailable: inventory does not answer, or too many hosts enroll at once.
 
         """
+        came_at = time.monotonic()
         await self._wait_for_slot()
         try:
             self._counters.backend_operations["enroll_host"] += 1
-            enrolled = await self._ask(request)
+            waited = time.monotonic() - came_at
+            enrolled = await self._ask(request.model_copy(update={"waited_seconds": waited}))
         finally:
             self._slots.release()
         self._hosts.put(enrolled.host)

@@ -25,7 +25,7 @@ async def answer(request: EnrollHostV1, deps: Deps) -> EnrolledV1:
         host_details=request.host_details,
         platform_type=request.platform_type,
         remote_address=request.remote_address,
-        asked_at=request.asked_at,
+        waited_seconds=request.waited_seconds,
     )
     try:
         async with deps.sessions.begin() as session:
@@ -37,4 +37,9 @@ async def answer(request: EnrollHostV1, deps: Deps) -> EnrolledV1:
     return EnrolledV1(node_key=SecretStr(key), host=record)
 
 
-RESPONDER = Responder(EnrollHostV1, answer)
+def add_wait(request: EnrollHostV1, seconds: float) -> EnrollHostV1:
+    """Return the request with what it waited here on top of what it waited at the door."""
+    return request.model_copy(update={"waited_seconds": request.waited_seconds + seconds})
+
+
+RESPONDER = Responder(EnrollHostV1, answer, add_wait=add_wait)

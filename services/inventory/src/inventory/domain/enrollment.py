@@ -21,20 +21,23 @@ from inventory.store import enroll_secrets, hosts, label_membership, records, sc
 
 log = structlog.get_logger()
 
-PATIENCE = timedelta(seconds=EnrollHostV1.timeout_seconds)  # the caller waits no longer
+PATIENCE_SECONDS = EnrollHostV1.timeout_seconds  # the caller waits no longer
 ATTEMPTS = 10  # each one lost to a delete of the same host between two statements
 
 
 @dataclass(frozen=True)
 class Enrollment:
-    """What an enrolling host sends, and when. `secret_lookup` is the lookup hash of its enroll secret."""
+    """What an enrolling host sends. `secret_lookup` is the lookup hash of its enroll secret.
+
+    `waited_seconds` is how long the request waited for its turn, at the door and here.
+    """
 
     secret_lookup: bytes = field(repr=False)
     host_identifier: str
     host_details: dict[str, dict[str, str]] = field(default_factory=dict)
     platform_type: str = ""
     remote_address: str = ""
-    asked_at: datetime | None = None
+    waited_seconds: float = 0.0
 
     @property
     def says_linux(self) -> bool:
@@ -81,13 +84,15 @@ async def enroll_host(session: AsyncSession, enrollment: Enrollment, *, now: dat
 
 
 def _asked_at(enrollment: Enrollment, now: datetime) -> datetime:
-    """Return when the host asked: never in the future, so that a fast clock at the door shuts nobody out."""
-    asked_at = min(enrollment.asked_at or now, now)
-    if now - asked_at > PATIENCE:
-        waited = (now - asked_at).total_seconds()
-        log.warning("an enroll came too late: this service is slow, or clocks differ", seconds=round(waited, 1))
+    """Return when the host asked, by our clock: how long the request waited is known, the door's clock is not needed.
+
+    The order of copies that come through two doors is therefore true but for milliseconds on the way.
+    """
+    waited = enrollment.waited_seconds
+    if waited > PATIENCE_SECONDS:
+        log.warning("an enroll came too late: this service is slow", seconds=round(waited, 1))
         raise TooLate(f"asked {waited:.1f} s ago")
-    return asked_at
+    return now - timedelta(seconds=waited)
 
 
 async def _keep(session: AsyncSession, identifier: str, values: Facts) -> tuple[int, Host | None]:
