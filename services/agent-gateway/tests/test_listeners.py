@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from agent_gateway.certificate import Certificate
-from agent_gateway.listeners import listen_plain, listen_tls
+from agent_gateway.listeners import BACKLOG, listen_plain, listen_tls
 from agent_gateway.routes.door import Door
 from flotilla_common.testing import eventually
 from flotilla_common.testing.processes import free_port
@@ -243,3 +243,14 @@ async def test_a_port_that_is_taken_is_said(keys: Keys) -> None:
             await listen_tls(Door(App()), "127.0.0.1", port, Certificate(keys.certificate, keys.key))
 
     assert "Address already in use" in repr(caught.value.__cause__)
+
+
+async def test_more_connections_are_held_than_wait_to_be_accepted(start: Start) -> None:
+    listening = await start("tls")
+    opened = [await listening.connect() for _ in range(BACKLOG + 50)]
+
+    answer = await asyncio.wait_for(listening.post(), 20)
+
+    assert answer.endswith(b"{}")
+    for _, writer in opened:
+        writer.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 
 import structlog
@@ -30,7 +31,7 @@ from agent_gateway.domain.commands import public_keys
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.seen import report_seen
 from agent_gateway.domain.silence import report_silent
-from agent_gateway.listeners import listen_plain, listen_tls
+from agent_gateway.listeners import CONNECTIONS, listen_plain, listen_tls
 from agent_gateway.metrics import GatewayCollector
 from agent_gateway.routes.door import Door
 from agent_gateway.settings import Settings
@@ -126,9 +127,17 @@ async def _sweep(gateway: Gateway) -> None:
         gateway.campaigns.sweep(time.time())
 
 
+def _allow_many_connections() -> None:
+    """Take as many open files as the system lets us have: the usual soft limit is 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + 1024
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if most < 0 else min(wanted, most), most))
+
+
 def main() -> None:
     """Run the gateway."""
     settings = load_or_exit(Settings)
+    _allow_many_connections()
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
     async def start_gateway(tasks: asyncio.TaskGroup, health: Health) -> None:

@@ -20,6 +20,7 @@ from agent_gateway.routes.door import Door
 log = structlog.get_logger()
 
 BACKLOG = 2048
+CONNECTIONS = 65_536  # held at once; granian itself would take no more than the backlog
 HEADER_TIMEOUT_MILLISECONDS = 90_000  # also how long an idle connection is kept: longer than a host's interval
 DRAIN_SECONDS = 3.0
 STOP_SECONDS = 5.0  # granian itself would wait for ever for a request that does not end
@@ -37,6 +38,7 @@ async def listen_tls(door: Door, host: str, port: int, certificate: Certificate)
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MILLISECONDS),
         websockets=False,
         backlog=BACKLOG,
+        backpressure=CONNECTIONS,
         log_enabled=False,
         ssl_cert=certificate.cert_file,
         ssl_key=certificate.key_file,
