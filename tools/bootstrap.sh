@@ -11,6 +11,9 @@ import sys
 sys.exit(0 if sys.version_info >= (3, 11) else 1)
 CHECK
 
+# Trust what the system trusts, as pip does: many networks have a CA of their own.
+export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-true}"
+
 members=""
 for member in "$@"; do members="$members -e $member"; done
 
