@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 MANIFESTS := $(sort $(wildcard libs/*/pyproject.toml services/*/pyproject.toml tools/*/pyproject.toml))
 MEMBERS := $(MANIFESTS:%/pyproject.toml=%)
 STAMP := $(VENV)/.installed
+LOAD := build/bench/load
 S ?=
 
 .DEFAULT_GOAL := help
@@ -59,12 +60,17 @@ migration: install ## New migration from the tables' difference: make migration 
 openapi: install ## Write docs/openapi.json from admin-api
 	@$(BIN)/python -m admin_api.openapi docs/openapi.json
 
-bench: install ## Measure; results in bench/results/latest.json
+bench: install $(LOAD) ## Measure; results in bench/results/latest.json
 	@$(BIN)/python bench/run.py $(ARGS)
+
+# Without a compiler the parts of the bench that need no load client still run; the others say what is missing.
+$(LOAD): $(wildcard bench/load/*.c bench/load/*.h)
+	@mkdir -p $(@D)
+	@$(CC) -std=c11 -O2 -Wall -Wextra -o $@ $(filter %.c,$^) -lssl -lcrypto || rm -f $@
 
 lock: install ## Resolve requirements.lock anew from the members' pyproject.toml files (needs uv)
 	@sh tools/lock.sh $(MEMBERS)
 
 clean: ## Remove the virtual environment, caches and the data of make run
-	rm -rf $(VENV) .flotilla .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build/bench .flotilla .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

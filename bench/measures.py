@@ -14,14 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from flotilla_stack.testing import LAST_LINE, RunningStack
 
 from bench.memory import by_program
 from bench.people import Admin, Door
+from bench.rows import Row
 
 ROOT = Path(__file__).resolve().parent.parent
 IDLE_HOSTS = 20
@@ -33,26 +32,6 @@ QUERIED_HOSTS = 50
 QUERIED_INTERVAL_SECONDS = 2
 QUERIES = 10
 WAIT_SECONDS = 90.0
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table. `limit` is what the figure must not exceed; `ratio` compares within the same run."""
-
-    measure: str
-    figure: float
-    unit: str
-    limit: float
-    ratio: str = ""
-
-    @property
-    def is_met(self) -> bool:
-        """Whether the figure is within its limit."""
-        return self.figure <= self.limit
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the row with its verdict."""
-        return {**asdict(self), "figure": round(self.figure, 3), "met": self.is_met}
 
 
 def starts(home: Path) -> list[Row]:

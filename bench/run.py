@@ -8,48 +8,92 @@ import os
 import platform
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "bench" / "results" / "latest.json"
+RESULTS = ROOT / "bench" / "results"
 sys.path.insert(0, str(ROOT))
 
 from flotilla_stack.testing import RunningStack  # noqa: E402 - after the path of this package
 
 from bench import measures  # noqa: E402
-from bench.measures import Row  # noqa: E402
+from bench.door.measure import PARTS as DOOR  # noqa: E402
+from bench.door.measure import measure as measure_door  # noqa: E402
+from bench.rounds import Pace  # noqa: E402
+from bench.rows import HEAD, Row  # noqa: E402
+
+STACK = ("starts", "people")
+GROUPS = {"stack": STACK, "door": tuple(DOOR)}
+PARTS = (*STACK, *DOOR)
 
 
 def main() -> int:
-    """Run all measures."""
-    parser = argparse.ArgumentParser("bench", description=__doc__)
-    parser.add_argument("--cold", action="store_true", help="also start a fresh clone without cached packages")
-    chosen = parser.parse_args()
+    """Run the parts that are asked for: all of them, unless --only says which."""
+    chosen = arguments()
+    parts = chosen.only or PARTS
+    pace = Pace(seconds=chosen.seconds, rounds=chosen.rounds)
+    begun = time.monotonic()
     rows = measures.cold() if chosen.cold else []
     with tempfile.TemporaryDirectory(prefix="flotilla-bench-") as name:
         directory = Path(name)
-        print("starting twice, and 20 idle hosts ...", flush=True)
-        rows += measures.starts(directory / "idle")
-        with RunningStack(directory / "busy", "--without-simulator") as stack:
-            print("edits ...", flush=True)
-            rows += measures.edits(stack)
-            print("live queries ...", flush=True)
-            rows += measures.live_queries(stack, directory)
+        rows += stack(parts, directory)
+        door_parts = [part for part in DOOR if part in parts]
+        if door_parts:
+            rows += measure_door(door_parts, directory, pace)
     show(rows)
-    keep(rows)
+    print(f"\ntook {time.monotonic() - begun:.0f} s")
+    keep(rows, "latest" if set(parts) == set(PARTS) else "partial")
     return 0 if all(row.is_met for row in rows) else 1
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser("bench", description=__doc__)
+    parser.add_argument("--cold", action="store_true", help="also start a fresh clone without cached packages")
+    known = ", ".join((*GROUPS, *PARTS))
+    parser.add_argument("--only", type=parts_of, help=f"parts to run, comma separated, of: {known}")
+    parser.add_argument("--seconds", type=float, default=Pace.seconds, help="of each run of a load")
+    parser.add_argument("--rounds", type=int, default=Pace.rounds, help="of which the median counts")
+    return parser.parse_args()
+
+
+def parts_of(text: str) -> tuple[str, ...]:
+    """Return the parts that a list of parts and groups names.
+
+    Raises:
+        ArgumentTypeError: there is no such part.
+
+    """
+    parts = [part for name in text.split(",") for part in GROUPS.get(name, (name,))]
+    if unknown := set(parts) - set(PARTS):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: not one of {', '.join((*GROUPS, *PARTS))}")
+    return tuple(parts)
+
+
+def stack(parts: tuple[str, ...], directory: Path) -> Iterator[Row]:
+    """Measure the whole system as `make run` starts it."""
+    if "starts" in parts:
+        print("starting twice, and 20 idle hosts ...", flush=True)
+        yield from measures.starts(directory / "idle")
+    if "people" in parts:
+        with RunningStack(directory / "busy", "--without-simulator") as running:
+            print("edits ...", flush=True)
+            yield from measures.edits(running)
+            print("live queries ...", flush=True)
+            yield from measures.live_queries(running, directory)
 
 
 def show(rows: list[Row]) -> None:
     """Print the table."""
-    print(f"\n{'measure':<58} {'figure':>10} {'limit':>8}  in proportion")
+    print(f"\n{HEAD}")
     for row in rows:
-        verdict = "" if row.is_met else "  NOT MET"
-        print(f"{row.measure:<58} {row.figure:>8.2f} {row.unit:<3}{row.limit:>7.0f}  {row.ratio}{verdict}")
+        print(row.to_text())
 
 
-def keep(rows: list[Row]) -> None:
+def keep(rows: list[Row], name: str) -> None:
     """Write the results, and what machine they hold for."""
     machine = {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()}
     document = {
@@ -57,9 +101,10 @@ def keep(rows: list[Row]) -> None:
         "machine": machine,
         "rows": [row.to_json() for row in rows],
     }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
-    print(f"\nwritten to {RESULTS.relative_to(ROOT)}")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    print(f"written to {path.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

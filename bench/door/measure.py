@@ -1,0 +1,60 @@
+"""Measure the parts of the door that are asked for, one after the other."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from bench.door import campaigns, kept, logs, memory, polls, workers, writes
+from bench.door.place import POLLING, Place
+from bench.house import House
+from bench.load_client import LoadFailed
+from bench.rounds import Pace
+from bench.rows import Row
+from bench.selfcheck import check_load_client
+
+PARTS: dict[str, Callable[[Place], Iterator[Row]]] = {
+    "polls": polls.rows,
+    "kept": kept.rows,
+    "logs": logs.rows,
+    "writes": writes.rows,
+    "memory": memory.rows,
+    "campaigns": campaigns.rows,
+    "workers": workers.rows,
+}
+FILES = 18_000  # 6,000 connections, and room
+
+
+def measure(parts: Iterable[str], directory: Path, pace: Pace) -> Iterator[Row]:
+    """Yield the rows of these parts. A part that cannot be measured yields one row that says why."""
+    allow_files()
+    try:
+        check_load_client()
+    except LoadFailed as error:
+        yield Row("the door for hosts", None, "", None, str(error))
+        return
+    with House(directory, known_hosts=2 * POLLING) as house:
+        place = Place(house, pace)
+        for part in parts:
+            print(f"door, {part} ...", flush=True)
+            try:
+                yield from PARTS[part](place)
+            except LoadFailed as error:
+                print(f"    {error}", flush=True)
+                yield Row(f"{part}: the rest of it", None, "", None, str(error).splitlines()[0][:200])
+
+
+def allow_files() -> None:
+    """Raise our own limit of open files, which servers and client inherit.
+
+    Raises:
+        SystemExit: the system does not let us.
+
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= FILES:
+        return
+    if 0 <= hard < FILES:
+        raise SystemExit(f"bench: {FILES} open files are needed, {hard} are allowed: ulimit -Hn {FILES}, as root")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, hard))
