@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import platform
 import sys
@@ -12,6 +13,8 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+
+import structlog
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
@@ -33,6 +36,7 @@ PARTS = (*STACK, *DOOR)
 def main() -> int:
     """Run the parts that are asked for: all of them, unless --only says which."""
     chosen = arguments()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     parts = chosen.only or PARTS
     pace = Pace(seconds=chosen.seconds, rounds=chosen.rounds)
     begun = time.monotonic()

@@ -6,17 +6,19 @@ from collections.abc import Iterator
 
 from bench.door.place import Place, kept_plain, kept_tls
 from bench.door.polls import against_nginx, headers_kept
-from bench.load_client import Target
+from bench.load_client import LoadFailed, Target
 from bench.rounds import cheaper, compare
 from bench.rows import Row
 
 CONNECTIONS = 6000
 RATE = 10_000.0  # requests per second
+OPERATIONS = "flotilla_gateway_backend_operations_total"
 
 
 def rows(place: Place) -> Iterator[Row]:
     """Measure polls over kept connections."""
     gateway = place.gateway.target
+    asked = place.gateway.metric(OPERATIONS)
     yardsticks: list[Target] = [] if place.nginx is None else [place.nginx]
     tls = compare(place.pace, *(kept_tls(target, CONNECTIONS, RATE) for target in (gateway, *yardsticks)))
     ours, theirs = tls["gateway"], tls.get("nginx")
@@ -28,3 +30,5 @@ def rows(place: Place) -> Iterator[Row]:
     yield against_nginx("poll, 64 kept plain connections", plain["gateway"], plain.get("nginx"), 6)
     yield cheaper("poll, 64 kept plain, FastAPI", plain["gateway"], plain["plain handlers"], 4, "FastAPI")
     yield from headers_kept(place, plain["gateway"])
+    if (more := place.gateway.metric(OPERATIONS) - asked) > 0:
+        raise LoadFailed(f"empty polls of known hosts made the gateway ask others {more:.0f} times")

@@ -208,50 +208,61 @@ static enum event closed_as(struct connection *one, enum event event) {
     return event;
 }
 
-enum event advance(struct connection *one, const char *expect, enum verdict *verdict, int *closes) {
-    char unasked[256];
-    ssize_t went;
-    int done;
-    *closes = 0;
-    for (;;) {
-        switch (one->state) {
-        case CLOSED:
-            return NOTHING;
-        case CONNECTING:
-        case HANDSHAKING:
-            done = one->state == CONNECTING ? finish_connecting(one) : finish_handshake(one);
-            if (done <= 0)
-                return done < 0 ? closed_as(one, BROKEN) : NOTHING;
-            if (one->state == CONNECTING) {
-                one->state = HANDSHAKING;
-                break;
-            }
-            one->state = one->has_request ? SENDING : IDLE;
-            if (one->state == IDLE)
-                return OPENED;
-            break;
-        case SENDING:
-            went = send_some(one, one->request + one->sent, request_length() - one->sent);
-            if (went <= 0)
-                return went < 0 ? closed_as(one, BROKEN) : NOTHING;
-            one->sent += (size_t)went;
-            if (one->sent == request_length())
-                one->state = RECEIVING;
-            break;
-        case RECEIVING:
-            done = receive_answer(one, expect, verdict, closes);
-            if (done <= 0)
-                return done < 0 ? closed_as(one, BROKEN) : NOTHING;
-            one->state = IDLE;
-            one->has_request = false;
-            return ANSWERED;
-        case IDLE:
-        case LEFT:
-            /* Nothing was asked: what comes is the end, or a TLS session ticket. */
-            went = receive_some(one, unasked, sizeof unasked);
-            if (went <= 0)
-                return went < 0 ? closed_as(one, ENDED) : NOTHING;
-            break;
-        }
+/* One step of each kind; GOES_ON: there may be another one to do at once. */
+static enum event step_opening(struct connection *one) {
+    int done = one->state == CONNECTING ? finish_connecting(one) : finish_handshake(one);
+    if (done < 0)
+        return closed_as(one, BROKEN);
+    if (done == 0)
+        return NOTHING;
+    if (one->state == CONNECTING) {
+        one->state = HANDSHAKING;
+        return GOES_ON;
     }
+    one->state = one->has_request ? SENDING : IDLE;
+    return one->has_request ? GOES_ON : OPENED;
+}
+
+static enum event step_sending(struct connection *one) {
+    ssize_t went = send_some(one, one->request + one->sent, request_length() - one->sent);
+    if (went < 0)
+        return closed_as(one, BROKEN);
+    one->sent += (size_t)went;
+    if (one->sent == request_length())
+        one->state = RECEIVING;
+    return went == 0 ? NOTHING : GOES_ON;
+}
+
+static enum event step_receiving(struct connection *one, const char *expect, enum verdict *verdict, int *closes) {
+    int done = receive_answer(one, expect, verdict, closes);
+    if (done < 0)
+        return closed_as(one, BROKEN);
+    if (done == 0)
+        return NOTHING;
+    one->state = IDLE;
+    one->has_request = false;
+    return ANSWERED;
+}
+
+/* Nothing was asked: what comes is the end, or a TLS session ticket. */
+static enum event step_idle(struct connection *one) {
+    char unasked[256];
+    ssize_t went = receive_some(one, unasked, sizeof unasked);
+    return went < 0 ? closed_as(one, ENDED) : went == 0 ? NOTHING : GOES_ON;
+}
+
+enum event advance(struct connection *one, const char *expect, enum verdict *verdict, int *closes) {
+    enum event event = GOES_ON;
+    *closes = 0;
+    while (event == GOES_ON)
+        switch (one->state) {
+        case CLOSED: event = NOTHING; break;
+        case CONNECTING:
+        case HANDSHAKING: event = step_opening(one); break;
+        case SENDING: event = step_sending(one); break;
+        case RECEIVING: event = step_receiving(one, expect, verdict, closes); break;
+        case IDLE:
+        case LEFT: event = step_idle(one); break;
+        }
+    return event;
 }

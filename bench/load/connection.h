@@ -33,6 +33,7 @@ struct connection {
 
 enum event {
     NOTHING,
+    GOES_ON,  /* never returned by `advance` */
     OPENED,   /* and idle */
     ANSWERED, /* `*verdict` says how */
     BROKEN,   /* while it was needed; it is closed now */

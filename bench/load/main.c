@@ -25,6 +25,8 @@ static const double OPENING_SECONDS = 60, DRAIN_SECONDS = 5, LEAVING_SECONDS = 1
 static struct options options;
 static int queue;                                 /* epoll */
 static double began, window_begin, window_end;    /* seconds, monotonic clock */
+static double measured_from, measured_to;         /* the same window, as the clock was really looked at */
+static bool measuring, over;
 static double next_due;                           /* open loop */
 static bool stopped;                              /* nothing is started any more */
 
@@ -111,7 +113,7 @@ static void tally(const struct connection *one, enum verdict verdict) {
     switch (verdict) {
     case GOOD:
         good++;
-        if (time >= window_begin && time < window_end)
+        if (measuring && !over)
             good_in_window++;
         return;
     case BAD_HEAD: bad_head++; break;
@@ -223,8 +225,17 @@ static void make_connections(void) {
     }
 }
 
-static void end_window(double time) {
-    window_end = time < window_end ? time : window_end;
+/* What is counted per request is counted between these two, not between the moments that were planned. */
+static void begin_measuring(double time) {
+    measuring = true;
+    measured_from = time;
+    handshakes_before = handshakes;
+    look(before);
+}
+
+static void end_measuring(double time) {
+    over = true;
+    measured_to = time;
     look(after);
     handshakes_in_window = handshakes - handshakes_before;
 }
@@ -235,7 +246,6 @@ static double until(double moment) {
 }
 
 static void run(void) {
-    bool measuring = false, over = false;
     began = now();
     window_begin = began + options.warm_up;
     window_end = window_begin + options.seconds;
@@ -245,17 +255,12 @@ static void run(void) {
             drive(go_on(take_ready()));
     for (;;) {
         double time = now();
-        if (!measuring && time >= window_begin) {
-            measuring = true;
-            handshakes_before = handshakes;
-            look(before);
-        }
+        if (!measuring && time >= window_begin)
+            begin_measuring(time);
         bool finished = outstanding == 0 && (stopped || started >= options.requests);
-        if (measuring && !over && (time >= window_end || finished)) {
-            over = true;
-            end_window(time);
-        }
-        if (over && ((outstanding == 0 && !is_due(time)) || time > window_end + DRAIN_SECONDS))
+        if (measuring && !over && (time >= window_end || finished))
+            end_measuring(time);
+        if (over && ((outstanding == 0 && !is_due(time)) || time > measured_to + DRAIN_SECONDS))
             return;
         while (ready_count && is_due(time)) {
             double due = next_due;
@@ -263,7 +268,9 @@ static void run(void) {
             drive(ask(take_ready(), due));
         }
         double next = !measuring ? window_begin : !over ? window_end : time + LONGEST_WAIT;
-        wait_for_events(until(options.rate > 0 && ready_count && may_start(next_due) && next_due < next ? next_due : next));
+        if (options.rate > 0 && ready_count && may_start(next_due) && next_due < next)
+            next = next_due;
+        wait_for_events(until(next));
     }
 }
 
@@ -274,7 +281,7 @@ static void count_unanswered(void) {
 }
 
 static void report(double ended) {
-    double seconds = window_end - window_begin;
+    double seconds = measured_to - measured_from;
     printf("{\"ok\": %lu, \"bad\": %lu, \"bad_head\": %lu, \"bad_status\": %lu, \"bad_body\": %lu, \"broken\": %lu, "
            "\"unanswered\": %lu, \"first_bad\": \"%s\", ",
            good, failures() + unanswered, bad_head, bad_status, bad_body, broken, unanswered, sample);

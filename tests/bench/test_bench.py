@@ -1,0 +1,84 @@
+"""What the benchmark says must be true of what it sends, and of what it calls met."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import pytest
+from agent_gateway.domain.distributed_write import parse_write
+from agent_gateway.domain.results import campaign_of
+from flotilla_common.contracts.node_keys import hash_node_key, new_node_key
+
+from bench import bodies, fleet
+from bench.memory import tree_of
+from bench.rounds import Figures, at_most, cheaper
+from bench.rows import Row
+from bench.run import PARTS, parts_of
+
+
+def test_a_limit_is_kept_from_the_side_that_the_row_says():
+    assert Row("time", 4.9, "ms", 5).is_met
+    assert not Row("time", 5.1, "ms", 5).is_met
+    assert Row("rate", 5.1, "/s", 5, at_least=True).is_met
+    assert not Row("rate", 4.9, "/s", 5, at_least=True).is_met
+
+
+def test_what_was_not_measured_is_not_met_and_says_why():
+    row = Row("against nginx", None, "x", 0.95, "nginx is missing: apt-get install nginx-light")
+
+    assert not row.is_met
+    assert row.to_text().endswith("apt-get install nginx-light  NOT MEASURED")
+    assert row.to_json()["figure"] is None
+
+
+class Run:
+    """As much of a run as a ratio needs."""
+
+    rps = p50_ms = p99_ms = 1.0
+
+    def __init__(self, cpu_us: float) -> None:
+        self.cpu_us = cpu_us
+
+
+def test_ratios_are_of_medians():
+    ours, theirs = Figures([Run(10), Run(1000), Run(20)]), Figures([Run(50), Run(40), Run(1)])
+
+    assert at_most("m", ours, theirs, 1, "theirs").figure == 0.5
+    assert cheaper("m", ours, theirs, 2, "theirs").is_met
+
+
+def test_the_config_has_twenty_kilobytes_and_is_one():
+    config = bodies.config_of()
+
+    assert len(config) == 20 * 1024
+    assert len(json.loads(config)["schedule"]) > 50
+
+
+def test_a_log_post_has_100_lines_of_544_bytes():
+    post = json.loads(bodies.log_body())
+
+    assert post["log_type"] == "result"
+    assert [len(bodies.encoded(line)) for line in post["data"]] == [544] * 100
+
+
+def test_a_write_is_an_answer_to_its_campaign():
+    request = parse_write(bodies.write_body(7))
+
+    assert [campaign_of(name) for name in request.queries or {}] == [(7, 1)]
+    assert len(json.loads(bodies.write_body(7))["queries"].popitem()[1]) == 10
+
+
+def test_hosts_of_the_fleet_have_keys_as_long_as_real_ones():
+    assert len(fleet.node_key(123)) == len(new_node_key())
+    assert fleet.record(123).node_key_hash == hash_node_key("benchhost00000000000000000000123").hex()
+
+
+def test_a_group_of_parts_is_all_its_parts():
+    assert parts_of("stack,door") == PARTS
+    with pytest.raises(argparse.ArgumentTypeError, match="not one of"):
+        parts_of("dor")
+
+
+def test_a_tree_of_processes_begins_with_its_root():
+    assert tree_of(1)[0] == 1
