@@ -6,7 +6,7 @@ import resource
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from bench.door import campaigns, kept, logs, memory, polls, workers, writes
+from bench.door import campaigns, kept, logs, memory, plain, polls, workers, writes
 from bench.door.place import POLLING, Place
 from bench.house import House
 from bench.load_client import LoadFailed
@@ -17,6 +17,7 @@ from bench.selfcheck import check_load_client
 PARTS: dict[str, Callable[[Place], Iterator[Row]]] = {
     "polls": polls.rows,
     "kept": kept.rows,
+    "plain": plain.rows,
     "logs": logs.rows,
     "writes": writes.rows,
     "memory": memory.rows,

@@ -33,16 +33,16 @@ def rows(place: Place) -> Iterator[Row]:
         yield Row(f"memory per known host, at {count:,}", growth, "B", HOST_BYTES, ratio)
     none.stop()
     some.stop()
-    yield per_connection(few)
     keys = ("--keys", str(FEW))
     found = compare(
         place.pace,
         kept_plain(few.target, *keys, name="1k hosts"),
         kept_plain(many.target, "--keys", str(MANY), name="1M hosts"),
     )
-    few.stop()
     many.stop()
     yield at_most("poll, kept plain, 1M known hosts", found["1M hosts"], found["1k hosts"], 1.2, "with 1k")
+    yield per_connection(few)
+    few.stop()
 
 
 def per_connection(gateway: GatewayProcess) -> Row:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from bench import nginx
 from bench.bodies import NOTHING, READ, UNCHANGED
-from bench.door.place import PREFIX, Place, kept_plain, stock
+from bench.door.place import PREFIX, Place, stock
 from bench.load_client import STOCK_AGENT, run_load
 from bench.rounds import Candidate, Figures, at_most, cheaper, compare
 from bench.rows import Row
@@ -53,20 +53,6 @@ def candidates(place: Place) -> list[Candidate]:
         file = stock(place.nginx, name="nginx, file", path="/config", body=None, expect='{"options":', method="GET")
         found.append(file)
     return found
-
-
-def headers_kept(place: Place, plain: Figures) -> Iterator[Row]:
-    """Measure both headers where they weigh most: over kept plain connections."""
-    gateway = place.gateway.target
-    found = compare(
-        place.pace,
-        kept_plain(gateway, *AUTHORIZED, name="kept, authorized"),
-        kept_plain(gateway, *FORWARDED, name="kept, forwarded"),
-    )
-    yield at_most(
-        "poll, kept plain, Authorization: NodeKey per host", found["kept, authorized"], plain, 1.15, "without"
-    )
-    yield at_most("poll, kept plain, 20k X-Forwarded-For", found["kept, forwarded"], plain, 1.15, "without")
 
 
 def against_nginx(measure: str, ours: Figures, theirs: Figures | None, limit: float, whose: str = "nginx") -> Row:
