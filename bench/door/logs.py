@@ -136,7 +136,7 @@ def rows(place: Place) -> Iterator[Row]:
 def post(place: Place, drain: Drain, posts: Posts, target: Target, words: list[str]) -> None:
     """Post for a while, then wait until the consumer has every acknowledged line."""
     lines = drain.lines
-    taken = run_load(target, "--seconds", f"{place.pace.seconds:g}", "--warm-up", "0", *words, pinned=False)
+    taken = run_load(target, *place.pace.words(), *words, pinned=False)
     begun: float = taken.raw["began_at"]
     drained = drain.wait_for(lines + taken.answered * LINES)
     time.sleep(0.2)  # more than was acknowledged would be news
