@@ -66,7 +66,12 @@ async def start(tasks: asyncio.TaskGroup, health: Health, settings: Settings) ->
     live_with(bus, tasks, health)
     await verify(bus, "HOSTS", "DEFINITIONS")
     await verify_bucket(bus, PLANS)
-    deps = Deps(sessions=db.session_maker(engine), bus=bus, secrets_key=settings.secrets_key_bytes)
+    deps = Deps(
+        sessions=db.session_maker(engine),
+        bus=bus,
+        secrets_key=settings.secrets_key_bytes,
+        same_identity=settings.same_identity,
+    )
     health.ready_checks["database"] = lambda: db.check(engine)
     async with deps.sessions.begin() as session:
         await scoping.recompute(session)
@@ -100,11 +105,15 @@ async def listen(
 
 
 async def _sweep(seconds: float, deps: Deps) -> None:
-    """Look for hosts of teams that are gone: an enroll can commit just after the team's event was handled."""
+    """Look for hosts of teams that are gone: an enroll can commit just after the team's event was handled.
+
+    Also forget what was noted about secrets that are gone, and about machines that shared an identity long ago.
+    """
     while True:
         await asyncio.sleep(seconds)
         try:
             metrics.LOST_TEAM_HOSTS.inc(await on_team_changed.empty_lost_teams(deps))
+            await answer_enroll_host.forget(deps)
         except outage.kinds() as error:
             log.warning("sweep waits", error=repr(error))
 

@@ -10,6 +10,8 @@ from flotilla_common.bus.connection import Bus
 from flotilla_common.clock import utc_now
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from inventory.domain.identities import SEPARATE
+
 
 @dataclass(frozen=True)
 class Deps:
@@ -19,3 +21,6 @@ class Deps:
     bus: Bus
     secrets_key: bytes = field(repr=False)
     clock: Callable[[], datetime] = utc_now
+    same_identity: str = SEPARATE
+    refusals_told: dict[tuple[bytes, str], datetime] = field(default_factory=dict)
+    """When this process last told of a refusal; only of secrets that exist, so there are few."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Literal
 
 from flotilla_common.settings import DatabaseSettings
 from pydantic import Field, SecretStr, field_validator
@@ -18,6 +19,9 @@ class Settings(DatabaseSettings):
     seen_flush_seconds: float = Field(2.0, description="seconds between writes of last-seen times", gt=0)
     sweep_seconds: float = Field(
         60.0, description="seconds between looks for hosts of lost teams or with old intervals", gt=0
+    )
+    same_identity: Literal["separate", "hold"] = Field(
+        "separate", description="of two living machines with one identity the newcomer is a host of its own, or is held"
     )
 
     @field_validator("secrets_key")

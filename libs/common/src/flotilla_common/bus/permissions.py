@@ -89,7 +89,14 @@ USERS: tuple[BusUser, ...] = (
     ),
     BusUser(
         "inventory",
-        publishes=("hosts.enrolled.v1", "hosts.changed.v1", "hosts.deleted.v1", "hosts.scope_changed.v1"),
+        publishes=(
+            "hosts.enrolled.v1",
+            "hosts.changed.v1",
+            "hosts.deleted.v1",
+            "hosts.scope_changed.v1",
+            "hosts.enroll_refused.v1",
+            "hosts.identity_shared.v1",
+        ),
         answers=("inventory.>",),
         hears=("hosts.seen.v1",),
         reads=("DEFINITIONS", "RESULTS"),

@@ -73,10 +73,67 @@ class HostsSeenV1(Event):
     seen_at: datetime
 
 
+class EnrollRefusedV1(Event):
+    """An enroll secret was shown that exists, and was refused; told once an hour for a secret and a reason.
+
+    `reason` is the refusal's code: `enroll_secret_expired`, `enroll_secret_used_up`, `enroll_secret_wrong_network`.
+    """
+
+    subject: ClassVar[str] = "hosts.enroll_refused.v1"
+
+    secret_id: int
+    team_id: int | None = None
+    reason: str
+    host_identifier: str = ""
+    remote_address: str = ""
+
+
+class HostIdentitySharedV1(Event):
+    """Two machines that live at the same time enroll under one identifier; told once for a host.
+
+    `host_id` is the host that the first of them keeps. `decision` says what becomes of the others: `separate`, each is
+    a host of its own, or `hold`, they are refused. `differs` names what tells the machines apart: `hardware_serial`,
+    `instance_id`, `boot_id` or `address`.
+    """
+
+    subject: ClassVar[str] = "hosts.identity_shared.v1"
+
+    host_id: int
+    decision: str
+    differs: str
+    host_identifier: str = ""
+    newcomer_serial: str = ""
+    newcomer_address: str = ""
+
+
 class BadEnrollSecret(Denied):
     """The enroll secret is unknown or retired."""
 
     code = "bad_enroll_secret"
+
+
+class EnrollSecretExpired(BadEnrollSecret):
+    """The enroll secret was good until a moment that has passed."""
+
+    code = "enroll_secret_expired"
+
+
+class EnrollSecretUsedUp(BadEnrollSecret):
+    """The enroll secret has let in as many hosts as it may."""
+
+    code = "enroll_secret_used_up"
+
+
+class EnrollSecretWrongNetwork(BadEnrollSecret):
+    """The enroll secret is good, from other networks."""
+
+    code = "enroll_secret_wrong_network"
+
+
+class IdentityHeld(Denied):
+    """Another machine has this identity and is alive: this one is not let in until a person decides."""
+
+    code = "identity_held"
 
 
 class EnrolledV1(Answer):
@@ -97,7 +154,8 @@ class EnrollHostV1(Request[EnrolledV1]):
     for one host the one asked later keeps its key, whichever comes first: hosts send a request again when its
     connection breaks.
 
-    Raises (at the caller): BadEnrollSecret; Unavailable (also when the request comes too late).
+    Raises (at the caller): BadEnrollSecret (its subclasses say more); IdentityHeld; Unavailable (also when the request
+    comes too late).
     """
 
     subject: ClassVar[str] = "inventory.enroll_host.v1"

@@ -46,7 +46,14 @@ class StoreSpec:
 STREAMS: tuple[StreamSpec, ...] = (
     StreamSpec(
         "HOSTS",
-        ("hosts.enrolled.v1", "hosts.changed.v1", "hosts.deleted.v1", "hosts.scope_changed.v1"),
+        (
+            "hosts.enrolled.v1",
+            "hosts.changed.v1",
+            "hosts.deleted.v1",
+            "hosts.scope_changed.v1",
+            "hosts.enroll_refused.v1",
+            "hosts.identity_shared.v1",
+        ),
         "limits",
         "old",
         256 * MIB,

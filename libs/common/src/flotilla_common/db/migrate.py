@@ -13,7 +13,7 @@ HERE = Path(__file__).parent / "migrations"
 READS: dict[str, dict[str, tuple[str, ...]]] = {
     "inventory": {"admin_api": ("enroll_secrets", "teams", "labels", "queries", "query_labels")},
     "admin_api": {
-        "inventory": ("hosts", "host_seen", "label_membership"),
+        "inventory": ("hosts", "host_seen", "label_membership", "enroll_secret_uses"),
         "live_query": ("campaigns", "ledger"),
     },
     "config_merger": {

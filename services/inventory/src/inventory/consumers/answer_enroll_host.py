@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from flotilla_common.bus.answering import Responder
-from flotilla_common.contracts.hosts import BadEnrollSecret, EnrolledV1, EnrollHostV1
+from flotilla_common.contracts.hosts import BadEnrollSecret, EnrolledV1, EnrollHostV1, IdentityHeld
 from flotilla_common.contracts.secrets_at_rest import enroll_secret_lookup
 from flotilla_common.errors import FleetError
 from pydantic import SecretStr
 
 from inventory import metrics
 from inventory.deps import Deps
+from inventory.domain import admission, identities
 from inventory.domain.enrollment import Enrollment, enroll_host
+from inventory.store import enroll_secrets, identity_claims
+
+OUTCOMES = {BadEnrollSecret.code: "bad_secret", IdentityHeld.code: "held"}
 
 
 async def answer(request: EnrollHostV1, deps: Deps) -> EnrolledV1:
@@ -28,18 +32,49 @@ async def answer(request: EnrollHostV1, deps: Deps) -> EnrolledV1:
         waited_seconds=request.waited_seconds,
     )
     try:
-        async with deps.sessions.begin() as session:
-            key, record = await enroll_host(session, enrollment, now=deps.clock())
+        enrolled = await _enroll(enrollment, deps)
     except FleetError as error:
-        metrics.ENROLLS.labels("bad_secret" if isinstance(error, BadEnrollSecret) else "refused").inc()
+        outcome = error.code if isinstance(error, BadEnrollSecret) else "refused"
+        metrics.ENROLLS.labels(OUTCOMES.get(error.code, outcome)).inc()
+        if isinstance(error, BadEnrollSecret) and error.code != BadEnrollSecret.code:
+            await _tell(enrollment, error.code, deps)
         raise
     metrics.ENROLLS.labels("enrolled").inc()
+    return enrolled
+
+
+async def _enroll(enrollment: Enrollment, deps: Deps) -> EnrolledV1:
+    async with deps.sessions.begin() as session:
+        enrolled = await enroll_host(session, enrollment, now=deps.clock(), same_identity=deps.same_identity)
+    if enrolled is None:  # after the commit: what was noted about the two machines must stay
+        raise IdentityHeld("another machine has this identity and is alive; delete one of them, or set them apart")
+    key, record = enrolled
     return EnrolledV1(node_key=SecretStr(key), host=record)
 
 
 def add_wait(request: EnrollHostV1, seconds: float) -> EnrollHostV1:
     """Return the request with what it waited here on top of what it waited at the door."""
     return request.model_copy(update={"waited_seconds": request.waited_seconds + seconds})
+
+
+async def _tell(enrollment: Enrollment, reason: str, deps: Deps) -> None:
+    """Tell people of the refusal, in a transaction of its own: the enroll's is taken back."""
+    now, what = deps.clock(), (enrollment.secret_lookup, reason)
+    told_at = deps.refusals_told.get(what)
+    if told_at is not None and now - told_at < admission.TOLD_EVERY:
+        return
+    deps.refusals_told[what] = now
+    async with deps.sessions.begin() as session:
+        await admission.tell_refusal(
+            session, enrollment.secret_lookup, reason, enrollment.host_identifier, enrollment.remote_address, now=now
+        )
+
+
+async def forget(deps: Deps) -> None:
+    """Forget what was noted about secrets that are gone, and about machines that changed places long ago."""
+    async with deps.sessions.begin() as session:
+        await enroll_secrets.forget_removed(session)
+        await identity_claims.forget_before(session, deps.clock() - identities.REMEMBERED)
 
 
 RESPONDER = Responder(EnrollHostV1, answer, add_wait=add_wait)

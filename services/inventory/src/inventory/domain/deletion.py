@@ -8,7 +8,7 @@ from flotilla_common.contracts.hosts import HostDeletedV1
 from flotilla_common.db import outbox
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from inventory.store import hosts, label_membership, records, scope, seen
+from inventory.store import hosts, identity_claims, label_membership, records, scope, seen
 
 
 async def delete_hosts(session: AsyncSession, host_ids: Sequence[int]) -> int:
@@ -20,6 +20,7 @@ async def delete_hosts(session: AsyncSession, host_ids: Sequence[int]) -> int:
     await hosts.change(session, locked, {})
     gone = await records.of_ids(session, locked)
     await label_membership.remove_hosts(session, locked)
+    await identity_claims.remove_hosts(session, locked)
     await seen.remove(session, locked)
     await hosts.delete(session, locked)
     await outbox.add(session, *(HostDeletedV1(host=record) for record in gone))

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
-from flotilla_common.contracts.hosts import BadEnrollSecret, EnrollHostV1, HostEnrolledV1, HostRecord
+from flotilla_common.contracts.hosts import EnrollHostV1, HostEnrolledV1, HostRecord
 from flotilla_common.contracts.node_keys import hash_node_key, new_node_key
 from flotilla_common.db import outbox
 from flotilla_common.db.models.inventory import Host
 from flotilla_common.errors import Unavailable
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from inventory.domain import platforms
+from inventory.domain import admission, identities, platforms
 from inventory.domain.builtin_labels import TOLD_FROM_FACTS, builtin_labels
 from inventory.domain.facts import Facts, clean, facts_of, number
+from inventory.domain.identities import HOLD, SEPARATE
 from inventory.errors import NoHostIdentifier, TooLate
-from inventory.store import enroll_secrets, hosts, label_membership, records, scope, seen
+from inventory.store import hosts, label_membership, records, scope, seen
 
 log = structlog.get_logger()
 
@@ -39,6 +42,11 @@ class Enrollment:
     remote_address: str = ""
     waited_seconds: float = 0.0
 
+    def digest(self) -> bytes:
+        """Return a hash of all that the host sent: the same for a copy of this enroll."""
+        sent = (self.host_identifier, self.platform_type, self.host_details)
+        return hashlib.sha256(self.secret_lookup + json.dumps(sent, sort_keys=True).encode()).digest()
+
     @property
     def says_linux(self) -> bool:
         """Whether its osquery was built for Linux."""
@@ -46,13 +54,15 @@ class Enrollment:
         return "linux" in build.lower() or bool(number(self.platform_type) & platforms.LINUX_BIT)
 
 
-async def enroll_host(session: AsyncSession, enrollment: Enrollment, *, now: datetime) -> tuple[str, HostRecord]:
-    """Enroll a host; return its node key and its record.
+async def enroll_host(
+    session: AsyncSession, enrollment: Enrollment, *, now: datetime, same_identity: str = SEPARATE
+) -> tuple[str, HostRecord] | None:
+    """Enroll a host; return its node key and its record; None when it is held (what was noted about it is to stay).
 
     A known host keeps its id, gets a new key and moves to the secret's team; the old key dies when the caller commits.
 
     Raises:
-        BadEnrollSecret: the secret is unknown or retired.
+        BadEnrollSecret: the secret is unknown or retired, or (subclasses) does not let this host in.
         NoHostIdentifier: the host does not say who it is.
         TooLate: a key nobody would take must not replace one that is in use.
 
@@ -61,21 +71,29 @@ async def enroll_host(session: AsyncSession, enrollment: Enrollment, *, now: dat
     identifier = clean(enrollment.host_identifier)
     if not identifier:
         raise NoHostIdentifier
-    secret = await enroll_secrets.find(session, enrollment.secret_lookup)
-    if secret is None:
-        raise BadEnrollSecret(f"enroll secret of {identifier} is not known")
+    digest = enrollment.digest()
+    secret = await admission.admit(
+        session, enrollment.secret_lookup, identifier, enrollment.remote_address, digest, now=now
+    )
     await scope.hold(session)
     key = new_node_key()
     facts = facts_of(enrollment.host_details, enrollment.platform_type, enrollment.remote_address)
+    is_limited = secret.max_uses is not None
     values = {
         **facts,
         "node_key_hash": hash_node_key(key),
         "team_id": secret.team_id,
         "last_enrolled_at": asked_at,
+        "enroll_secret_id": secret.secret_id if is_limited else None,
+        "enroll_digest": digest if is_limited else None,
         "updated_at": now,
         "refetch_requested": True,
     }
-    host_id, before = await _keep(session, identifier, values)
+    kept = await _keep(session, identifier, values, facts, same_identity, now)
+    if kept is None:
+        return None
+    host_id, before = kept
+    await admission.use(session, secret, before, digest, now)
     await label_membership.replace_of_host(session, host_id, _labels(before, facts, enrollment), TOLD_FROM_FACTS)
     await seen.touch(session, host_id, now)
     [record] = await records.of_ids(session, [host_id])
@@ -95,23 +113,30 @@ def _asked_at(enrollment: Enrollment, now: datetime) -> datetime:
     return now - timedelta(seconds=waited)
 
 
-async def _keep(session: AsyncSession, identifier: str, values: Facts) -> tuple[int, Host | None]:
+async def _keep(
+    session: AsyncSession, identifier: str, values: Facts, facts: Facts, same_identity: str, now: datetime
+) -> tuple[int, Host | None] | None:
     """Insert the host or change the row it has; return its id and what the row was before, under its lock.
 
     Two enrolls of one identifier may run at once: one inserts, the other waits for it, then finds its row. The one
-    asked last wins.
+    asked last wins. None: the row is another machine's, and this one is held.
     """
     for _ in range(ATTEMPTS):
         before = await hosts.find_for_update(session, identifier)
-        if before is not None and before.id is not None:
+        if before is None or before.id is None:
+            host_id = await hosts.insert(session, identifier, values)
+            if host_id is not None:
+                return host_id, None
+            continue
+        stranger = await identities.newcomer(session, before, facts, decision=same_identity, now=now)
+        if stranger is None:
             if values["last_enrolled_at"] < before.last_enrolled_at:
                 raise TooLate("this host has asked again since, and has its key")
-            _warn_of_clones(before, values)
             await hosts.update(session, before.id, values)
             return before.id, before
-        host_id = await hosts.insert(session, identifier, values)
-        if host_id is not None:
-            return host_id, None
+        if same_identity == HOLD:
+            return None
+        identifier = identities.own_identifier(before.host_identifier, stranger)
     raise Unavailable(f"{identifier} is being deleted and enrolled again all the time")
 
 
@@ -124,10 +149,3 @@ def _labels(before: Host | None, facts: Facts, enrollment: Enrollment) -> frozen
 def _event(record: HostRecord, before: Host | None) -> HostEnrolledV1:
     retired = () if before is None or before.node_key_hash is None else (before.node_key_hash.hex(),)
     return HostEnrolledV1(host=record, first_time=before is None, retired_key_hashes=retired)
-
-
-def _warn_of_clones(before: Host, facts: Facts) -> None:
-    """Two machines with one identifier take the row from each other for ever: say so, it cannot be decided here."""
-    serial, instance = str(facts.get("hardware_serial", "")), str(facts.get("instance_id", ""))
-    if serial and before.hardware_serial and serial != before.hardware_serial and instance != before.instance_id:
-        log.warning("another machine enrolls under a known identifier", host_id=before.id, serial=serial)

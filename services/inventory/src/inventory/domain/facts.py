@@ -26,6 +26,7 @@ SYSTEM_TEXTS = {
     "hostname": "hostname",
     "computer_name": "computer_name",
     "uuid": "uuid",
+    "boot_id": "boot_id",
     "cpu_type": "cpu_type",
     "cpu_subtype": "cpu_subtype",
     "cpu_brand": "cpu_brand",

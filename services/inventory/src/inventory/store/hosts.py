@@ -22,10 +22,21 @@ from inventory.store.arrays import is_any_of
 Values = Mapping[str, Any]
 
 
+async def find(session: AsyncSession, identifier: str) -> Host | None:
+    """Return the host with this identifier, in any case. A later look in the session reads the row anew."""
+    found = (await session.execute(_identified(identifier))).scalar_one_or_none()
+    if found is not None:
+        session.expunge(found)
+    return found
+
+
 async def find_for_update(session: AsyncSession, identifier: str) -> Host | None:
     """Return the host with this identifier, in any case, its row locked."""
-    statement = select(Host).where(func.lower(col(Host.host_identifier)) == func.lower(identifier)).with_for_update()
-    return (await session.execute(statement)).scalar_one_or_none()
+    return (await session.execute(_identified(identifier).with_for_update())).scalar_one_or_none()
+
+
+def _identified(identifier: str) -> Select[Host]:
+    return select(Host).where(func.lower(col(Host.host_identifier)) == func.lower(identifier))
 
 
 async def insert(session: AsyncSession, identifier: str, values: Values) -> int | None:
@@ -50,6 +61,12 @@ async def change(session: AsyncSession, host_ids: Sequence[int], values: Values)
     statement = (
         sql_update(Host).where(is_any_of(col(Host.id), host_ids)).values(revision=host_revision.next_value(), **values)
     )
+    await session.execute(statement, execution_options={"synchronize_session": False})
+
+
+async def mark_shared(session: AsyncSession, host_id: int) -> None:
+    """Mark a locked row: other machines enroll under its identifier. Records do not carry it: no revision is taken."""
+    statement = sql_update(Host).where(col(Host.id) == host_id).values(identity_shared=True)
     await session.execute(statement, execution_options={"synchronize_session": False})
 
 

@@ -41,6 +41,11 @@ async def touch(session: AsyncSession, host_id: int, seen_at: datetime) -> None:
     await session.execute(row.on_conflict_do_update(index_elements=["host_id"], set_={"seen_at": newest}))
 
 
+async def last(session: AsyncSession, host_id: int) -> datetime | None:
+    """Return when a host was last seen."""
+    return (await session.execute(select(col(HostSeen.seen_at)).where(col(HostSeen.host_id) == host_id))).scalar()
+
+
 async def touch_many(session: AsyncSession, seen: Iterable[tuple[int, datetime]]) -> int:
     """Set when many hosts were seen, each given once; return how many rows that changed. Never makes a row."""
     await session.execute(select(func.pg_advisory_xact_lock(SEEN_LOCK)))

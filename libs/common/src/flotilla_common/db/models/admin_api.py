@@ -63,7 +63,11 @@ class Team(SQLModel, table=True):
 
 
 class EnrollSecret(SQLModel, table=True):
-    """An enroll secret, encrypted; inventory finds it by `lookup_hash` (`contracts.secrets_at_rest`)."""
+    """An enroll secret, encrypted; inventory finds it by `lookup_hash` (`contracts.secrets_at_rest`).
+
+    It is good until `expires_at`, for `max_uses` enrolls (inventory counts them) and from `allowed_networks` (CIDR);
+    null and an empty list mean without limit.
+    """
 
     __tablename__ = "enroll_secrets"
     __table_args__ = {"schema": SCHEMA}
@@ -72,6 +76,9 @@ class EnrollSecret(SQLModel, table=True):
     team_id: int | None = bigint(nullable=True, index=True)
     lookup_hash: bytes = binary(unique=True)
     ciphertext: bytes = binary()
+    expires_at: datetime | None = timestamp(nullable=True)
+    max_uses: int | None = bigint(nullable=True)
+    allowed_networks: list[str] = json_document(default="[]")
     created_at: datetime = timestamp(now=True)
 
 

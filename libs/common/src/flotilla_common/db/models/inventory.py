@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Index, Sequence, func, literal
+from sqlalchemy import BigInteger, Column, ColumnElement, Index, LargeBinary, Sequence, Text, func, literal
 from sqlalchemy import text as sql
 from sqlmodel import Field, SQLModel, col
 
@@ -18,7 +18,11 @@ host_revision = Sequence("host_revision", schema=SCHEMA, metadata=SQLModel.metad
 
 
 class Host(SQLModel, table=True):
-    """An enrolled host. Facts are whatever the host said, trimmed; they are hostile text for ever."""
+    """An enrolled host. Facts are whatever the host said, trimmed; they are hostile text for ever.
+
+    `enroll_secret_id` and `enroll_digest` tell a copy of the last enroll from another use of a limited secret (null
+    after an enroll with another one). `identity_shared`: other machines enroll under its identifier, see IdentityClaim.
+    """
 
     __tablename__ = "hosts"
     __table_args__ = (
@@ -64,6 +68,10 @@ class Host(SQLModel, table=True):
     logger_tls_period_seconds: int = bigint(default=10)
     refetch_requested: bool = Field(default=True, sa_column_kwargs={"server_default": sql("true")})
     last_enrolled_at: datetime = timestamp()
+    enroll_secret_id: int | None = bigint(nullable=True)
+    enroll_digest: bytes | None = binary(nullable=True)
+    boot_id: str = text()
+    identity_shared: bool = Field(default=False, sa_column_kwargs={"server_default": sql("false")})
     detail_updated_at: datetime | None = timestamp(nullable=True)
     label_updated_at: datetime | None = timestamp(nullable=True)
     policy_updated_at: datetime | None = timestamp(nullable=True)
@@ -79,6 +87,48 @@ class HostSeen(SQLModel, table=True):
 
     host_id: int = bigint(primary_key=True)
     seen_at: datetime = timestamp(index=True)
+
+
+class EnrollSecretUse(SQLModel, table=True):
+    """How often an enroll secret that may be used a limited number of times was used (secrets: schema admin_api)."""
+
+    __tablename__ = "enroll_secret_uses"
+    __table_args__ = {"schema": SCHEMA}
+
+    secret_id: int = bigint(primary_key=True)
+    uses: int = bigint()
+    last_used_at: datetime = timestamp()
+
+
+class EnrollRefusal(SQLModel, table=True):
+    """When it was last told that a secret was refused for a reason: a flood of such enrolls is told once an hour."""
+
+    __tablename__ = "enroll_refusals"
+    __table_args__ = {"schema": SCHEMA}
+
+    secret_id: int = bigint(primary_key=True)
+    reason: str = Field(sa_column=Column(Text, primary_key=True))
+    told_at: datetime = timestamp()
+
+
+class IdentityClaim(SQLModel, table=True):
+    """A machine that enrolled under an identifier which another machine enrolled under as well.
+
+    Kept for the host that has the identifier. `returns` counts how often the machine came back while the other one was
+    alive; `apart`: it is known to be another machine, and no longer gets that host's row.
+    """
+
+    __tablename__ = "identity_claims"
+    __table_args__ = (Index("identity_claims_last", "last_enrolled_at"), {"schema": SCHEMA})
+
+    host_id: int = bigint(primary_key=True)
+    fingerprint: bytes = Field(sa_column=Column(LargeBinary, primary_key=True))
+    first_enrolled_at: datetime = timestamp()
+    last_enrolled_at: datetime = timestamp()
+    returns: int = bigint(default=0)
+    apart: bool = Field(default=False, sa_column_kwargs={"server_default": sql("false")})
+    serial: str = text()
+    address: str = text()
 
 
 class LabelMembership(SQLModel, table=True):
