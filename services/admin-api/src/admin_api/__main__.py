@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from flotilla_common import service
 from flotilla_common.bus import connection, provision
-from flotilla_common.bus.consumer import consume
+from flotilla_common.bus.consumer import Subscription, consume
 from flotilla_common.clock import utc_now
 from flotilla_common.db import engine as db
 from flotilla_common.db.relay import relay
@@ -16,12 +17,17 @@ from flotilla_common.settings import load_or_exit
 from redis.asyncio import Redis
 
 from admin_api.app import create_app
-from admin_api.consumers import on_host_enrolled
+from admin_api.consumers import on_enroll_refused, on_host_enrolled, on_host_identity_shared
 from admin_api.deps import Deps
 from admin_api.domain.passwords import Passwords
 from admin_api.routes.campaign_sockets import SEND_SECONDS, SERVER_OPTIONS
 from admin_api.settings import Settings, decode_key
 
+SUBSCRIPTIONS: tuple[Subscription[Any, Deps], ...] = (
+    on_host_enrolled.SUBSCRIPTION,
+    on_enroll_refused.SUBSCRIPTION,
+    on_host_identity_shared.SUBSCRIPTION,
+)
 REQUESTS_AT_ONCE = 100  # connections to Redis beside those of viewers
 
 
@@ -49,7 +55,8 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     )
     await provision.verify(bus, "DEFINITIONS", "HOSTS")
     tasks.create_task(relay(bus, settings, "admin_api"), name="outbox relay")
-    tasks.create_task(consume(bus, on_host_enrolled.SUBSCRIPTION, deps), name="on_host_enrolled")
+    for subscription in SUBSCRIPTIONS:
+        tasks.create_task(consume(bus, subscription, deps), name=subscription.durable)
     where = (settings.listen_host, settings.listen_port)
     serving = serve(create_app(deps), *where, stuck_seconds=SEND_SECONDS, loop="uvloop", **SERVER_OPTIONS)
     tasks.create_task(serving, name="http")

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from admin_api.domain import enroll_secrets
+from admin_api.domain.secret_limits import WantedSecret
 from flotilla_common.contracts.secrets_at_rest import enroll_secret_lookup
 from flotilla_common.db.models.admin_api import EnrollSecret
 
@@ -55,7 +56,7 @@ async def test_secrets_are_stored_encrypted_with_the_hash_that_inventory_looks_u
 
 async def test_of_two_sets_given_at_once_the_later_one_stands_alone(ask, admin, database, secrets_key, blocked):
     async with database.sessions("admin_api").begin() as session:
-        await enroll_secrets.replace(session, secrets_key, None, ["earlier"])
+        await enroll_secrets.replace(session, secrets_key, None, [WantedSecret("earlier")])
         applying = asyncio.ensure_future(ask(admin, "POST /spec/enroll_secret", spec("later")))
         await blocked()
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from admin_api.domain import agent_options, app_config, enroll_secrets, names, sessions, users
 from admin_api.domain.passwords import Passwords, check_strength
+from admin_api.domain.secret_limits import WantedSecret
 from admin_api.domain.tokens import new_enroll_secret
 from admin_api.errors import InvalidArgument
 from admin_api.store import app_config as stored
@@ -59,7 +60,7 @@ async def set_up(
     await session.flush()
     await _store_config(session, first)
     if not await enroll_secrets.has_any(session):
-        await enroll_secrets.replace(session, secrets_key, None, [new_enroll_secret()])
+        await enroll_secrets.replace(session, secrets_key, None, [WantedSecret(new_enroll_secret())])
     return user, await sessions.open_session(session, user, now=now)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flotilla_common.db.models.admin_api import EnrollSecret, Team
@@ -22,11 +22,12 @@ async def team_objects(session: AsyncSession, viewer: Viewer, key: bytes, rows: 
     users = await team_store.user_counts(session, ids)
     hosts = await team_store.host_counts(session, ids)
     secrets = await secret_store.of_teams(session, ids)
+    uses = await secret_store.uses(session, [secret for found in secrets.values() for secret in found])
     found = []
     for row in rows:
         team_id = row.id or 0
         numbers = {"user_count": users.get(team_id, 0), "host_count": hosts.get(team_id, 0)}
-        shown = shown_secrets(viewer, key, team_id, secrets.get(team_id, []))
+        shown = shown_secrets(viewer, key, team_id, secrets.get(team_id, []), uses)
         found.append({**_settings(row), **numbers, "secrets": [secret_object(secret) for secret in shown]})
     return found
 
@@ -52,13 +53,15 @@ async def team_answer(session: AsyncSession, viewer: Viewer, key: bytes, row: Te
     return {"team": team}
 
 
-def shown_secrets(viewer: Viewer, key: bytes, team_id: int, rows: Sequence[EnrollSecret]) -> list[PlainSecret]:
-    """Return a team's secrets as this viewer may see them."""
+def shown_secrets(
+    viewer: Viewer, key: bytes, team_id: int, rows: Sequence[EnrollSecret], uses: Mapping[int, int]
+) -> list[PlainSecret]:
+    """Return a team's secrets as this viewer may see them; `uses` by id, of those whose use is limited."""
     masked = not is_allowed(viewer, Action.SEE_TEAM_SECRETS, Subject(team_id))
-    return enroll_secrets.reveal(key, rows, masked=masked)
+    return enroll_secrets.reveal(key, rows, uses, masked=masked)
 
 
 def secret_object(secret: PlainSecret) -> dict[str, Any]:
-    """Return a secret; a global one names no team."""
+    """Return a secret; a global one names no team, and only limits that it has are shown."""
     team = {} if secret.team_id is None else {"team_id": secret.team_id}
-    return {"secret": secret.secret, "created_at": secret.created_at, **team}
+    return {"secret": secret.secret, "created_at": secret.created_at, **team, **secret.limits}

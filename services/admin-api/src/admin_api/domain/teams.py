@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from admin_api.domain import app_config, enroll_secrets, names, team_blocks
 from admin_api.domain.activities import record
 from admin_api.domain.authorize import Action, Subject, authorize, authorize_any
+from admin_api.domain.secret_limits import WantedSecret
 from admin_api.domain.tokens import new_enroll_secret
 from admin_api.domain.viewer import Viewer
 from admin_api.errors import AlreadyExists, InvalidArgument, Missing
@@ -36,7 +37,7 @@ class NewTeam:
 
     name: str
     description: str = ""
-    secrets: Sequence[str] | None = None
+    secrets: Sequence[WantedSecret] | None = None
     merge_mode: str = REPLACE
 
 
@@ -89,7 +90,7 @@ async def create(session: AsyncSession, viewer: Viewer, key: bytes, new: NewTeam
     session.add(team)
     await session.flush()
     await session.refresh(team)
-    secrets = [new_enroll_secret()] if new.secrets is None else new.secrets
+    secrets = [WantedSecret(new_enroll_secret())] if new.secrets is None else new.secrets
     await enroll_secrets.replace(session, key, team.id, secrets)
     await record(session, viewer, "created_team", about(team))
     await outbox.add(session, TeamChangedV1(team_id=id_of(team)))

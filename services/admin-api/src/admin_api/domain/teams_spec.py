@@ -10,7 +10,7 @@ from flotilla_common.db.models.admin_api import Team
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from admin_api.domain import enroll_secrets, names, team_blocks, team_options, teams
+from admin_api.domain import enroll_secrets, names, secret_limits, team_blocks, team_options, teams
 from admin_api.domain.authorize import Action, Subject, authorize, authorize_any
 from admin_api.domain.config_blocks import (
     Block,
@@ -28,11 +28,15 @@ from admin_api.store import teams as team_store
 
 
 class SpecSecret(Block):
-    """A secret; `created_at` and `team_id` are what a read printed, and mean nothing."""
+    """A secret with its limits; `created_at`, `team_id` and `uses` are what a read printed, and mean nothing."""
 
     secret: str
+    expires_at: str | None = None
+    max_uses: int | None = None
+    allowed_networks: list[str] | None = None
     created_at: str = ""
     team_id: int | None = None
+    uses: int = 0
 
 
 class SpecWebhooks(Block):
@@ -93,13 +97,13 @@ async def apply(
     team = await _find(session, spec)
     if team is None:
         authorize(viewer, Action.CREATE_TEAM)
-        given = [entry.secret for entry in spec.secrets] if "secrets" in spec.model_fields_set else None
+        given = [secret_limits.wanted(entry) for entry in spec.secrets] if "secrets" in spec.model_fields_set else None
         team = await teams.create(session, viewer, key, NewTeam(spec.name, "", given, spec.merge_mode))
         await _change(session, viewer, team, spec, options, now=now)
         return team, True
     authorize(viewer, Action.WRITE_TEAM, Subject(team.id))
     if "secrets" in spec.model_fields_set:
-        await enroll_secrets.change(session, viewer, key, team, [entry.secret for entry in spec.secrets])
+        await enroll_secrets.change(session, viewer, key, team, [secret_limits.wanted(entry) for entry in spec.secrets])
     await _change(session, viewer, team, spec, options, now=now)
     return team, False
 

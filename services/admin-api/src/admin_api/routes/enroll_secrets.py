@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
+from pydantic import Field
+
 from admin_api.deps import DepsDep
-from admin_api.domain import enroll_secrets, teams
+from admin_api.domain import enroll_secrets, secret_limits, teams
 from admin_api.domain.authorize import Action, authorize
+from admin_api.domain.enroll_secrets import Overlap
+from admin_api.domain.secret_limits import WantedSecret
 from admin_api.domain.team_objects import secret_object, shown_secrets
 from admin_api.errors import InvalidArgument
 from admin_api.routes.authentication import ViewerDep
@@ -18,26 +23,55 @@ router = members_router("enroll secrets")
 
 
 class SecretBody(ApiBody):
-    """One secret; what else a read printed of it means nothing."""
+    """One secret, with its limits (not in Fleet); what else a read printed of it means nothing.
+
+    A limit that is left out stays as it is, null lifts it.
+    """
 
     secret: str = ""
+    expires_at: str | None = Field(None, description="it is good until this moment (RFC 3339)")
+    max_uses: int | None = Field(None, description="it lets in so many enrolls")
+    allowed_networks: list[str] | None = Field(None, description="networks (CIDR) from which it is good")
+
+    def wanted(self) -> WantedSecret:
+        """Return what the domain knows.
+
+        Raises:
+            InvalidArgument: a limit makes no sense.
+
+        """
+        return secret_limits.wanted(self)
 
 
 class SecretsBody(ApiBody):
     """A whole set; an empty one lets no host in."""
 
     secrets: list[SecretBody] | None = None
+    overlap_until: str | None = Field(
+        None, description="until this moment (RFC 3339) secrets that are left out go on to work (not in Fleet)"
+    )
 
-    def plain(self) -> list[str]:
+    def wanted(self) -> list[WantedSecret]:
         """Return the secrets.
 
         Raises:
-            InvalidArgument: no list was given.
+            InvalidArgument: no list was given, or a limit makes no sense.
 
         """
         if self.secrets is None:
             raise InvalidArgument("secrets", "missing required argument")
-        return [entry.secret for entry in self.secrets]
+        return [entry.wanted() for entry in self.secrets]
+
+    def overlap(self, now: datetime) -> Overlap | None:
+        """Return how long the present secrets stay beside the new ones.
+
+        Raises:
+            InvalidArgument: it is no moment.
+
+        """
+        if self.overlap_until is None:
+            return None
+        return Overlap(secret_limits.moment("overlap_until", self.overlap_until), now)
 
 
 class SpecBody(ApiBody):
@@ -61,12 +95,12 @@ async def apply_global_secrets(
 ) -> dict[str, Any]:
     """Replace the global secrets."""
     authorize(viewer, Action.WRITE_GLOBAL_SECRETS)
-    wanted = body.spec.plain()
+    wanted, overlap = body.spec.wanted(), body.spec.overlap(deps.clock())
     async with deps.sessions.begin() as session:
         if dry_run:
             await enroll_secrets.rehearse(session, deps.secrets_key, wanted)
         else:
-            await enroll_secrets.change(session, viewer, deps.secrets_key, None, wanted)
+            await enroll_secrets.change(session, viewer, deps.secrets_key, None, wanted, overlap)
     return {}
 
 
@@ -75,7 +109,8 @@ async def get_team_secrets(deps: DepsDep, viewer: ViewerDep, team_id: Id) -> dic
     """List a team's secrets; masked for those who may only know how many there are."""
     async with deps.sessions.begin() as session:
         await teams.find(session, viewer, team_id, Action.READ_TEAM_SECRETS)
-        found = shown_secrets(viewer, deps.secrets_key, team_id, await stored.of_scope(session, team_id))
+        rows = await stored.of_scope(session, team_id)
+        found = shown_secrets(viewer, deps.secrets_key, team_id, rows, await stored.uses(session, rows))
     return {"secrets": [secret_object(secret) for secret in found]}
 
 
@@ -84,5 +119,6 @@ async def replace_team_secrets(deps: DepsDep, viewer: ViewerDep, team_id: Id, bo
     """Replace a team's secrets."""
     async with deps.sessions.begin() as session:
         team = await teams.find(session, viewer, team_id, Action.WRITE_TEAM_SECRETS, lock=True)
-        found = await enroll_secrets.change(session, viewer, deps.secrets_key, team, body.plain())
+        wanted, overlap = body.wanted(), body.overlap(deps.clock())
+        found = await enroll_secrets.change(session, viewer, deps.secrets_key, team, wanted, overlap)
     return {"secrets": [secret_object(secret) for secret in found]}

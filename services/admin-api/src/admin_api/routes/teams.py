@@ -40,7 +40,7 @@ class CreateBody(ApiBody):
         """
         if self.name is None:
             raise InvalidArgument("name", "missing required argument")
-        secrets = None if self.secrets is None else [entry.secret for entry in self.secrets]
+        secrets = None if self.secrets is None else [entry.wanted() for entry in self.secrets]
         return NewTeam(self.name, self.description, secrets or None, self.merge_mode)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from flotilla_common.db.models.admin_api import EnrollSecret
+from flotilla_common.db.models.inventory import EnrollSecretUse
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -23,6 +24,16 @@ async def of_teams(session: AsyncSession, team_ids: Iterable[int]) -> dict[int, 
     for secret in await session.scalars(statement):
         found.setdefault(secret.team_id or 0, []).append(secret)
     return found
+
+
+async def uses(session: AsyncSession, secrets: Iterable[EnrollSecret]) -> dict[int, int]:
+    """Return how often secrets were used, by id, of those whose use is limited; inventory counts it."""
+    limited = [secret.id for secret in secrets if secret.max_uses is not None]
+    if not limited:
+        return {}
+    statement = select(col(EnrollSecretUse.secret_id), col(EnrollSecretUse.uses))
+    found = await session.execute(statement.where(col(EnrollSecretUse.secret_id).in_(limited)))
+    return {int(row.secret_id): int(row.uses) for row in found}
 
 
 async def with_lookups(session: AsyncSession, lookups: Iterable[bytes]) -> Sequence[EnrollSecret]:
