@@ -46,7 +46,7 @@ from flotilla_common.contracts.hosts import (
 )
 from flotilla_common.contracts.node_keys import hash_node_key, new_node_key
 from flotilla_common.contracts.plans import PlanHead, RenderPlanV1, class_key, config_key, head_key
-from flotilla_common.errors import Unavailable
+from flotilla_common.errors import FleetError, Unavailable
 from flotilla_common.testing.plugin import NatsOfWorker
 from pydantic import SecretStr
 from pyroaring import BitMap
@@ -66,6 +66,7 @@ class StandInInventory:
     resolves: list[ResolveNodeKeysV1] = field(default_factory=list)
     enrolls: list[EnrollHostV1] = field(default_factory=list)
     hold: asyncio.Event | None = None
+    refusal: FleetError | None = None
 
     def next_revision(self) -> int:
         self.revision += 1
@@ -115,6 +116,10 @@ class StandInInventory:
             raise Unavailable("stand-in is down")
         if request.enroll_secret.get_secret_value() != SECRET:
             raise BadEnrollSecret
+        if self.refusal is not None:
+            raise self.refusal
+        if self.hold is not None:
+            await self.hold.wait()
         key = self.add_host(1000 + len(self.enrolls))
         return EnrolledV1(node_key=SecretStr(key), host=self.records[hash_node_key(key).hex()])
 

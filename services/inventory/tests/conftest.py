@@ -75,8 +75,10 @@ class Definitions:
     database: Database
     key: bytes
 
-    async def secret(self, text: str, team_id: int | None = None) -> None:
-        row = EnrollSecret(team_id=team_id, lookup_hash=enroll_secret_lookup(self.key, text), ciphertext=b"-")
+    async def secret(self, text: str, team_id: int | None = None, **limits: Any) -> None:
+        limits.setdefault("allowed_networks", [])
+        lookup = enroll_secret_lookup(self.key, text)
+        row = EnrollSecret(team_id=team_id, lookup_hash=lookup, ciphertext=b"-", **limits)
         await self.database.add(row)
 
     async def team(self, name: str) -> int:

@@ -8,7 +8,7 @@ Source: osquery 5.16, osquery/remote/utility.h, TLSRequestHelper::go.
 from __future__ import annotations
 
 import msgspec
-from flotilla_common.contracts.hosts import BadEnrollSecret
+from flotilla_common.contracts.hosts import BadEnrollSecret, IdentityHeld
 from flotilla_common.errors import FleetError, Invalid
 from flotilla_common.http.errors import status_of
 
@@ -24,7 +24,7 @@ from agent_gateway.errors import (
     UnknownNodeKey,
 )
 
-NODE_INVALID = (MissingNodeKey, UnknownNodeKey, BadEnrollSecret)
+NODE_INVALID = (MissingNodeKey, UnknownNodeKey, BadEnrollSecret, IdentityHeld)
 STATUSES: tuple[tuple[tuple[type[FleetError], ...], int], ...] = (
     ((*NODE_INVALID, NodeKeysDiffer), 401),
     ((TooLarge,), 413),

@@ -8,6 +8,13 @@ from typing import Any
 
 import pytest
 from agent_gateway.domain import enrollment
+from flotilla_common.contracts.hosts import (
+    EnrollSecretExpired,
+    EnrollSecretUsedUp,
+    EnrollSecretWrongNetwork,
+    IdentityHeld,
+)
+from flotilla_common.errors import Denied
 from flotilla_common.testing import eventually
 
 from ..conftest import SECRET, House
@@ -36,6 +43,16 @@ async def test_a_bad_secret_is_refused_with_node_invalid(house: House, secret: s
 
     assert reply.status_code == 401
     assert reply.json() == {"error": "bad_enroll_secret", "node_invalid": True}
+
+
+@pytest.mark.parametrize("refusal", [EnrollSecretExpired, EnrollSecretUsedUp, EnrollSecretWrongNetwork, IdentityHeld])
+async def test_a_host_that_is_not_let_in_is_told_why_with_node_invalid(house: House, refusal: type[Denied]) -> None:
+    house.inventory.refusal = refusal()
+
+    reply = await house.post("enroll", OLD_CLIENT)
+
+    assert reply.status_code == 401
+    assert reply.json() == {"error": refusal.code, "node_invalid": True}
 
 
 async def test_an_outage_is_an_error_without_node_invalid(house: House) -> None:
@@ -136,3 +153,17 @@ async def test_a_storm_beyond_the_queue_gets_an_error(house: House, monkeypatch:
 
     assert {reply.status_code for reply in replies} == {503}
     assert all(reply.json() == {"error": "unavailable"} for reply in replies)
+
+
+async def test_an_enroll_that_takes_too_long_gets_an_error_and_frees_its_place(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enrollment, "PATIENCE_SECONDS", 0.05)
+    house.inventory.hold = asyncio.Event()
+
+    replies = await asyncio.gather(*(house.post("enroll", OLD_CLIENT) for _ in range(enrollment.AT_ONCE + 8)))
+    house.inventory.hold.set()
+    monkeypatch.undo()
+
+    assert {reply.status_code for reply in replies} == {503}
+    assert (await house.post("enroll", OLD_CLIENT)).json()["node_key"]

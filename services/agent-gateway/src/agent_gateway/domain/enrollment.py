@@ -13,8 +13,9 @@ from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.hosts import HostCache
 
 AT_ONCE = 32
-QUEUE_LIMIT = 512
-QUEUE_SECONDS = 3.0  # with the 12 s that inventory may take this stays below osqueryd's 16 s
+QUEUE_LIMIT = 4096  # some KB each; a storm of thousands waits, and polls, which ask nobody, go by
+QUEUE_SECONDS = 10.0  # inventory refuses what was asked 12 s ago
+PATIENCE_SECONDS = 15.0  # osqueryd gives up after 16 s
 
 Ask = Callable[[EnrollHostV1], Awaitable[EnrolledV1]]
 
@@ -33,20 +34,28 @@ class Enrollments:
         """Return the host's new node key. It is in the cache already: the host's next request comes in milliseconds.
 
         Raises:
-            BadEnrollSecret: the secret is unknown or retired.
+            BadEnrollSecret: the secret is unknown or retired, or (subclasses) does not let this host in.
+            IdentityHeld: another machine has this identity.
             Unavailable: inventory does not answer, or too many hosts enroll at once.
 
         """
         came_at = time.monotonic()
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                enrolled = await self._ask_in_turn(request, came_at)
+        except TimeoutError:
+            raise Unavailable("inventory takes too long") from None
+        self._hosts.put(enrolled.host)
+        return enrolled.node_key.get_secret_value()
+
+    async def _ask_in_turn(self, request: EnrollHostV1, came_at: float) -> EnrolledV1:
         await self._wait_for_slot()
         try:
             self._counters.backend_operations["enroll_host"] += 1
             waited = time.monotonic() - came_at
-            enrolled = await self._ask(request.model_copy(update={"waited_seconds": waited}))
+            return await self._ask(request.model_copy(update={"waited_seconds": waited}))
         finally:
             self._slots.release()
-        self._hosts.put(enrolled.host)
-        return enrolled.node_key.get_secret_value()
 
     async def _wait_for_slot(self) -> None:
         if self._queued >= QUEUE_LIMIT:

@@ -14,6 +14,7 @@ from inventory.domain import admission, identities
 from inventory.domain.enrollment import Enrollment, enroll_host
 from inventory.store import enroll_secrets, identity_claims
 
+AT_ONCE = 8  # of the pool's connections: a storm of enrolls leaves some to those who ask for keys
 OUTCOMES = {BadEnrollSecret.code: "bad_secret", IdentityHeld.code: "held"}
 
 
@@ -77,4 +78,4 @@ async def forget(deps: Deps) -> None:
         await identity_claims.forget_before(session, deps.clock() - identities.REMEMBERED)
 
 
-RESPONDER = Responder(EnrollHostV1, answer, add_wait=add_wait)
+RESPONDER = Responder(EnrollHostV1, answer, concurrency=AT_ONCE, add_wait=add_wait)

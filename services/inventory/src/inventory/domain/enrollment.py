@@ -94,7 +94,11 @@ async def enroll_host(
         return None
     host_id, before = kept
     await admission.use(session, secret, before, digest, now)
-    await label_membership.replace_of_host(session, host_id, _labels(before, facts, enrollment), TOLD_FROM_FACTS)
+    labels = _labels(before, facts, enrollment)
+    if before is None:
+        await label_membership.add_host(session, host_id, labels)
+    else:
+        await label_membership.replace_of_host(session, host_id, labels, TOLD_FROM_FACTS)
     await seen.touch(session, host_id, now)
     [record] = await records.of_ids(session, [host_id])
     await outbox.add(session, _event(record, before))
