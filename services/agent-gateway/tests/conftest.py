@@ -17,6 +17,7 @@ import nats
 import pytest
 from agent_gateway.app import create_app
 from agent_gateway.consumers.on_campaigns import campaigns_follower
+from agent_gateway.consumers.on_details import details_follower
 from agent_gateway.consumers.on_hosts import hosts_follower
 from agent_gateway.consumers.on_plans import plans_follower
 from agent_gateway.deps import Deps
@@ -141,7 +142,7 @@ class StandInMerger:
             raise Unavailable("stand-in is down")
         return await self.save(request, self.body)
 
-    async def save(self, request: RenderPlanV1, body: bytes) -> PlanHead:
+    async def save(self, request: RenderPlanV1, body: bytes, **members: object) -> PlanHead:
         """Put a plan into the bucket: bytes first, then the head."""
         self.revision += 1
         sha256 = hashlib.sha256(body).hexdigest()
@@ -154,6 +155,7 @@ class StandInMerger:
             config_sha256=sha256,
             etag=sha256[:16],
             compiled_at=datetime.now(UTC),
+            **members,  # type: ignore[arg-type]
         )
         await self.bucket.put(config_key(sha256), body)
         await self.bucket.put(head_key(head.class_key), head.model_dump_json().encode())
@@ -221,8 +223,8 @@ class House:
     @property
     def fastapi(self) -> FastAPI:
         """The application behind the door."""
-        hot: HotRoad = self.door._app  # type: ignore[assignment]
-        app: FastAPI = hot._app  # type: ignore[assignment]
+        behind = self.door._app
+        app: FastAPI = behind._app if isinstance(behind, HotRoad) else behind  # type: ignore[assignment]
         return app
 
     async def post(
@@ -307,17 +309,21 @@ async def neighbours(bus_for: BusFor) -> AsyncIterator[Neighbours]:
             task.cancel()
 
 
+BOTH_ROADS = pytest.mark.parametrize("house", [True, False], ids=["hot", "routes"], indirect=True)
+
+
 @pytest.fixture
-async def house(bus_for: BusFor, neighbours: Neighbours) -> AsyncIterator[House]:
-    """A gateway that has caught up, reached without a socket."""
+async def house(bus_for: BusFor, neighbours: Neighbours, request: pytest.FixtureRequest) -> AsyncIterator[House]:
+    """A gateway that has caught up, reached without a socket; with BOTH_ROADS once by each road."""
     bus = await bus_for("agent_gateway")
     custody = CustodyPublisher(bus)
     await custody.open()
     gateway = build_gateway(bus, custody, await open_bucket(bus, plans.BUCKET))
-    door = create_app(Deps(gateway))
+    door = create_app(Deps(gateway), is_hot=getattr(request, "param", True))
     followers = [
         hosts_follower(bus, gateway.hosts),
         plans_follower(bus, gateway.plans),
+        details_follower(bus, gateway.query_sets),
         campaigns_follower(bus, gateway, neighbours.command_keys),
     ]
     async with asyncio.TaskGroup() as tasks:

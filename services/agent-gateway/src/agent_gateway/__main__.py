@@ -23,6 +23,7 @@ from prometheus_client import REGISTRY
 
 from agent_gateway.app import create_app
 from agent_gateway.consumers.on_campaigns import campaigns_follower
+from agent_gateway.consumers.on_details import details_follower
 from agent_gateway.consumers.on_hosts import hosts_follower
 from agent_gateway.consumers.on_plans import plans_follower
 from agent_gateway.deps import Deps
@@ -55,6 +56,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     followers = {
         "hosts": hosts_follower(bus, gateway.hosts),
         "plans": plans_follower(bus, gateway.plans),
+        "details": details_follower(bus, gateway.query_sets),
         "campaigns": campaigns_follower(bus, gateway, keys),
     }
     hear_revocations(gateway, bus, followers["hosts"], health)

@@ -33,7 +33,8 @@ class GatewayCollector(Collector):
             "outcome",
             counters.answers,
         )
-        yield _counter("results", "Results of other queries, by kind", "kind", counters.results)
+        yield _counter("results", "Detail, label and policy results taken", "kind", counters.results)
+        yield _counter("results_unasked", "Results that no query asks for", "kind", counters.results_unasked)
         yield CounterMetricFamily(
             PREFIX + "commands_refused", "Campaign commands not believed", counters.commands_refused
         )

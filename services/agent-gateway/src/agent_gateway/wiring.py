@@ -21,6 +21,8 @@ from agent_gateway.domain.hosts import HostCache
 from agent_gateway.domain.keys import KeyResolver
 from agent_gateway.domain.logs import LogIntake
 from agent_gateway.domain.plans import Plans
+from agent_gateway.domain.query_results import QueryResults
+from agent_gateway.domain.query_sets import QuerySets
 from agent_gateway.domain.seen import SeenHosts
 from agent_gateway.domain.starts import Starts
 
@@ -30,13 +32,16 @@ def build_gateway(bus: Bus, custody: CustodyPublisher, plans_bucket: Bucket) -> 
     counters = Counters()
     hosts = HostCache()
     campaigns = Campaigns()
+    plans = Plans(bus.request, plans_bucket.get, counters)
     return Gateway(
         hosts=hosts,
         keys=KeyResolver(hosts, bus.request, counters),
-        plans=Plans(bus.request, plans_bucket.get, counters),
+        plans=plans,
         campaigns=campaigns,
         starts=Starts(campaigns, Objects(bus, STORE).get, counters, time.time),
         answers=Answers(custody.publish, counters),
+        query_sets=QuerySets(plans),
+        query_results=QueryResults(custody.publish, counters),
         logs=LogIntake(custody.publish, counters),
         enrollments=Enrollments(hosts, bus.request, counters),
         seen=SeenHosts(),

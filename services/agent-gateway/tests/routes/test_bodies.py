@@ -12,7 +12,9 @@ from agent_gateway import asgi
 from agent_gateway.domain import bodies
 from flotilla_common.contracts.logs import STREAM
 
-from ..conftest import BusFor, House, LimitStream
+from ..conftest import BOTH_ROADS, BusFor, House, LimitStream
+
+pytestmark = BOTH_ROADS
 
 MIB = 1024 * 1024
 LIMITS = {

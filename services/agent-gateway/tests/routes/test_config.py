@@ -8,7 +8,9 @@ import json
 from flotilla_common.contracts.plans import RenderPlanV1
 from flotilla_common.testing import eventually
 
-from ..conftest import House
+from ..conftest import BOTH_ROADS, House
+
+pytestmark = BOTH_ROADS
 
 UBUNTU = RenderPlanV1(team_id=None, platform="ubuntu")
 

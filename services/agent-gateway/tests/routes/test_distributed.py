@@ -10,7 +10,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flotilla_common.contracts.campaigns import ANSWERS_STREAM
 from flotilla_common.testing import eventually
 
-from ..conftest import BusFor, House
+from ..conftest import BOTH_ROADS, BusFor, House
+
+pytestmark = BOTH_ROADS
 
 TRACE_5 = f"{5:032x}"
 NAME = f"fleet_distributed_query_5_1_{TRACE_5}"
@@ -242,16 +244,6 @@ async def test_queries_of_a_wrong_shape_are_refused(house: House) -> None:
 
     assert reply.status_code == 400
     assert reply.json()["error"] == "malformed_body"
-
-
-async def test_results_of_other_queries_are_taken_and_counted(house: House) -> None:
-    key = house.inventory.add_host(1)
-    names = ("fleet_detail_query_os", "fleet_label_query_6", "fleet_policy_query_9", "mine")
-
-    reply = await house.post("distributed/write", {"node_key": key, "queries": {name: [] for name in names}})
-
-    assert reply.json() == {}
-    assert house.gateway.counters.results == {"detail": 1, "label": 1, "policy": 1, "other": 1}
 
 
 async def test_an_answer_larger_than_a_message_is_cut_and_says_so(house: House, bus_for: BusFor) -> None:

@@ -14,7 +14,9 @@ from agent_gateway.domain.lines import LINE_LIMIT
 from flotilla_common.contracts.logs import STREAM
 from flotilla_common.testing import eventually
 
-from ..conftest import BusFor, House, LimitStream
+from ..conftest import BOTH_ROADS, BusFor, House, LimitStream
+
+pytestmark = BOTH_ROADS
 
 MIB = 1024 * 1024
 LINE = {"name": "pack/Global/x", "columns": {"a": "1"}, "action": "added"}

@@ -35,7 +35,8 @@ class PlanHead(Answer):
     """The newest plan of a class. A holder of a higher `revision` ignores this one.
 
     The intervals are those that its config sets, None where it leaves the host's own in force. They depend on team and
-    platform alone.
+    platform alone. `label_queries_sha256` and `policy_queries_sha256` are None while the class has no such queries:
+    then no host of it is asked any, and what one sends under such a name is nobody's answer.
     """
 
     class_key: str
@@ -49,6 +50,8 @@ class PlanHead(Answer):
     distributed_interval_seconds: int | None = None
     config_refresh_seconds: int | None = None
     logger_tls_period_seconds: int | None = None
+    label_queries_sha256: str | None = None
+    policy_queries_sha256: str | None = None
 
 
 class RenderPlanV1(Request[PlanHead]):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
 
 import msgspec
 from flotilla_common.contracts.campaigns import AnswerBatch, CampaignAnswer, answers_subject
+from flotilla_common.contracts.results import QueryResult
 from flotilla_common.contracts.shards import shard_of
 from flotilla_common.contracts.streams import MAX_PAYLOAD_BYTES
 
@@ -16,6 +18,7 @@ from agent_gateway.domain.results import Result
 
 MESSAGE_BYTES = MAX_PAYLOAD_BYTES - 256 * 1024  # rows in one message; the rest is for names, texts and headers
 
+Part = TypeVar("Part", CampaignAnswer, QueryResult)
 Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[int]]
 
 _lines_decoder = msgspec.json.Decoder(list[msgspec.Raw])
@@ -72,9 +75,9 @@ def cut_rows(rows: bytes, limit: int) -> tuple[bytes, bool]:
     return b"[" + b",".join(kept) + b"]", True
 
 
-def split(answers: list[CampaignAnswer]) -> Iterator[list[CampaignAnswer]]:
+def split(answers: list[Part]) -> Iterator[list[Part]]:
     """Cut a list so that each part fits into one message."""
-    part: list[CampaignAnswer] = []
+    part: list[Part] = []
     size = 0
     for answer in answers:
         weight = len(bytes(answer.rows)) + len(bytes(answer.stats)) + 6 * len(answer.message) + 128

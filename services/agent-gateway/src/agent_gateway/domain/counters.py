@@ -20,6 +20,7 @@ class Counters:
     lines: defaultdict[str, int] = field(default_factory=_zeroes)  # in custody, by log type
     lines_skipped: defaultdict[str, int] = field(default_factory=_zeroes)  # by reason
     answers: defaultdict[str, int] = field(default_factory=_zeroes)  # to campaigns, by outcome
-    results: defaultdict[str, int] = field(default_factory=_zeroes)  # of detail, label and policy queries, by kind
+    results: defaultdict[str, int] = field(default_factory=_zeroes)  # in custody, by kind: detail, label, policy
+    results_unasked: defaultdict[str, int] = field(default_factory=_zeroes)  # by kind: nobody asks this host for them
     commands_refused: int = 0  # campaign commands whose signature or content is wrong
     queries_offered: int = 0

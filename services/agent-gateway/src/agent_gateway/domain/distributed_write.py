@@ -2,47 +2,88 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
+from flotilla_common.contracts.campaigns import CampaignAnswer
+from flotilla_common.contracts.results import ResultKind
+
 from agent_gateway.domain.answers import answer_of
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.hosts import Host
+from agent_gateway.domain.patience import HAND_OVER_SECONDS, patience
+from agent_gateway.domain.query_results import ByKind, query_result
 from agent_gateway.domain.results import WriteRequest, campaign_of, kind_of, parse_write, result_of
 
 TAKEN = b"{}"
 
 
-async def answer_write(gateway: Gateway, body: bytes, header_key: str | None) -> bytes:
-    """Take results; `{}` is said once the answers to campaigns are in custody.
+@dataclass(frozen=True)
+class Wanted:
+    """What of a write somebody waits for. `answers`: query name -> campaign and attempt."""
 
-    Answers to campaigns that the host was not asked by get the same `{}`: the host has nothing to repeat, and a liar
-    learns nothing. Results of detail, label and policy queries are counted; nothing asks for them yet.
+    answers: dict[str, tuple[int, int]] = field(default_factory=dict)
+    results: dict[ResultKind, list[str]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.answers or self.results)
+
+
+async def answer_write(gateway: Gateway, body: bytes, header_key: str | None) -> bytes:
+    """Take results; `{}` is said once all that somebody waits for is in custody.
+
+    What the host was not asked gets the same `{}`: the host has nothing to repeat, and a liar learns nothing.
     """
     request = await gateway.large.run(len(body), lambda: parse_write(body))
     gateway.check_bus()
     host = await gateway.host_of(request.node_key, header_key)
-    accepted = accepted_names(gateway, host, request)
-    if accepted:
-        answers = await gateway.large.run(
-            len(body), lambda: [answer_of(*ids, result_of(request, name)) for name, ids in accepted.items()]
-        )
-        trace_parent = gateway.campaigns.trace_parent(answers[0].campaign_id)  # a message can be in one trace only
-        await gateway.answers.hand_over(host, answers, int(gateway.now() * 1000), trace_parent)
+    wanted = wanted_of(gateway, host, request)
+    if wanted:
+        answers, results = await gateway.large.run(len(body), lambda: _read(request, wanted))
+        async with patience(HAND_OVER_SECONDS, "custody"):
+            await _hand_over(gateway, host, answers, results)
         for answer in answers:
             gateway.campaigns.answered(answer.campaign_id, host.host_id)
     return TAKEN
 
 
-def accepted_names(gateway: Gateway, host: Host, request: WriteRequest) -> dict[str, tuple[int, int]]:
-    """Return query name -> campaign and attempt, where the host is a target; count all others."""
+def wanted_of(gateway: Gateway, host: Host, request: WriteRequest) -> Wanted:
+    """Return what is to be passed on: answers to campaigns that target the host, results of sets that it is asked.
+
+    All else is counted.
+    """
     counters = gateway.counters
-    accepted: dict[str, tuple[int, int]] = {}
+    wanted = Wanted()
+    asked: dict[ResultKind, bool] = {}
     for name in request.queries or {}:
         kind = kind_of(name)
-        if kind != "campaign":
-            counters.results[kind] += 1
+        if kind == "campaign":
+            ids = campaign_of(name)
+            verdict = "unknown" if ids is None else gateway.campaigns.verdict(ids[0], host.host_id, gateway.now())
+            counters.answers[verdict] += 1
+            if ids is not None and verdict in ("open", "ended"):
+                wanted.answers[name] = ids
             continue
-        ids = campaign_of(name)
-        verdict = "unknown" if ids is None else gateway.campaigns.verdict(ids[0], host.host_id, gateway.now())
-        counters.answers[verdict] += 1
-        if ids is not None and verdict in ("open", "ended"):
-            accepted[name] = ids
-    return accepted
+        if kind != "other" and kind not in asked:
+            asked[kind] = gateway.query_sets.has(kind, host)
+        if kind != "other" and asked[kind]:
+            wanted.results.setdefault(kind, []).append(name)
+        else:
+            counters.results_unasked[kind] += 1
+    return wanted
+
+
+def _read(request: WriteRequest, wanted: Wanted) -> tuple[list[CampaignAnswer], ByKind]:
+    answers = [answer_of(*ids, result_of(request, name)) for name, ids in wanted.answers.items()]
+    results: ByKind = {
+        kind: [query_result(result_of(request, name)) for name in names] for kind, names in wanted.results.items()
+    }
+    return answers, results
+
+
+async def _hand_over(gateway: Gateway, host: Host, answers: list[CampaignAnswer], results: ByKind) -> None:
+    received_ms = int(gateway.now() * 1000)
+    if results:
+        await gateway.query_results.hand_over(host, results, received_ms)
+    if answers:
+        trace_parent = gateway.campaigns.trace_parent(answers[0].campaign_id)  # a message can be in one trace only
+        await gateway.answers.hand_over(host, answers, received_ms, trace_parent)

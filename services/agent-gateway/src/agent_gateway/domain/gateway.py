@@ -18,6 +18,8 @@ from agent_gateway.domain.keys import KeyResolver, one_key
 from agent_gateway.domain.large_bodies import LargeBodies
 from agent_gateway.domain.logs import LogIntake
 from agent_gateway.domain.plans import Plans
+from agent_gateway.domain.query_results import QueryResults
+from agent_gateway.domain.query_sets import QuerySets
 from agent_gateway.domain.seen import SeenHosts
 from agent_gateway.domain.starts import Starts
 
@@ -34,6 +36,8 @@ class Gateway:
     campaigns: Campaigns
     starts: Starts
     answers: Answers
+    query_sets: QuerySets
+    query_results: QueryResults
     logs: LogIntake
     enrollments: Enrollments
     seen: SeenHosts

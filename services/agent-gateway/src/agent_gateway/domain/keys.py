@@ -12,6 +12,7 @@ from flotilla_common.errors import FleetError, Unavailable
 
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.hosts import Host, HostCache
+from agent_gateway.domain.patience import RESOLVE_SECONDS, patience
 from agent_gateway.errors import MissingNodeKey, NodeKeysDiffer, UnknownNodeKey
 
 BATCH = 1000
@@ -71,7 +72,8 @@ class KeyResolver:
 
     async def _resolve(self, key_hash: bytes) -> Host:
         try:
-            host = await asyncio.shield(self._future(key_hash))
+            async with patience(RESOLVE_SECONDS, "resolving a key"):
+                host = await asyncio.shield(self._future(key_hash))
         except Unavailable:
             host = self._hosts.find_even_stale(key_hash)  # known hosts are served while inventory is down
             if host is None:

@@ -11,6 +11,7 @@ from flotilla_common.contracts.logs import LINES_HEADER, LogType, Manifest, Segm
 from flotilla_common.contracts.shards import shard_of
 from flotilla_common.errors import FleetError, Refused, Unavailable
 
+from agent_gateway.domain import patience
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.hosts import Host
 from agent_gateway.domain.lines import MESSAGE_BYTES, Piece
@@ -57,10 +58,14 @@ class LogIntake:
             Unavailable: not all of them are; the host keeps them all and comes again.
 
         """
+        until = time.monotonic() + patience.HAND_OVER_SECONDS
         for start in range(0, len(pieces), MESSAGES_AT_ONCE):
             at_once = pieces[start : start + MESSAGES_AT_ONCE]
             stored = {self._add(log_type, host, piece, received_ms) for piece in at_once}
-            await asyncio.wait(stored)  # unlike gather, leaves a shared batch alone when one waiter is cancelled
+            # Unlike gather, this leaves a shared batch alone when one waiter is cancelled or has waited long enough.
+            _, waiting = await asyncio.wait(stored, timeout=max(0.0, until - time.monotonic()))
+            if waiting:
+                raise Unavailable("the stream is slow")
             for future in stored:
                 future.result()
         self._counters.lines[log_type] += sum(piece.lines for piece in pieces)

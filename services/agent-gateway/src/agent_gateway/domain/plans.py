@@ -17,6 +17,7 @@ from flotilla_common.errors import Unavailable
 
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.hosts import Host
+from agent_gateway.domain.patience import PLAN_SECONDS, patience
 
 CONFIG_LIMIT = 4 * 1024 * 1024 - 65_536  # bytes; osquery 5.x unschedules everything when it gets 4 MiB or more
 
@@ -78,6 +79,10 @@ class Plans:
         """Forget all heads: the bucket was made anew, its revisions may begin again."""
         self._heads.clear()
 
+    def head_of(self, class_key: str) -> PlanHead | None:
+        """Return the newest head of a class, None when none is known."""
+        return self._heads.get(class_key)
+
     def find(self, class_key: str) -> Plan | None:
         """Return the newest plan if its bytes are here."""
         plan = self._ready.get(class_key)
@@ -104,7 +109,8 @@ class Plans:
             self._loading[host.class_key] = task
             task.add_done_callback(lambda done: self._loaded(host.class_key, done))
         try:
-            return await asyncio.shield(task)
+            async with patience(PLAN_SECONDS, "making a plan"):
+                return await asyncio.shield(task)
         except Unavailable:
             older = self._ready.get(host.class_key)
             if older is None:
