@@ -65,6 +65,7 @@ async def test_a_team_has_names_of_its_own(ask, admin, make_team, news):
 
 
 VERIFICATION = "query payload verification: "
+DEAD_NAME = "query name must not start with query., cache. or config_views., nor end in epoch or counter"
 
 
 @pytest.mark.parametrize(
@@ -73,6 +74,10 @@ VERIFICATION = "query payload verification: "
         ({"name": None}, 400, VERIFICATION + "query name cannot be empty"),
         ({"name": " "}, 400, VERIFICATION + "query name cannot be empty"),
         ({"name": "x" * 256}, 400, VERIFICATION + "query name may not be longer than 255 characters"),
+        *(
+            ({"name": name}, 400, VERIFICATION + DEAD_NAME)
+            for name in ("my epoch", "hits_counter", "query.x", "cache.x")
+        ),
         ({"query": None}, 400, VERIFICATION + "query's SQL query cannot be empty"),
         ({"query": " "}, 400, VERIFICATION + "query's SQL query cannot be empty"),
         (

@@ -23,3 +23,12 @@ def test_stored_targets_that_are_no_bitmap_are_poison(stored):
 
     with pytest.raises(Poison, match="campaign 5"):
         targets_of(command, stored)
+
+
+@pytest.mark.parametrize("sql", ["", " ", "\n\t"])
+def test_a_signed_command_without_sql_is_poison(sql):
+    key = Ed25519PrivateKey.generate()
+    payload = msgspec.json.encode(CampaignCommand(5, sql, 0.0, 600.0, f"{5:032x}", b"", None))
+
+    with pytest.raises(Poison, match="empty SQL"):
+        verified(encode_command(key.sign(payload), payload), 5, [key.public_key()])

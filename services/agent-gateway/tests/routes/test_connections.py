@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ..conftest import House
+from ..conftest import BOTH_ROADS, House
+
+pytestmark = BOTH_ROADS
 
 
 @pytest.mark.parametrize("agent", ["osquery/4.1.0", "osquery/5.17.0", "osquery/5.23.0-38-ga5b14f63d", "osquery/5.23.9"])

@@ -17,7 +17,9 @@ from flotilla_common.contracts.hosts import (
 from flotilla_common.errors import Denied
 from flotilla_common.testing import eventually
 
-from ..conftest import SECRET, House
+from ..conftest import BOTH_ROADS, SECRET, House
+
+pytestmark = BOTH_ROADS
 
 OLD_CLIENT = {"enroll_secret": SECRET, "host_identifier": "A-1"}
 

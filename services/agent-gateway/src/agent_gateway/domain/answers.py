@@ -57,7 +57,7 @@ def answer_of(campaign_id: int, attempt: int, result: Result) -> CampaignAnswer:
         result.message,
         msgspec.Raw(rows),
         msgspec.Raw(result.stats),
-        truncated=truncated,
+        truncated=truncated or result.truncated,
     )
 
 

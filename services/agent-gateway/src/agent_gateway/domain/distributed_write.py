@@ -54,7 +54,7 @@ def wanted_of(gateway: Gateway, host: Host, request: WriteRequest) -> Wanted:
     counters = gateway.counters
     wanted = Wanted()
     asked: dict[ResultKind, bool] = {}
-    for name in request.queries or {}:
+    for name in request.queries:
         kind = kind_of(name)
         if kind == "campaign":
             ids = campaign_of(name)

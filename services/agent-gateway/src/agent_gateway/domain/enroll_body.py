@@ -73,8 +73,16 @@ def _identifier(value: Any, details: Details) -> str:
 def _details(value: Any) -> Details:
     if not isinstance(value, dict):
         return {}
-    tables = [(name, row) for name, row in value.items() if isinstance(row, dict)][:TABLES_LIMIT]
+    rows = ((name, _only_row(table)) for name, table in value.items())
+    tables = [(name, row) for name, row in rows if row is not None][:TABLES_LIMIT]
     return {_clean(name, NAME_LIMIT): _row(row) for name, row in tables}
+
+
+def _only_row(table: Any) -> dict[str, Any] | None:
+    """Return a table's row; some clients send a list of rows, these tables have one."""
+    if isinstance(table, list):
+        table = next(iter(table), None)
+    return table if isinstance(table, dict) else None
 
 
 def _row(row: dict[str, Any]) -> dict[str, str]:

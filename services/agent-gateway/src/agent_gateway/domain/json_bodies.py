@@ -14,21 +14,26 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
+from agent_gateway.domain.json_items import check_members
 from agent_gateway.errors import Malformed
 
 T = TypeVar("T")
 
 STEP = 256 * 1024  # bytes looked at together: as text they take up to four times that
+CHECK_BYTES = 1024 * 1024  # smaller bodies cannot ask for much memory
 LENIENT_LIMIT = 16 * 1024 * 1024  # bytes; the slow parser must not hold the event loop for seconds
+LENIENT_VALUES = 2_000_000  # it makes an object of each value, 100 bytes or so
 
 
 def parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """Return the decoded body; all its text is valid UTF-8.
 
     Raises:
-        Malformed: it is no JSON object of this shape.
+        Malformed: it is no JSON object of this shape, or one of more items than anybody sends.
 
     """
+    if len(body) > CHECK_BYTES:
+        check_members(body)
     if not body.isascii() and not is_utf8(body):
         body = as_utf8(body)
     try:
@@ -72,7 +77,7 @@ def _decoded(body: bytes, errors: str) -> Iterator[str]:
 
 
 def _parse_leniently(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    if len(body) > LENIENT_LIMIT:
+    if len(body) > LENIENT_LIMIT or sum(map(body.count, (b",", b":", b"[", b"{"))) > LENIENT_VALUES:
         raise Malformed("not valid JSON")
     try:
         loaded = json.loads(body, strict=False, parse_constant=_refuse)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
+from flotilla_common.contracts.logs import LOG_TYPES, LogType
 from flotilla_common.contracts.streams import MAX_PAYLOAD_BYTES
 
+from agent_gateway.errors import UnknownLogType
+
 LINE_LIMIT = MAX_PAYLOAD_BYTES - 256 * 1024  # bytes: what one message can carry beside its manifest and headers
+LOG_TYPE_BYTES = 64  # of what is said to be one
 MESSAGE_BYTES = 6 * 1024 * 1024  # of several lines; a longer line travels alone
 
 
@@ -17,11 +20,30 @@ class LogRequest(msgspec.Struct):
     """`node_key` usually stands last."""
 
     node_key: str | None = None
-    log_type: Any = None
+    log_type: msgspec.Raw = msgspec.Raw(b"null")
     data: list[msgspec.Raw] | None = None
 
 
 decoder = msgspec.json.Decoder(LogRequest)
+_text_decoder = msgspec.json.Decoder(str)
+
+
+def log_type_of(request: LogRequest) -> LogType:
+    """Return what kind of lines a POST holds.
+
+    Raises:
+        UnknownLogType: neither of the two.
+
+    """
+    raw = bytes(memoryview(request.log_type)[: LOG_TYPE_BYTES + 1])
+    try:
+        text = _text_decoder.decode(raw)
+    except msgspec.DecodeError:
+        text = raw.decode("utf-8", "replace")
+    found = next((one for one in LOG_TYPES if one == text), None)
+    if found is None:
+        raise UnknownLogType(text[:LOG_TYPE_BYTES])
+    return found
 
 
 @dataclass(frozen=True)

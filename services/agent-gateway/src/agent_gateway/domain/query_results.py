@@ -48,5 +48,10 @@ def query_result(result: Result) -> QueryResult:
     """Return a result as it goes to inventory; rows beyond what one message can carry are cut off."""
     rows, truncated = cut_rows(result.rows, MESSAGE_BYTES)
     return QueryResult(
-        result.name, result.status, result.message, msgspec.Raw(rows), msgspec.Raw(result.stats), truncated=truncated
+        result.name,
+        result.status,
+        result.message,
+        msgspec.Raw(rows),
+        msgspec.Raw(result.stats),
+        truncated=truncated or result.truncated,
     )

@@ -8,11 +8,16 @@ from typing import Any, Literal
 
 import msgspec
 from flotilla_common.contracts.campaigns import QUERY_PREFIX
+from flotilla_common.contracts.streams import MAX_PAYLOAD_BYTES
 
 from agent_gateway.domain.json_bodies import as_text, parse
+from agent_gateway.domain.json_items import cut_items
 from agent_gateway.errors import Malformed
 
 MESSAGE_LIMIT = 8192  # characters of an error text that are passed on
+MAP_BYTES = 1024 * 1024  # of statuses, messages or stats: those of 5,000 queries
+ROWS_BYTES = MAX_PAYLOAD_BYTES - 256 * 1024  # of one query: what a message carries
+ROWS_LIMIT = 250_000  # of one query
 FAILED = 1
 STATS = ("wall_time_ms", "user_time", "system_time", "memory")  # all that osqueryd measures of a query
 STAT_LIMIT = 2**63
@@ -29,14 +34,28 @@ PREFIXES: tuple[tuple[str, Kind], ...] = (
 _CAMPAIGN = re.compile(QUERY_PREFIX + r"(\d{1,18})(?:_(\d{1,9})(?:_[0-9a-f]*)?)?")
 
 
-class WriteRequest(msgspec.Struct):
+class _Body(msgspec.Struct):
     """The four maps may each be missing, null or, from some clients, of another shape."""
 
     node_key: str | None = None
     queries: dict[str, msgspec.Raw] | None = None
-    statuses: Any = None
-    messages: Any = None
-    stats: Any = None
+    statuses: msgspec.Raw = msgspec.Raw(b"null")
+    messages: msgspec.Raw = msgspec.Raw(b"null")
+    stats: msgspec.Raw = msgspec.Raw(b"null")
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    """What one host posts: queries are bytes until somebody wants them, the other maps are empty if they make no sense.
+
+    The names in `queries` are those that count.
+    """
+
+    node_key: str | None
+    queries: dict[str, msgspec.Raw]
+    statuses: dict[str, Any]
+    messages: dict[str, Any]
+    stats: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -48,9 +67,12 @@ class Result:
     message: str
     rows: bytes
     stats: bytes
+    truncated: bool = False
+    """Whether the host sent more rows than are ever passed on."""
 
 
-_decoder = msgspec.json.Decoder(WriteRequest)
+_decoder = msgspec.json.Decoder(_Body)
+_map_decoder = msgspec.json.Decoder(dict[str, Any])
 _rows_decoder = msgspec.json.Decoder(list[dict[str, str]])
 _items_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _row_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -62,10 +84,26 @@ def parse_write(body: bytes) -> WriteRequest:
     """Parse the body; the results themselves stay bytes until somebody wants them.
 
     Raises:
-        Malformed: it is no JSON object, or `queries` is none.
+        Malformed: it is no JSON object, `queries` is none, or there are more statuses than anybody is asked.
 
     """
-    return parse(_decoder, body)
+    sent = parse(_decoder, body)
+    statuses = _map(sent.statuses)
+    if statuses is None:  # without its status a failure would pass for a success
+        raise Malformed("statuses cannot be read")
+    messages, stats = _map(sent.messages) or {}, _map(sent.stats) or {}
+    return WriteRequest(sent.node_key, sent.queries or {}, statuses, messages, stats)
+
+
+def _map(raw: msgspec.Raw) -> dict[str, Any] | None:
+    """Return a map; an empty one when it is something else; None when it is too large or cannot be read."""
+    view = memoryview(raw)
+    if bytes(view[:1]) != b"{":
+        return {}
+    try:
+        return None if len(view) > MAP_BYTES else _map_decoder.decode(view)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def kind_of(name: str) -> Kind:
@@ -81,14 +119,11 @@ def campaign_of(name: str) -> tuple[int, int] | None:
 
 def result_of(request: WriteRequest, name: str) -> Result:
     """Return one query's result: a missing status is success, one of no known shape is failure."""
-    status = _status(_entry(request.statuses, name))
-    message = as_text(_entry(request.messages, name)) or ""
-    stats = msgspec.json.encode(_stats(_entry(request.stats, name)))
-    return Result(name, status, message[:MESSAGE_LIMIT], _rows((request.queries or {})[name]), stats)
-
-
-def _entry(mapping: Any, name: str) -> Any:
-    return mapping.get(name) if isinstance(mapping, dict) else None
+    status = _status(request.statuses.get(name))
+    message = as_text(request.messages.get(name)) or ""
+    stats = msgspec.json.encode(_stats(request.stats.get(name)))
+    text, truncated = _cut(bytes(request.queries[name]))
+    return Result(name, status, message[:MESSAGE_LIMIT], _rows(text), stats, truncated)
 
 
 def _status(value: Any) -> int:
@@ -112,9 +147,15 @@ def _is_stat(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < STAT_LIMIT
 
 
-def _rows(raw: msgspec.Raw) -> bytes:
+def _cut(text: bytes) -> tuple[bytes, bool]:
+    """Return as many rows as may be looked at, and whether there were more: a row of nothing costs 70 bytes."""
+    if not text.startswith(b"[") or (len(text) <= ROWS_BYTES and text.count(b",") < ROWS_LIMIT):
+        return text, False
+    return cut_items(text, ROWS_BYTES, ROWS_LIMIT)
+
+
+def _rows(text: bytes) -> bytes:
     """Return rows as they came when they are rows, else what can be made of them; `""` and null are no rows."""
-    text = bytes(raw)
     if not text.startswith(b"["):
         return b"[]"
     try:

@@ -1,0 +1,87 @@
+"""Count and cut the items of JSON without building them: three bytes, `{},`, may ask for 70 of memory.
+
+Nothing is claimed of text that is no JSON: a parser comes afterwards. No step looks at more than WINDOW bytes, so that
+a thread which does this leaves the event loop its turns.
+"""
+
+from __future__ import annotations
+
+import re
+
+from agent_gateway.errors import Malformed
+
+MEMBERS_LIMIT = 250_000  # lines, or results, in one body; osqueryd sends 1,024 lines at once unless told otherwise
+DEPTH_LIMIT = 1000  # no parser here goes deeper
+STEPS = 4  # to be taken for an item; only brackets within brackets within brackets need more
+WINDOW = 256 * 1024  # bytes
+LEVELS = 8  # of brackets that one step skips
+
+_STRING = rb'"(?:[^"\\]++|\\.)*+"'
+_NESTED = rb'[\[{](?:[^"\[\]{}]++|' + _STRING + rb")*+[\]}]"
+for _ in range(LEVELS - 1):
+    _NESTED = rb'[\[{](?:[^"\[\]{}]++|' + _STRING + rb"|" + _NESTED + rb")*+[\]}]"
+_ITEM = re.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb"|" + _NESTED + rb")*+", re.DOTALL)
+_HEAD = re.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb")*+", re.DOTALL)
+_ITEMS = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb"|" + _NESTED + rb")*+", re.DOTALL)
+_ONE_STRING = re.compile(_STRING, re.DOTALL)
+_MEMBERS = 2  # the depth of what the members of the outermost object hold
+
+
+def check_members(body: bytes, limit: int = MEMBERS_LIMIT) -> None:
+    """Refuse an object whose members hold more items, together, than anybody needs.
+
+    Raises:
+        Malformed: they do, or are nested too deeply.
+
+    """
+    if body.count(b",") <= limit:
+        return
+    members, depth, position = 0, 1, body.find(b"{") + 1
+    for _ in range(STEPS * limit):
+        if not 0 < depth <= DEPTH_LIMIT:
+            break
+        position = _skip(body, position, depth)
+        what = body[position : position + 1]
+        position += 1
+        members += depth == _MEMBERS and what in (b",", b"]", b"}")
+        if not what or what == b'"':
+            return  # cut off
+        if members > limit:
+            raise Malformed(f"more than {limit} lines or results in one body")
+        depth += (what in (b"[", b"{")) - (what in (b"]", b"}"))
+    if depth:
+        raise Malformed("nested too deeply")
+
+
+def cut_items(array: bytes, size: int, items: int) -> tuple[bytes, bool]:
+    """Return an array of the first items of one, not more than so many nor bytes; and whether some are left."""
+    position = end = array.find(b"[") + 1
+    for _ in range(items):
+        found = _ITEM.match(array, position, size - 1)
+        position = len(array) if found is None else found.end()
+        follower = array[position : position + 1]
+        if position >= size - 1 or follower not in (b",", b"]") or not follower:
+            break
+        end = position
+        if follower == b"]":
+            return array[: end + 1], False
+        position += 1
+    return array[:end] + b"]", True
+
+
+def _skip(body: bytes, position: int, depth: int) -> int:
+    """Return where something comes that counts at this depth: a bracket, a comma, or the end of what makes sense."""
+    if depth == _MEMBERS:
+        found = _ITEM.match(body, position, position + WINDOW)
+        if found is not None and body[found.end() : found.end() + 1] in (b",", b"]", b"}"):
+            return found.end()
+    if depth <= _MEMBERS:
+        found = _HEAD.match(body, position)
+        return position if found is None else found.end()
+    while found := _ITEMS.match(body, position, position + WINDOW):
+        if found.end() == position:
+            found = _ONE_STRING.match(body, position)
+            if found is None:
+                break
+        position = found.end()
+    return position
