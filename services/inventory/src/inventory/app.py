@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -71,6 +72,8 @@ async def start(tasks: asyncio.TaskGroup, health: Health, settings: Settings) ->
         bus=bus,
         secrets_key=settings.secrets_key_bytes,
         same_identity=settings.same_identity,
+        host_identifier=settings.host_identifier,
+        enroll_cooldown=timedelta(seconds=settings.enroll_cooldown_seconds),
     )
     health.ready_checks["database"] = lambda: db.check(engine)
     async with deps.sessions.begin() as session:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from flotilla_common.bus.connection import Bus
 from flotilla_common.clock import utc_now
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from inventory.domain.identifiers import HostIdentifier
 from inventory.domain.identities import SEPARATE
 
 
@@ -22,5 +23,7 @@ class Deps:
     secrets_key: bytes = field(repr=False)
     clock: Callable[[], datetime] = utc_now
     same_identity: str = SEPARATE
+    host_identifier: HostIdentifier = "provided"
+    enroll_cooldown: timedelta = timedelta(0)
     refusals_told: dict[tuple[bytes, str], datetime] = field(default_factory=dict)
     """When this process last told of a refusal; only of secrets that exist, so there are few."""

@@ -9,6 +9,8 @@ from typing import Literal
 from flotilla_common.settings import DatabaseSettings
 from pydantic import Field, SecretStr, field_validator
 
+from inventory.domain.identifiers import HostIdentifier
+
 KEY_BYTES = 32
 
 
@@ -22,6 +24,12 @@ class Settings(DatabaseSettings):
     )
     same_identity: Literal["separate", "hold"] = Field(
         "separate", description="of two living machines with one identity the newcomer is a host of its own, or is held"
+    )
+    host_identifier: HostIdentifier = Field(
+        "provided", description="what tells hosts apart: what their osqueryd says, or a value of its `host_details`"
+    )
+    enroll_cooldown_seconds: float = Field(
+        0.0, description="seconds before a host may enroll again, the same request apart; 0: at once", ge=0
     )
 
     @field_validator("secrets_key")

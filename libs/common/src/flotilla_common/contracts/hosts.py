@@ -136,6 +136,12 @@ class IdentityHeld(Denied):
     code = "identity_held"
 
 
+class EnrollsTooOften(Denied):
+    """The host has enrolled a moment ago: the installation wants it to wait before it enrolls again."""
+
+    code = "enrolling_too_often"
+
+
 class EnrolledV1(Answer):
     """The new node key, shown this once, and the record that goes with it."""
 
@@ -154,8 +160,8 @@ class EnrollHostV1(Request[EnrolledV1]):
     for one host the one asked later keeps its key, whichever comes first: hosts send a request again when its
     connection breaks.
 
-    Raises (at the caller): BadEnrollSecret (its subclasses say more); IdentityHeld; Unavailable (also when the request
-    comes too late).
+    Raises (at the caller): BadEnrollSecret (its subclasses say more); IdentityHeld; EnrollsTooOften; Unavailable (also
+    when the request comes too late).
     """
 
     subject: ClassVar[str] = "inventory.enroll_host.v1"

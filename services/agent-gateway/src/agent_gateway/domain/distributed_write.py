@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+import msgspec
 from flotilla_common.contracts.campaigns import CampaignAnswer
 from flotilla_common.contracts.results import ResultKind
 
@@ -17,12 +16,11 @@ from agent_gateway.domain.results import WriteRequest, campaign_of, kind_of, par
 TAKEN = b"{}"
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """What of a write somebody waits for. `answers`: query name -> campaign and attempt."""
 
-    answers: dict[str, tuple[int, int]] = field(default_factory=dict)
-    results: dict[ResultKind, list[str]] = field(default_factory=dict)
+    answers: dict[str, tuple[int, int]] = {}
+    results: dict[ResultKind, list[str]] = {}
 
     def __bool__(self) -> bool:
         return bool(self.answers or self.results)

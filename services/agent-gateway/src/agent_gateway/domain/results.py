@@ -44,8 +44,7 @@ class _Body(msgspec.Struct):
     stats: msgspec.Raw = msgspec.Raw(b"null")
 
 
-@dataclass(frozen=True, slots=True)
-class WriteRequest:
+class WriteRequest(msgspec.Struct, frozen=True):
     """What one host posts: queries are bytes until somebody wants them, the other maps are empty if they make no sense.
 
     The names in `queries` are those that count.

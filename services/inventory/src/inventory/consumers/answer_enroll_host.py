@@ -12,6 +12,7 @@ from inventory import metrics
 from inventory.deps import Deps
 from inventory.domain import admission, identities
 from inventory.domain.enrollment import Enrollment, enroll_host
+from inventory.domain.identifiers import identifier_of
 from inventory.store import enroll_secrets, identity_claims
 
 AT_ONCE = 8  # of the pool's connections: a storm of enrolls leaves some to those who ask for keys
@@ -26,7 +27,7 @@ async def answer(request: EnrollHostV1, deps: Deps) -> EnrolledV1:
     """
     enrollment = Enrollment(
         secret_lookup=enroll_secret_lookup(deps.secrets_key, request.enroll_secret.get_secret_value()),
-        host_identifier=request.host_identifier,
+        host_identifier=identifier_of(deps.host_identifier, request.host_identifier, request.host_details),
         host_details=request.host_details,
         platform_type=request.platform_type,
         remote_address=request.remote_address,
@@ -46,7 +47,13 @@ async def answer(request: EnrollHostV1, deps: Deps) -> EnrolledV1:
 
 async def _enroll(enrollment: Enrollment, deps: Deps) -> EnrolledV1:
     async with deps.sessions.begin() as session:
-        enrolled = await enroll_host(session, enrollment, now=deps.clock(), same_identity=deps.same_identity)
+        enrolled = await enroll_host(
+            session,
+            enrollment,
+            now=deps.clock(),
+            same_identity=deps.same_identity,
+            cooldown=deps.enroll_cooldown,
+        )
     if enrolled is None:  # after the commit: what was noted about the two machines must stay
         raise IdentityHeld("another machine has this identity and is alive; delete one of them, or set them apart")
     key, record = enrolled

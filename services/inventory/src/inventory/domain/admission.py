@@ -12,6 +12,7 @@ from flotilla_common.contracts.hosts import (
     EnrollSecretExpired,
     EnrollSecretUsedUp,
     EnrollSecretWrongNetwork,
+    EnrollsTooOften,
 )
 from flotilla_common.db import outbox
 from flotilla_common.db.models.inventory import Host
@@ -67,6 +68,23 @@ async def use(session: AsyncSession, secret: FoundSecret, before: Host | None, d
         return
     if not await enroll_secrets.use(session, secret.secret_id, secret.max_uses, now):
         raise EnrollSecretUsedUp(f"the secret may be used {secret.max_uses} times")
+
+
+def check_cooldown(
+    before: Host | None, secret: FoundSecret, digest: bytes, cooldown: timedelta, *, now: datetime
+) -> None:
+    """Refuse a host that enrolled a moment ago, unless it sends the same again.
+
+    A row without a node key is no earlier enroll of osqueryd: its orbit, or a person, made it.
+
+    Raises:
+        EnrollsTooOften: it has to wait.
+
+    """
+    if before is None or before.node_key_hash is None or now - before.last_enrolled_at >= cooldown:
+        return
+    if not is_copy(before, secret, digest, now):
+        raise EnrollsTooOften(f"host identified by {before.host_identifier} enrolling too often")
 
 
 async def tell_refusal(

@@ -55,7 +55,12 @@ class Enrollment:
 
 
 async def enroll_host(
-    session: AsyncSession, enrollment: Enrollment, *, now: datetime, same_identity: str = SEPARATE
+    session: AsyncSession,
+    enrollment: Enrollment,
+    *,
+    now: datetime,
+    same_identity: str = SEPARATE,
+    cooldown: timedelta = timedelta(0),
 ) -> tuple[str, HostRecord] | None:
     """Enroll a host; return its node key and its record; None when it is held (what was noted about it is to stay).
 
@@ -63,6 +68,7 @@ async def enroll_host(
 
     Raises:
         BadEnrollSecret: the secret is unknown or retired, or (subclasses) does not let this host in.
+        EnrollsTooOften: it has enrolled within the cooldown.
         NoHostIdentifier: the host does not say who it is.
         TooLate: a key nobody would take must not replace one that is in use.
 
@@ -78,14 +84,14 @@ async def enroll_host(
     await scope.hold(session)
     key = new_node_key()
     facts = facts_of(enrollment.host_details, enrollment.platform_type, enrollment.remote_address)
-    is_limited = secret.max_uses is not None
+    tells_copies = secret.max_uses is not None or bool(cooldown)
     values = {
         **facts,
         "node_key_hash": hash_node_key(key),
         "team_id": secret.team_id,
         "last_enrolled_at": asked_at,
-        "enroll_secret_id": secret.secret_id if is_limited else None,
-        "enroll_digest": digest if is_limited else None,
+        "enroll_secret_id": secret.secret_id if tells_copies else None,
+        "enroll_digest": digest if tells_copies else None,
         "updated_at": now,
         "refetch_requested": True,
     }
@@ -93,6 +99,7 @@ async def enroll_host(
     if kept is None:
         return None
     host_id, before = kept
+    admission.check_cooldown(before, secret, digest, cooldown, now=now)
     await admission.use(session, secret, before, digest, now)
     labels = _labels(before, facts, enrollment)
     if before is None:
