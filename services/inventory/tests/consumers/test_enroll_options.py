@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from flotilla_common.clock import utc_now
 from flotilla_common.contracts.hosts import EnrollHostV1, EnrollsTooOften
 from flotilla_common.db.models.inventory import Host
 from inventory.consumers import answer_enroll_host
@@ -77,7 +76,7 @@ async def test_another_process_on_the_same_host_is_held_off(choose, clock):
 async def test_a_row_without_a_node_key_does_not_hold_osqueryd_off(choose, deps, clock):
     first = await choose(enroll_cooldown=HOUR)
     async with deps.sessions.begin() as session:
-        await session.execute(update(Host).values(node_key_hash=None, last_enrolled_at=utc_now()))
+        await session.execute(update(Host).values(node_key_hash=None, last_enrolled_at=clock.now))
 
     assert (await choose("a-1", details={}, enroll_cooldown=HOUR)).host.host_id == first.host.host_id
 
