@@ -12,7 +12,7 @@ from agent_gateway.errors import Malformed
 
 MEMBERS_LIMIT = 250_000  # lines, or results, in one body; osqueryd sends 1,024 lines at once unless told otherwise
 DEPTH_LIMIT = 1000  # no parser here goes deeper
-STEPS = 4  # to be taken for an item; only brackets within brackets within brackets need more
+STEPS = 2  # to be taken for an item; only brackets within brackets within brackets need more
 WINDOW = 256 * 1024  # bytes
 LEVELS = 8  # of brackets that one step skips
 
@@ -37,7 +37,7 @@ def check_members(body: bytes, limit: int = MEMBERS_LIMIT) -> None:
     if body.count(b",") <= limit:
         return
     members, depth, position = 0, 1, body.find(b"{") + 1
-    for _ in range(STEPS * limit):
+    for _ in range(STEPS * (limit + 1)):
         if not 0 < depth <= DEPTH_LIMIT:
             break
         position = _skip(body, position, depth)
