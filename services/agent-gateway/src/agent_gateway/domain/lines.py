@@ -12,6 +12,7 @@ from flotilla_common.contracts.streams import MAX_PAYLOAD_BYTES
 from agent_gateway.errors import UnknownLogType
 
 LINE_LIMIT = MAX_PAYLOAD_BYTES - 256 * 1024  # bytes: what one message can carry beside its manifest and headers
+OBJECT = ord("{")
 LOG_TYPE_BYTES = 64  # of what is said to be one
 MESSAGE_BYTES = 6 * 1024 * 1024  # of several lines; a longer line travels alone
 
@@ -67,14 +68,36 @@ class Cut:
         return sum(piece.lines for piece in self.pieces)
 
 
-def cut(data: Iterable[msgspec.Raw], message_bytes: int = MESSAGE_BYTES) -> Cut:
+def cut(data: list[msgspec.Raw], message_bytes: int = MESSAGE_BYTES) -> Cut:
     """Return the lines in pieces; what can never be stored is counted by reason and left out.
 
     Refusing the POST for one bad line would block the host's logs: it would send the same again, for ever.
     """
     found = Cut()
+    if (usual := _usual(data, message_bytes)) is not None:
+        found.pieces.append(usual)
+        return found
     found.pieces.extend(_pieces(_lines(data, found.skipped), message_bytes))
     return found
+
+
+def _usual(data: list[msgspec.Raw], message_bytes: int) -> Piece | None:
+    """Return all lines in one piece if each is an object on a line of its own and they fit; None: look at each.
+
+    Passes over the whole in C take a fifth of the time of a few steps for each line.
+    """
+    size = 0
+    for line in data:
+        view = memoryview(line)
+        if view[0] != OBJECT:
+            return None
+        size += len(view) + 1
+    if not 0 < size <= message_bytes:
+        return None
+    whole = b"".join(data)
+    if b"\n" in whole or b"\r" in whole:
+        return None
+    return Piece(b"\n".join((*data, b"")), len(data))
 
 
 def _lines(data: Iterable[msgspec.Raw], skipped: dict[str, int]) -> Iterator[bytes]:

@@ -1,0 +1,41 @@
+"""The quick look at a whole POST cuts it as the look at each line does."""
+
+from __future__ import annotations
+
+import msgspec
+from agent_gateway.domain.lines import Cut, cut
+from agent_gateway.domain.lines import _lines as lines_one_by_one
+from agent_gateway.domain.lines import _pieces as pieces_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+ITEMS = st.sampled_from(
+    [
+        b"{}",
+        b'{"a":1}',
+        b'{"a":"{\\n"}',
+        b'{\n"a":1}',
+        b'{"a":\r\n1}',
+        b"[]",
+        b"null",
+        b'"{"',
+        b"1",
+        b'{"a":"' + b"x" * 40 + b'"}',
+    ]
+)
+
+
+@given(items=st.lists(ITEMS, max_size=8), limit=st.integers(1, 200))
+def test_a_whole_post_is_cut_as_its_lines_are_one_by_one(items: list[bytes], limit: int) -> None:
+    data = [msgspec.Raw(item) for item in items]
+    expected = Cut()
+    expected.pieces.extend(pieces_of(lines_one_by_one(data, expected.skipped), limit))
+
+    assert cut(data, limit) == expected
+
+
+@given(count=st.integers(1, 50))
+def test_lines_of_the_usual_kind_become_one_piece(count: int) -> None:
+    found = cut([msgspec.Raw(b'{"a":1}')] * count)
+
+    assert [(piece.body, piece.lines) for piece in found.pieces] == [(b'{"a":1}\n' * count, count)]
