@@ -18,10 +18,12 @@ import pytest
 from agent_gateway.app import create_app
 from agent_gateway.consumers.on_campaigns import campaigns_follower
 from agent_gateway.consumers.on_details import details_follower
+from agent_gateway.consumers.on_device_tokens import device_tokens_follower
 from agent_gateway.consumers.on_hosts import hosts_follower
 from agent_gateway.consumers.on_plans import plans_follower
 from agent_gateway.deps import Deps
 from agent_gateway.domain.gateway import Gateway
+from agent_gateway.domain.surfaces import ORBIT_PREFIX
 from agent_gateway.hot.road import HotRoad
 from agent_gateway.routes.door import Door
 from agent_gateway.wiring import build_gateway
@@ -36,17 +38,29 @@ from flotilla_common.bus.permissions import PROVISION_USER
 from flotilla_common.contracts import campaigns, logs, plans
 from flotilla_common.contracts.base import Event
 from flotilla_common.contracts.campaigns import CampaignCommand, command_key, done_key, encode_command
+from flotilla_common.contracts.device_tokens import (
+    DeviceToken,
+    DeviceTokenInUse,
+    DeviceTokenKeptV1,
+    OrbitKeyRetired,
+    SetDeviceTokenV1,
+)
 from flotilla_common.contracts.hosts import (
     BadEnrollSecret,
     EnrolledV1,
     EnrollHostV1,
+    EnrollOrbitV1,
     HostDeletedV1,
     HostRecord,
+    HostsAffectedV1,
     NodeKeysResolvedV1,
+    OrbitEnrolledV1,
+    RefetchHostV1,
     ResolveNodeKeysV1,
+    ResolveOrbitKeysV1,
 )
 from flotilla_common.contracts.node_keys import hash_node_key, new_node_key
-from flotilla_common.contracts.plans import PlanHead, RenderPlanV1, class_key, config_key, head_key
+from flotilla_common.contracts.plans import PlanHead, RenderPlanV1, class_key, config_key, head_key, orbit_key
 from flotilla_common.errors import FleetError, Unavailable
 from flotilla_common.testing.plugin import NatsOfWorker
 from pydantic import SecretStr
@@ -54,6 +68,11 @@ from pyroaring import BitMap
 
 BusFor = Callable[[str], Awaitable[Bus]]
 SECRET = "let-me-in"
+ORBIT_PLAN = (
+    b'{"config":{"notifications":{},"script_execution_timeout":600},"desktop":{"config":{"org_info":'
+    b'{"org_name":"Example"}},"notifications":{},"self_service":false},'
+    b'"transparency_url":"https://example.com/what we see"}'
+)
 
 
 @dataclass
@@ -68,6 +87,12 @@ class StandInInventory:
     enrolls: list[EnrollHostV1] = field(default_factory=list)
     hold: asyncio.Event | None = None
     refusal: FleetError | None = None
+    orbits: dict[str, HostRecord] = field(default_factory=dict)
+    orbit_resolves: list[ResolveOrbitKeysV1] = field(default_factory=list)
+    orbit_enrolls: list[EnrollOrbitV1] = field(default_factory=list)
+    tokens: dict[str, DeviceToken] = field(default_factory=dict)
+    set_tokens: list[SetDeviceTokenV1] = field(default_factory=list)
+    refetches: list[int] = field(default_factory=list)
 
     def next_revision(self) -> int:
         self.revision += 1
@@ -84,6 +109,53 @@ class StandInInventory:
             platform=platform,
         )
         return key
+
+    def add_orbit(self, host_id: int = 1, *, team_id: int | None = None, platform: str = "ubuntu") -> str:
+        """Make a host whose orbit alone enrolled, long ago; return its orbit key."""
+        key = new_node_key()
+        key_hash = hash_node_key(key).hex()
+        self.orbits[key_hash] = HostRecord(
+            host_id=host_id,
+            revision=self.next_revision(),
+            node_key_hash=None,
+            orbit_key_hash=key_hash,
+            team_id=team_id,
+            platform=platform,
+        )
+        return key
+
+    async def resolve_orbit(self, request: ResolveOrbitKeysV1, _: None) -> NodeKeysResolvedV1:
+        self.orbit_resolves.append(request)
+        if self.down:
+            raise Unavailable("stand-in is down")
+        found = tuple(self.orbits[text] for text in request.key_hashes if text in self.orbits)
+        return NodeKeysResolvedV1(hosts=found, revision=self.revision)
+
+    async def enroll_orbit(self, request: EnrollOrbitV1, _: None) -> OrbitEnrolledV1:
+        self.orbit_enrolls.append(request)
+        if self.down:
+            raise Unavailable("stand-in is down")
+        if request.enroll_secret.get_secret_value() != SECRET:
+            raise BadEnrollSecret
+        key = self.add_orbit(2000 + len(self.orbit_enrolls))
+        return OrbitEnrolledV1(orbit_node_key=SecretStr(key), host=self.orbits[hash_node_key(key).hex()])
+
+    async def set_token(self, request: SetDeviceTokenV1, _: None) -> DeviceTokenKeptV1:
+        self.set_tokens.append(request)
+        if self.down:
+            raise Unavailable("stand-in is down")
+        if request.orbit_key_hash not in self.orbits:
+            raise OrbitKeyRetired
+        known = self.tokens.get(request.token_hash)
+        if known is not None and known.host_id != request.host_id:
+            raise DeviceTokenInUse
+        token = known or DeviceToken(**request.model_dump(), set_at=datetime.now(UTC), revision=self.next_revision())
+        self.tokens[request.token_hash] = token
+        return DeviceTokenKeptV1(token=token)
+
+    async def refetch(self, request: RefetchHostV1, _: None) -> HostsAffectedV1:
+        self.refetches.append(request.host_id)
+        return HostsAffectedV1(count=any(record.host_id == request.host_id for record in self.orbits.values()))
 
     async def change(self, key: str, **changes: object) -> HostRecord:
         """Change a host's record, without telling."""
@@ -133,6 +205,7 @@ class StandInMerger:
     bucket: Bucket
     body: bytes = b'{"options":{"distributed_interval":10}}'
     renders: list[RenderPlanV1] = field(default_factory=list)
+    orbit: bytes = ORBIT_PLAN
     revision: int = 0
     down: bool = False
 
@@ -145,7 +218,7 @@ class StandInMerger:
     async def save(self, request: RenderPlanV1, body: bytes, **members: object) -> PlanHead:
         """Put a plan into the bucket: bytes first, then the head."""
         self.revision += 1
-        sha256 = hashlib.sha256(body).hexdigest()
+        sha256, orbit_sha256 = hashlib.sha256(body).hexdigest(), hashlib.sha256(self.orbit).hexdigest()
         head = PlanHead(
             class_key=class_key(request.team_id, request.platform, request.scope_labels),
             team_id=request.team_id,
@@ -153,11 +226,13 @@ class StandInMerger:
             scope_labels=request.scope_labels,
             revision=self.revision,
             config_sha256=sha256,
+            orbit_sha256=orbit_sha256,
             etag=sha256[:16],
             compiled_at=datetime.now(UTC),
             **members,  # type: ignore[arg-type]
         )
         await self.bucket.put(config_key(sha256), body)
+        await self.bucket.put(orbit_key(orbit_sha256), self.orbit)
         await self.bucket.put(head_key(head.class_key), head.model_dump_json().encode())
         return head
 
@@ -234,6 +309,10 @@ class House:
         content = body if isinstance(body, bytes) else msgspec.json.encode(body)
         return await self.client.post(f"{prefix}/{path}", content=content, headers=headers)
 
+    async def orbit(self, path: str, body: object, *, headers: dict[str, str] | None = None) -> httpx2.Response:
+        """Post as orbit does."""
+        return await self.post(path, body, headers=headers, prefix=ORBIT_PREFIX)
+
     async def read(self, key: str) -> dict[str, object]:
         reply: dict[str, object] = (await self.post("distributed/read", {"node_key": key})).json()
         return reply
@@ -302,6 +381,10 @@ async def neighbours(bus_for: BusFor) -> AsyncIterator[Neighbours]:
             tasks,
             Responder(ResolveNodeKeysV1, inventory.resolve),  # type: ignore[arg-type]
             Responder(EnrollHostV1, inventory.enroll),  # type: ignore[arg-type]
+            Responder(ResolveOrbitKeysV1, inventory.resolve_orbit),  # type: ignore[arg-type]
+            Responder(EnrollOrbitV1, inventory.enroll_orbit),  # type: ignore[arg-type]
+            Responder(SetDeviceTokenV1, inventory.set_token),  # type: ignore[arg-type]
+            Responder(RefetchHostV1, inventory.refetch),  # type: ignore[arg-type]
         )
         running += await _answer_for(merger_bus, tasks, Responder(RenderPlanV1, merger.render))  # type: ignore[arg-type]
         yield Neighbours(inventory, merger, live_query)
@@ -321,7 +404,8 @@ async def house(bus_for: BusFor, neighbours: Neighbours, request: pytest.Fixture
     gateway = build_gateway(bus, custody, await open_bucket(bus, plans.BUCKET))
     door = create_app(Deps(gateway), is_hot=getattr(request, "param", True))
     followers = [
-        hosts_follower(bus, gateway.hosts),
+        hosts_follower(bus, gateway.hosts, gateway.orbit.hosts),
+        device_tokens_follower(bus, gateway.orbit.tokens),
         plans_follower(bus, gateway.plans),
         details_follower(bus, gateway.query_sets),
         campaigns_follower(bus, gateway, neighbours.command_keys),

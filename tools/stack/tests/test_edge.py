@@ -190,6 +190,47 @@ def test_paths_of_people_go_to_admin_api_and_hosts_paths_do_not(
     assert (len(gateway.heads), len(admin.heads)) == (3, 4)
 
 
+def test_what_orbit_is_told_of_the_server_passes(tmp_path: Path, keys: Keys, upstream: MakeUpstream) -> None:
+    def says_what_it_can_do(connection: socket.socket) -> None:
+        connection.sendall(
+            OK.replace(b"Content-Type", b"X-Fleet-Capabilities: a,b\r\nConnection: close\r\nContent-Type")
+        )
+
+    gateway = upstream(says_what_it_can_do)
+    with edge(tmp_path, keys, gateway.port) as caddy:
+        trust = ssl.create_default_context(cafile=str(caddy.ca))
+        connection = http.client.HTTPSConnection("localhost", caddy.port, context=trust, timeout=10)
+        connection.request("HEAD", "/api/fleet/orbit/ping")
+        answer = connection.getresponse()
+        connection.close()
+
+    assert (answer.status, answer.getheader("X-Fleet-Capabilities")) == (200, "a,b")
+
+
+class Talkative(Caddy):
+    """An edge that logs every request, as an operator may have it do who looks for a fault."""
+
+    def text(self) -> str:
+        return super().text().replace("level WARN", "level DEBUG")
+
+
+def test_a_device_token_is_in_no_log_of_the_edge(tmp_path: Path, keys: Keys, upstream: MakeUpstream) -> None:
+    upstreams = Upstreams(gateways=[upstream(says_nothing).port], admin=choose_port())
+    running = RunningServer(
+        Talkative(tmp_path / "edge", upstreams=upstreams, certificate=keys.certificate, key=keys.key, ca=keys.ca)
+    )
+    caddy = running.start()
+    try:
+        for version in ("v1", "2022-04", "latest"):
+            assert post(caddy, f"/api/{version}/fleet/device/very-secret/refetch?x=1") == (503, UNAVAILABLE)
+    finally:
+        running.stop()
+    log = running.log_file.read_text(encoding="utf-8")
+
+    assert log.count("/fleet/device/***/refetch?x=1") >= 3
+    assert "very-secret" not in log
+
+
 def test_only_http_1_1_is_offered(tmp_path: Path, keys: Keys, upstream: MakeUpstream) -> None:
     with edge(tmp_path, keys, upstream(answers).port) as caddy:
         trust = ssl.create_default_context(cafile=str(keys.ca))

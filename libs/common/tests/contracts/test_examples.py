@@ -25,13 +25,22 @@ def messages() -> list[type[Message]]:
     return found
 
 
+def says(newer: object, older: object) -> bool:
+    """Whether all that the older text says is in the newer one: members are added, inside of members too."""
+    if isinstance(older, dict) and isinstance(newer, dict):
+        return all(name in newer and says(newer[name], value) for name, value in older.items())
+    if isinstance(older, list) and isinstance(newer, list):
+        return len(newer) == len(older) and all(says(*pair) for pair in zip(newer, older, strict=True))
+    return newer == older
+
+
 @pytest.mark.parametrize("message", messages(), ids=lambda message: message.__name__)
 def test_the_example_still_parses_and_says_the_same(message):
     text = (EXAMPLES / f"{message.__name__}.json").read_text(encoding="utf-8")
 
     again = json.loads(message.model_validate_json(text).model_dump_json())
 
-    assert again.items() >= json.loads(text).items()
+    assert says(again, json.loads(text)), again
 
 
 def test_no_subject_is_used_twice():

@@ -3,6 +3,7 @@
 Owns     streams LOGS, ANSWERS, RESULTS
 Reads    KV PLANS, DETAILS, CAMPAIGNS; object store TARGETS
 Sends    HostsSeenV1, CampaignOfferedV1
-Asks     inventory EnrollHostV1, ResolveNodeKeysV1; config-merger RenderPlanV1
-Listens  HOSTS (who may come in)
+Asks     inventory EnrollHostV1, EnrollOrbitV1, ResolveNodeKeysV1, ResolveOrbitKeysV1, SetDeviceTokenV1,
+         RefetchHostV1; config-merger RenderPlanV1
+Listens  HOSTS (who may come in), DEVICE_TOKENS (which desktops may)
 """

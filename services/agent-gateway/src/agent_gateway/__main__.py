@@ -24,6 +24,7 @@ from prometheus_client import REGISTRY
 from agent_gateway.app import create_app
 from agent_gateway.consumers.on_campaigns import campaigns_follower
 from agent_gateway.consumers.on_details import details_follower
+from agent_gateway.consumers.on_device_tokens import device_tokens_follower
 from agent_gateway.consumers.on_hosts import hosts_follower
 from agent_gateway.consumers.on_plans import plans_follower
 from agent_gateway.deps import Deps
@@ -49,17 +50,19 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     keys = public_keys(settings.command_keys_file.read_bytes())
     bus = await connect(settings)
     live_with(bus, tasks, health)
-    await provision.verify(bus, "HOSTS", "LOGS", "ANSWERS", "RESULTS")
+    await provision.verify(bus, "HOSTS", "DEVICE_TOKENS", "LOGS", "ANSWERS", "RESULTS")
     custody = CustodyPublisher(bus)
     await custody.open()
     gateway = build_gateway(bus, custody, await open_bucket(bus, plan_contracts.BUCKET))
     followers = {
-        "hosts": hosts_follower(bus, gateway.hosts),
+        "hosts": hosts_follower(bus, gateway.hosts, gateway.orbit.hosts),
+        "device tokens": device_tokens_follower(bus, gateway.orbit.tokens),
         "plans": plans_follower(bus, gateway.plans),
         "details": details_follower(bus, gateway.query_sets),
         "campaigns": campaigns_follower(bus, gateway, keys),
     }
     hear_revocations(gateway, bus, followers["hosts"], health)
+    gateway.orbit.tokens.silence = lambda: followers["device tokens"].silence_seconds
     await _follow(followers, tasks)
     tasks.create_task(gateway.starts.run(), name="late targets")
     door = create_app(Deps(gateway, networks(settings.trusted_proxies)))
@@ -126,6 +129,8 @@ async def _sweep(gateway: Gateway) -> None:
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         gateway.hosts.sweep()
+        gateway.orbit.hosts.sweep()
+        gateway.orbit.tokens.sweep()
         gateway.campaigns.sweep(time.time())
 
 

@@ -23,6 +23,30 @@ class NodeKeysDiffer(Denied):
     code = "node_keys_differ"
 
 
+class MissingOrbitNodeKey(Denied):
+    """Orbit shows no key: it never enrolled, or lost its key."""
+
+    code = "missing_orbit_node_key"
+
+
+class UnknownOrbitNodeKey(Denied):
+    """Inventory has just said that no host's orbit has this key."""
+
+    code = "invalid_orbit_node_key"
+
+
+class BadDeviceToken(Denied):
+    """No host has this device token, or it is older than an hour."""
+
+    code = "invalid_device_token"
+
+
+class MalformedDeviceToken(Invalid):
+    """This could not stand in a path."""
+
+    code = "malformed_device_token"
+
+
 class Malformed(Invalid):
     """The body is not the JSON object that this path takes."""
 

@@ -44,6 +44,8 @@ class GatewayCollector(Collector):
     def _gauges(self) -> Iterator[Metric]:
         gateway = self._gateway
         yield GaugeMetricFamily(PREFIX + "hosts_cached", "Hosts known to this process", len(gateway.hosts))
+        yield GaugeMetricFamily(PREFIX + "orbits_cached", "Orbits known to this process", len(gateway.orbit.hosts))
+        yield GaugeMetricFamily(PREFIX + "device_tokens", "Device tokens that may be good", len(gateway.orbit.tokens))
         yield GaugeMetricFamily(PREFIX + "plans_ready", "Plans whose bytes are here", len(gateway.plans))
         yield GaugeMetricFamily(PREFIX + "campaigns_open", "Campaigns that are open", len(gateway.campaigns))
         yield GaugeMetricFamily(PREFIX + "body_bytes", "Bodies in memory, with their copies", gateway.memory.used)

@@ -15,11 +15,15 @@ from flotilla_common.http.health import Health
 from agent_gateway.domain.answers import Answers
 from agent_gateway.domain.campaigns import Campaigns
 from agent_gateway.domain.counters import Counters
+from agent_gateway.domain.device_tokens import DeviceTokens
 from agent_gateway.domain.enrollment import Enrollments
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.hosts import HostCache
 from agent_gateway.domain.keys import KeyResolver
 from agent_gateway.domain.logs import LogIntake
+from agent_gateway.domain.orbit import Orbit
+from agent_gateway.domain.orbit_hosts import OrbitHosts, asking_for_orbit
+from agent_gateway.domain.orbit_plans import OrbitPlans
 from agent_gateway.domain.plans import Plans
 from agent_gateway.domain.query_results import QueryResults
 from agent_gateway.domain.query_sets import QuerySets
@@ -32,6 +36,7 @@ def build_gateway(bus: Bus, custody: CustodyPublisher, plans_bucket: Bucket) -> 
     counters = Counters()
     hosts = HostCache()
     campaigns = Campaigns()
+    orbit_hosts = OrbitHosts()
     plans = Plans(bus.request, plans_bucket.get, counters)
     return Gateway(
         hosts=hosts,
@@ -44,6 +49,13 @@ def build_gateway(bus: Bus, custody: CustodyPublisher, plans_bucket: Bucket) -> 
         query_results=QueryResults(custody.publish, counters),
         logs=LogIntake(custody.publish, counters),
         enrollments=Enrollments(hosts, bus.request, counters),
+        orbit=Orbit(
+            hosts=orbit_hosts,
+            keys=KeyResolver(orbit_hosts, asking_for_orbit(bus.request), counters),
+            plans=OrbitPlans(plans, plans_bucket.get, counters),
+            tokens=DeviceTokens(),
+            ask=bus.request,
+        ),
         seen=SeenHosts(),
         counters=counters,
         silence=lambda: bus.silence_seconds,

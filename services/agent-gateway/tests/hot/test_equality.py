@@ -28,7 +28,8 @@ from pyroaring import BitMap
 
 from ..conftest import House
 
-PATHS = ("/config", "/distributed/read", "/distributed/write", "/log")
+ORBIT = "/orbit/config"
+PATHS = ("/config", "/distributed/read", "/distributed/write", "/log", ORBIT)
 CAMPAIGN = 5
 KIB = 1024
 
@@ -118,7 +119,12 @@ def request(
     prefix: str = "/api/v1/osquery",
     chunks: int = 0,
 ) -> bytes:
-    """Return a whole request; with `chunks` its body goes in pieces of that size."""
+    """Return a whole request; with `chunks` its body goes in pieces of that size.
+
+    Orbit's path has another prefix, and the only one that it has.
+    """
+    if path.startswith(ORBIT) and prefix in {"/api/v1/osquery", "/api/osquery"}:
+        prefix = "/api/fleet"
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [f"{method} {prefix}{path} HTTP/1.1", "Host: localhost", "Connection: close", *headers]
     if chunks:
@@ -138,12 +144,26 @@ def usual(key: str) -> dict[str, object]:
         "/distributed/read": {"node_key": key},
         "/distributed/write": {"node_key": key, "queries": {name: [{"a": "1"}]}, "statuses": {name: 0}},
         "/log": {"node_key": key, "log_type": "result", "data": [{"a": 1}, {"b": [2]}]},
+        ORBIT: {"orbit_node_key": key},
     }
+
+
+def enrolled(twins: Twins, path: str, host_id: int) -> str:
+    """Return the key that the path takes, of a host that is known to inventory."""
+    inventory = twins.house.inventory
+    return inventory.add_orbit(host_id) if path == ORBIT else inventory.add_host(host_id)
+
+
+def enrolled_once(twins: Twins, host_id: int) -> dict[str, str]:
+    """Return the key that each path takes: all of one host, but for orbit's."""
+    node, orbit = enrolled(twins, "/config", host_id), enrolled(twins, ORBIT, host_id + 100)
+    return {path: orbit if path == ORBIT else node for path in PATHS}
 
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_keys_in_all_places_and_shapes(twins: Twins, path: str) -> None:
-    key, quiet = twins.house.inventory.add_host(1), twins.house.inventory.add_host(2)
+    key, quiet = enrolled(twins, path, 1), enrolled(twins, path, 2)
+    member = "orbit_node_key" if path == ORBIT else "node_key"
     for name in (key, quiet):
         body = usual(name)[path]
         assert b"error" not in await twins.agree(request(path, body))
@@ -151,18 +171,18 @@ async def test_keys_in_all_places_and_shapes(twins: Twins, path: str) -> None:
         await twins.agree(request(path, body, f"Authorization: NodeKey {name}"))
         await twins.agree(request(path, body, "Authorization: NodeKey other"))
         await twins.agree(request(path, body, "Authorization: Bearer x", f"Authorization: NodeKey {name}"))
-        await twins.agree(request(path, {**body, "node_key": ""}, f"authorization: NodeKey  {name} "))  # type: ignore[dict-item]
-        await twins.agree(request(path, {**body, "node_key": None}, "Authorization: NodeKey"))  # type: ignore[dict-item]
+        await twins.agree(request(path, {**body, member: ""}, f"authorization: NodeKey  {name} "))  # type: ignore[dict-item]
+        await twins.agree(request(path, {**body, member: None}, "Authorization: NodeKey"))  # type: ignore[dict-item]
     for value in ("", None, 5, True, [], {}, "nobody", "é", "\ud800", "x" * 5000, f" {key}", key.upper()):
-        answer = json.loads(await twins.agree(request(path, {**usual(key)[path], "node_key": value})))  # type: ignore[dict-item]
+        answer = json.loads(await twins.agree(request(path, {**usual(key)[path], member: value})))  # type: ignore[dict-item]
         assert "error" in answer
-    twice = b'{"node_key":"nobody","node_key":"' + key.encode() + b'"}'
+    twice = b'{"%s":"nobody","%s":"%s"}' % (member.encode(), member.encode(), key.encode())
     await twins.agree(request(path, twice))
 
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_bodies_that_no_host_sends(twins: Twins, path: str) -> None:
-    key = twins.house.inventory.add_host(1)
+    key = enrolled(twins, path, 1)
     whole = json.dumps(usual(key)[path]).encode()
     odd = [b"", b" ", b"null", b"[]", b"5", b'"x"', b"true", b"{", b"}", b"{}", b"{}{}", b"\xff", b"\x00", whole[:-1]]
     odd += [whole + b" \n", b"\xef\xbb\xbf" + whole, whole.replace(b"{", b"{\n", 1), whole + b"x", whole + b"\x00"]
@@ -176,7 +196,7 @@ async def test_bodies_that_no_host_sends(twins: Twins, path: str) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_compression_and_pieces(twins: Twins, path: str) -> None:
-    key = twins.house.inventory.add_host(1)
+    key = enrolled(twins, path, 1)
     whole = json.dumps(usual(key)[path]).encode()
     packed = gzip.compress(whole)
     for body in (packed, packed[:-3], packed + b"x", packed + packed, b"", whole, gzip.compress(b" " * (200 * KIB))):
@@ -193,7 +213,7 @@ async def test_compression_and_pieces(twins: Twins, path: str) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_methods_paths_and_clients(twins: Twins, path: str) -> None:
-    key = twins.house.inventory.add_host(1)
+    key = enrolled(twins, path, 1)
     body = usual(key)[path]
     for method in ("GET", "PUT", "DELETE", "OPTIONS", "PATCH", "HEAD", "post"):
         await twins.agree(request(path, body, method=method), on_both=False)
@@ -245,12 +265,12 @@ async def test_lines_and_results_in_all_shapes(twins: Twins) -> None:
 
 
 async def test_a_thousand_damaged_requests(twins: Twins) -> None:
-    key = twins.house.inventory.add_host(1)
+    keys = enrolled_once(twins, 1)
     seed = random.randrange(10**9)
     chance = random.Random(seed)
     for number in range(250):
         path = chance.choice(PATHS)
-        body = bytearray(json.dumps(usual(key)[path]).encode())
+        body = bytearray(json.dumps(usual(keys[path])[path]).encode())
         for _ in range(chance.randrange(1, 4)):
             at = chance.randrange(len(body))
             if chance.random() < 0.5:
@@ -265,12 +285,12 @@ async def test_a_thousand_damaged_requests(twins: Twins) -> None:
 
 
 async def test_while_nobody_answers(twins: Twins) -> None:
-    known, unknown = twins.house.inventory.add_host(1), twins.house.inventory.add_host(2)
+    known, unknown = enrolled_once(twins, 1), enrolled_once(twins, 2)
     for path in PATHS:
-        await twins.agree(request(path, usual(known)[path]))
+        await twins.agree(request(path, usual(known[path])[path]))
     twins.house.inventory.down = True
     twins.house.gateway.silence = lambda: 61.0
     for path in PATHS:
-        for key in (known, unknown, "nobody"):
+        for key in (known[path], unknown[path], "nobody"):
             answer = json.loads(await twins.agree(request(path, usual(key)[path])))
             assert "node_invalid" not in answer

@@ -25,9 +25,13 @@ from inventory.consumers import (
     answer_change_label_members,
     answer_delete_hosts,
     answer_enroll_host,
+    answer_enroll_orbit,
     answer_refetch_host,
     answer_resolve_node_keys,
+    answer_resolve_orbit_keys,
+    answer_set_device_token,
     answer_transfer_hosts,
+    on_agent_options_changed,
     on_hosts_seen,
     on_label_changed,
     on_plans,
@@ -47,11 +51,15 @@ RESPONDERS: tuple[Responder[Any, Deps], ...] = (
     answer_change_label_members.RESPONDER,
     answer_delete_hosts.RESPONDER,
     answer_enroll_host.RESPONDER,
+    answer_enroll_orbit.RESPONDER,
     answer_refetch_host.RESPONDER,
     answer_resolve_node_keys.RESPONDER,
+    answer_resolve_orbit_keys.RESPONDER,
+    answer_set_device_token.RESPONDER,
     answer_transfer_hosts.RESPONDER,
 )
 SUBSCRIPTIONS: tuple[Subscription[Any, Deps], ...] = (
+    on_agent_options_changed.SUBSCRIPTION,
     on_label_changed.SUBSCRIPTION,
     on_query_changed.SUBSCRIPTION,
     on_team_changed.SUBSCRIPTION,
@@ -65,7 +73,7 @@ async def start(tasks: asyncio.TaskGroup, health: Health, settings: Settings) ->
     bus = await connect(settings)
     tasks.create_task(_close_at_the_end(bus, engine), name="connections")
     live_with(bus, tasks, health)
-    await verify(bus, "HOSTS", "DEFINITIONS")
+    await verify(bus, "HOSTS", "DEVICE_TOKENS", "DEFINITIONS")
     await verify_bucket(bus, PLANS)
     deps = Deps(
         sessions=db.session_maker(engine),

@@ -1,15 +1,16 @@
 """Members of manual labels, and the scope: which labels are part of a host's class."""
 
 import pytest
-from flotilla_common.contracts.definitions import LabelChangedV1, QueryChangedV1
+from flotilla_common.contracts.definitions import AgentOptionsChangedV1, LabelChangedV1, QueryChangedV1
 from flotilla_common.contracts.hosts import ChangeLabelMembersV1, ResolveNodeKeysV1
 from flotilla_common.contracts.labels import ALL_HOSTS
-from flotilla_common.db.models.admin_api import Label, Query, QueryLabel
-from flotilla_common.db.models.inventory import LabelMembership
+from flotilla_common.db.models.admin_api import AppConfig, Label, Query, QueryLabel, Team
+from flotilla_common.db.models.inventory import LabelMembership, ScopeLabel
 from flotilla_common.errors import Invalid, NotFound
 from inventory.consumers import (
     answer_change_label_members,
     answer_resolve_node_keys,
+    on_agent_options_changed,
     on_label_changed,
     on_query_changed,
 )
@@ -172,3 +173,20 @@ async def test_members_change_and_scope_changes_arrive_over_the_bus(running, hos
         return await scope_labels_of(deps, hosts[0]) == [(label,)]
 
     assert await eventually(is_in_the_record)
+
+
+async def test_labels_of_extensions_are_part_of_the_scope_whatever_else_is_in_the_options(deps, database, definitions):
+    ids = [await definitions.label(name) for name in ("Servers", "Berlin", "Unused", "config")]
+
+    def scoped_by(*labels):
+        return {"extensions": {"one": {"platform": "linux", "labels": list(labels)}, "two": {}}}
+
+    odd = [{"extensions": {"a": {"labels": value}}} for value in (None, {}, 5, [5, None, [], {"Unused": "Unused"}])]
+    documents = [scoped_by("Servers"), {"extensions": []}, {"config": {"labels": ["Unused"]}}, None, *odd]
+    await database.add(*(Team(name=f"t{number}", agent_options=one) for number, one in enumerate(documents)))
+    await database.add(AppConfig(agent_options=scoped_by("Berlin", "no such label"), document={}))
+
+    for _ in range(2):
+        await on_agent_options_changed.handle(AgentOptionsChangedV1(team_id=None), deps)
+
+    assert {row.label_id for row in await database.rows(ScopeLabel)} == set(ids[:2])

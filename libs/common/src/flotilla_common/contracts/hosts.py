@@ -14,7 +14,7 @@ from flotilla_common.errors import Denied
 class HostRecord(Message):
     """All that a gateway keeps of a host. Who holds a record with a higher `revision` ignores this one.
 
-    `node_key_hash` is 32 hexadecimal digits (`contracts.node_keys`), None when no key is valid.
+    `node_key_hash` is 32 hexadecimal digits (`contracts.node_keys`), None when no key is valid; so is `orbit_key_hash`.
     `scope_labels` are the host's labels among those that scope a query, ascending; they are part of its class.
     """
 
@@ -24,10 +24,14 @@ class HostRecord(Message):
     team_id: int | None = None
     platform: str = ""
     scope_labels: tuple[int, ...] = ()
+    orbit_key_hash: str | None = None
 
 
 class HostEnrolledV1(Event):
-    """A host traded an enroll secret for a node key, for the first time or again."""
+    """A host's osqueryd or orbit traded an enroll secret for a key; `first_time`: the host was not known before.
+
+    `retired_key_hashes` are of node keys or orbit keys that are dead from now on.
+    """
 
     subject: ClassVar[str] = "hosts.enrolled.v1"
 
@@ -180,6 +184,47 @@ class EnrollHostV1(Request[EnrolledV1]):
         return value.get_secret_value()
 
 
+class OrbitEnrolledV1(Answer):
+    """The new orbit key, shown this once, and the record that goes with it."""
+
+    orbit_node_key: SecretStr
+    host: HostRecord
+
+    @field_serializer("orbit_node_key", when_used="json")
+    def _reveal(self, value: SecretStr) -> str:
+        return value.get_secret_value()
+
+
+class EnrollOrbitV1(Request[OrbitEnrolledV1]):
+    """Enroll a host's orbit.
+
+    It and osqueryd are one host, whichever comes first, when `osquery_identifier`, or else `hardware_uuid`, is what
+    osqueryd enrolls with. `waited_seconds` as in `EnrollHostV1`.
+
+    Raises (at the caller): BadEnrollSecret (its subclasses say more); Unavailable (also when the request comes too
+    late).
+    """
+
+    subject: ClassVar[str] = "inventory.enroll_orbit.v1"
+    answer: ClassVar[type[Answer]] = OrbitEnrolledV1
+    timeout_seconds: ClassVar[float] = 12.0
+
+    enroll_secret: SecretStr
+    hardware_uuid: str
+    osquery_identifier: str = ""
+    hardware_serial: str = ""
+    hardware_model: str = ""
+    hostname: str = ""
+    computer_name: str = ""
+    platform: str = ""
+    remote_address: str = ""
+    waited_seconds: float = Field(default=0.0, ge=0.0, le=3600.0)
+
+    @field_serializer("enroll_secret", when_used="json")
+    def _reveal(self, value: SecretStr) -> str:
+        return value.get_secret_value()
+
+
 class NodeKeysResolvedV1(Answer):
     """Records of the keys that exist; every other key that was asked for is positively unknown now."""
 
@@ -191,6 +236,15 @@ class ResolveNodeKeysV1(Request[NodeKeysResolvedV1]):
     """Look up many node keys in one request (1,000 at most)."""
 
     subject: ClassVar[str] = "inventory.resolve_node_keys.v1"
+    answer: ClassVar[type[Answer]] = NodeKeysResolvedV1
+
+    key_hashes: tuple[str, ...]
+
+
+class ResolveOrbitKeysV1(Request[NodeKeysResolvedV1]):
+    """Look up many orbit keys in one request (1,000 at most), as `ResolveNodeKeysV1` does node keys."""
+
+    subject: ClassVar[str] = "inventory.resolve_orbit_keys.v1"
     answer: ClassVar[type[Answer]] = NodeKeysResolvedV1
 
     key_hashes: tuple[str, ...]

@@ -61,6 +61,8 @@ STREAMS: tuple[StreamSpec, ...] = (
         7 * DAY_SECONDS,
         "inventory",
     ),
+    # For the life of a device token and a little more: all of it is read at a gateway's start.
+    StreamSpec("DEVICE_TOKENS", ("device_tokens.>",), "limits", "old", 64 * MIB, GIB, 3900, "inventory"),
     StreamSpec("DEFINITIONS", ("definitions.>",), "limits", "old", 256 * MIB, GIB, 7 * DAY_SECONDS, "admin_api"),
     StreamSpec("ANSWERS", ("answers.>",), "workqueue", "new", GIB, 10 * GIB, 0, "agent_gateway"),
     StreamSpec("RESULTS", ("results.>",), "workqueue", "new", GIB, 10 * GIB, 0, "agent_gateway"),

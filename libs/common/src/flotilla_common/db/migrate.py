@@ -11,13 +11,13 @@ from alembic.config import Config
 HERE = Path(__file__).parent / "migrations"
 
 READS: dict[str, dict[str, tuple[str, ...]]] = {
-    "inventory": {"admin_api": ("enroll_secrets", "teams", "labels", "queries", "query_labels")},
+    "inventory": {"admin_api": ("enroll_secrets", "teams", "labels", "queries", "query_labels", "app_config")},
     "admin_api": {
         "inventory": ("hosts", "host_seen", "label_membership", "enroll_secret_uses"),
         "live_query": ("campaigns", "ledger"),
     },
     "config_merger": {
-        "admin_api": ("app_config", "teams", "queries", "query_labels"),
+        "admin_api": ("app_config", "teams", "queries", "query_labels", "labels(id, name)"),
         "inventory": ("hosts", "label_membership", "scope_labels"),
     },
     "live_query": {

@@ -21,33 +21,44 @@ STREAM = "HOSTS"
 EVENTS = (HostEnrolledV1, HostChangedV1, HostDeletedV1, ScopeChangedV1)
 
 
-def hosts_follower(bus: Bus, hosts: HostCache) -> Follower:
-    """Return the follower that keeps the cache true."""
+def hosts_follower(bus: Bus, *caches: HostCache) -> Follower:
+    """Return the follower that keeps the caches true."""
 
     async def on_message(message: Msg) -> None:
         try:
-            take(message.subject, message.data, hosts)
+            take(message.subject, message.data, *caches)
         except (ValidationError, ValueError) as error:
             # It may have been a revocation: nobody is believed without asking.
             log.warning("event of a host makes no sense", subject=message.subject, error=str(error))
-            hosts.doubt_everything()
+            doubt_everything()
 
     async def on_gap() -> None:
-        log.warning("events of hosts were missed, every host is resolved again", hosts=len(hosts))
-        hosts.doubt_everything()
+        log.warning("events of hosts were missed, every host is resolved again", hosts=len(caches[0]))
+        doubt_everything()
+
+    def doubt_everything() -> None:
+        for hosts in caches:
+            hosts.doubt_everything()
 
     return Follower(bus, STREAM, [event.subject for event in EVENTS], on_message, start="new", on_gap=on_gap)
 
 
-def take(subject: str, data: bytes, hosts: HostCache) -> None:
+def take(subject: str, data: bytes, *caches: HostCache) -> None:
     """Apply one event."""
     if subject == HostEnrolledV1.subject:
         enrolled = HostEnrolledV1.model_validate_json(data)
-        hosts.retire(enrolled.retired_key_hashes)
-        hosts.put(enrolled.host)
+        for hosts in caches:
+            hosts.retire(enrolled.retired_key_hashes)
+            hosts.put(enrolled.host)
     elif subject == HostChangedV1.subject:
-        hosts.put(HostChangedV1.model_validate_json(data).host)
+        changed = HostChangedV1.model_validate_json(data)
+        for hosts in caches:
+            hosts.put(changed.host)
     elif subject == HostDeletedV1.subject:
-        hosts.delete(HostDeletedV1.model_validate_json(data).host)
+        deleted = HostDeletedV1.model_validate_json(data)
+        for hosts in caches:
+            hosts.delete(deleted.host)
     elif subject == ScopeChangedV1.subject:
-        hosts.scope_changed(ScopeChangedV1.model_validate_json(data).revision)
+        scope = ScopeChangedV1.model_validate_json(data)
+        for hosts in caches:
+            hosts.scope_changed(scope.revision)

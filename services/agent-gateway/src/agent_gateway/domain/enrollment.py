@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from flotilla_common.contracts.hosts import EnrolledV1, EnrollHostV1
 from flotilla_common.errors import Unavailable
@@ -17,6 +18,7 @@ QUEUE_LIMIT = 4096  # some KB each; a storm of thousands waits, and polls, which
 QUEUE_SECONDS = 10.0  # inventory refuses what was asked 12 s ago
 PATIENCE_SECONDS = 15.0  # osqueryd gives up after 16 s
 
+T = TypeVar("T")
 Ask = Callable[[EnrollHostV1], Awaitable[EnrolledV1]]
 
 
@@ -39,21 +41,31 @@ class Enrollments:
             Unavailable: inventory does not answer, or too many hosts enroll at once.
 
         """
-        came_at = time.monotonic()
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                enrolled = await self._ask_in_turn(request, came_at)
-        except TimeoutError:
-            raise Unavailable("inventory takes too long") from None
+        enrolled = await self.in_turn(
+            "enroll_host", lambda waited: self._ask(request.model_copy(update={"waited_seconds": waited}))
+        )
         self._hosts.put(enrolled.host)
         return enrolled.node_key.get_secret_value()
 
-    async def _ask_in_turn(self, request: EnrollHostV1, came_at: float) -> EnrolledV1:
+    async def in_turn(self, kind: str, ask: Callable[[float], Awaitable[T]]) -> T:
+        """Ask once it is this enroll's turn; `ask` is told how many seconds that took.
+
+        Raises:
+            Unavailable: too many hosts enroll at once, the answer takes too long, or what `ask` raises.
+
+        """
+        came_at = time.monotonic()
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await self._ask_in_turn(kind, ask, came_at)
+        except TimeoutError:
+            raise Unavailable("inventory takes too long") from None
+
+    async def _ask_in_turn(self, kind: str, ask: Callable[[float], Awaitable[T]], came_at: float) -> T:
         await self._wait_for_slot()
         try:
-            self._counters.backend_operations["enroll_host"] += 1
-            waited = time.monotonic() - came_at
-            return await self._ask(request.model_copy(update={"waited_seconds": waited}))
+            self._counters.backend_operations[kind] += 1
+            return await ask(time.monotonic() - came_at)
         finally:
             self._slots.release()
 

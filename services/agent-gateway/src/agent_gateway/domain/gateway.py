@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from flotilla_common.contracts.device_tokens import hash_device_token
 from flotilla_common.contracts.node_keys import hash_node_key
 from flotilla_common.errors import Denied, Unavailable
 
@@ -17,11 +18,13 @@ from agent_gateway.domain.hosts import Host, HostCache
 from agent_gateway.domain.keys import KeyResolver, one_key
 from agent_gateway.domain.large_bodies import LargeBodies
 from agent_gateway.domain.logs import LogIntake
+from agent_gateway.domain.orbit import Orbit
 from agent_gateway.domain.plans import Plans
 from agent_gateway.domain.query_results import QueryResults
 from agent_gateway.domain.query_sets import QuerySets
 from agent_gateway.domain.seen import SeenHosts
 from agent_gateway.domain.starts import Starts
+from agent_gateway.errors import BadDeviceToken, MissingOrbitNodeKey, UnknownNodeKey, UnknownOrbitNodeKey
 
 SILENCE_LIMIT_SECONDS = 60.0
 
@@ -40,6 +43,7 @@ class Gateway:
     query_results: QueryResults
     logs: LogIntake
     enrollments: Enrollments
+    orbit: Orbit
     seen: SeenHosts
     counters: Counters
     silence: Callable[[], float]
@@ -61,6 +65,42 @@ class Gateway:
             raise
         self.seen.add(host.host_id)
         return host
+
+    async def orbit_host_of(self, orbit_node_key: str | None) -> Host:
+        """Authenticate orbit. By that its host is not seen: one whose osqueryd is dead goes offline.
+
+        Raises:
+            MissingOrbitNodeKey, UnknownOrbitNodeKey, Unavailable.
+
+        """
+        self.check_bus()
+        if not orbit_node_key:
+            raise MissingOrbitNodeKey
+        try:
+            return await self.orbit.keys.host_of(orbit_node_key)
+        except UnknownNodeKey:
+            self.check_bus()
+            raise UnknownOrbitNodeKey from None
+
+    async def device_host_of(self, token: str) -> Host:
+        """Authenticate a desktop. Nobody is asked about a token that is not good.
+
+        Raises:
+            BadDeviceToken, Unavailable.
+
+        """
+        self.check_bus()
+        if self.orbit.tokens.silence() > SILENCE_LIMIT_SECONDS:
+            raise Unavailable("news of device tokens are missing")
+        good = self.orbit.tokens.find(hash_device_token(token))
+        if good is None:
+            raise BadDeviceToken
+        try:
+            return await self.orbit.keys.host_of_hash(good.orbit_key_hash)
+        except UnknownNodeKey:
+            self.check_bus()
+            self.orbit.tokens.drop(good)
+            raise BadDeviceToken from None
 
     def known_host(self, body_key: str | None, header_key: str | None) -> Host | None:
         """Return the host that may be served at once, None when anything about the request must be looked into."""
@@ -91,4 +131,5 @@ class Gateway:
         """Bring what is in hand to its end, then stop."""
         await self.logs.close()
         await self.keys.close()
+        await self.orbit.close()
         await self.plans.close()

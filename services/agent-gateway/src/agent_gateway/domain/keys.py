@@ -61,7 +61,10 @@ class KeyResolver:
             Unavailable: inventory cannot be asked, and the host was not known before.
 
         """
-        key_hash = hash_node_key(node_key)
+        return await self.host_of_hash(hash_node_key(node_key))
+
+    async def host_of_hash(self, key_hash: bytes) -> Host:
+        """Return the host whose key has this hash; raises as `host_of` does."""
         host = self._hosts.find(key_hash)
         if host is None:
             if self._hosts.is_known_unknown(key_hash):

@@ -88,6 +88,15 @@ class Plans:
         plan = self._ready.get(class_key)
         return plan if plan is not None and plan.head is self._heads.get(class_key) else None
 
+    async def newest_head(self, host: Host) -> PlanHead:
+        """Return the newest head of the host's class, which is made if there is none.
+
+        Raises:
+            Unavailable: there is none yet, and it cannot be made now.
+
+        """
+        return self._heads.get(host.class_key) or await self._rendered(host)
+
     def polls_quickly(self, class_key: str) -> bool:
         """Whether hosts of this class poll so often already that accelerating would slow them down."""
         plan = self._ready.get(class_key)
@@ -118,9 +127,7 @@ class Plans:
             return older
 
     async def _load(self, host: Host) -> Plan:
-        head = self._heads.get(host.class_key)
-        if head is None:
-            head = await self._rendered(host)
+        head = await self.newest_head(host)
         self._counters.backend_operations["get_config"] += 1
         body = await self._fetch(config_key(head.config_sha256))
         if body is None or hashlib.sha256(body).hexdigest() != head.config_sha256:

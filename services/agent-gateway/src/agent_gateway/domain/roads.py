@@ -11,6 +11,8 @@ from agent_gateway.domain.distributed_read import answer_read, read_from_memory
 from agent_gateway.domain.distributed_write import answer_write
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.log import answer_log
+from agent_gateway.domain.orbit_config import answer_orbit_config, orbit_config_from_memory
+from agent_gateway.domain.surfaces import ORBIT_PREFIX, Surface
 
 PREFIXES = ("/api/osquery", "/api/v1/osquery")
 
@@ -29,6 +31,8 @@ class Road:
     """The usual answer, at once; None means that the request must go the whole way, and nothing has been done."""
     is_log: bool = False
     """Whether its bodies need not be kept while log lines are refused."""
+    surface: Surface = Surface.OSQUERY
+    """In whose words its failures are said."""
 
 
 CONFIG = Road("config", READ_LIMIT, answer_config, config_from_memory)
@@ -36,4 +40,9 @@ DISTRIBUTED_READ = Road("distributed_read", READ_LIMIT, answer_read, read_from_m
 DISTRIBUTED_WRITE = Road("distributed_write", DISTRIBUTED_WRITE_LIMIT, answer_write)
 LOG = Road("log", LOG_LIMIT, answer_log, is_log=True)
 
+ORBIT_CONFIG = Road("orbit_config", READ_LIMIT, answer_orbit_config, orbit_config_from_memory, surface=Surface.ORBIT)
+
 ROADS = {"/config": CONFIG, "/distributed/read": DISTRIBUTED_READ, "/distributed/write": DISTRIBUTED_WRITE, "/log": LOG}
+
+ALL_ROADS = {prefix + path: road for prefix in PREFIXES for path, road in ROADS.items()}
+ALL_ROADS[f"{ORBIT_PREFIX}/config"] = ORBIT_CONFIG

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from agent_gateway.asgi import body_deadline, body_of, first_message, send_json
 from agent_gateway.domain.clients import key_in_header
 from agent_gateway.domain.gateway import Gateway
-from agent_gateway.domain.roads import PREFIXES, ROADS, Road
+from agent_gateway.domain.roads import ALL_ROADS, Road
 from agent_gateway.refusals import LAST_RESORT, error_body, error_headers, error_status
 
 
@@ -23,7 +23,7 @@ class HotRoad:
     def __init__(self, app: App, gateway: Gateway) -> None:
         self._app = app
         self._gateway = gateway
-        self._roads = {prefix + path: road for prefix in PREFIXES for path, road in ROADS.items()}
+        self._roads = ALL_ROADS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on untouched."""
@@ -37,7 +37,7 @@ class HotRoad:
             body = await self._answer(road, scope, receive)
         except FleetError as error:
             counters.failures[error.code] += 1
-            await send_json(send, error_status(error), error_body(error), error_headers(error))
+            await send_json(send, error_status(error), error_body(error, road.surface), error_headers(error))
         except ClientDisconnect:
             raise
         except Exception:  # as the routes do: the door logs it

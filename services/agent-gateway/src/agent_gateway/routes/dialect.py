@@ -1,8 +1,7 @@
-"""Say every failure of the ordinary routes in osquery's dialect, the framework's own too."""
+"""Say every failure of the ordinary routes in the dialect of who asks, the framework's own too."""
 
 from __future__ import annotations
 
-import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from flotilla_common.errors import FleetError
@@ -10,7 +9,8 @@ from starlette.exceptions import HTTPException
 
 from agent_gateway.asgi import JSON
 from agent_gateway.deps import deps_of
-from agent_gateway.refusals import LAST_RESORT, error_body, error_headers, error_status
+from agent_gateway.domain.surfaces import surface_of
+from agent_gateway.refusals import LAST_RESORT, error_body, error_headers, error_status, refusal_body
 
 FRAMEWORK_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 422: "invalid_request"}
 
@@ -21,7 +21,9 @@ async def answer_fleet_error(request: Request, error: Exception) -> Response:
         raise error
     _count(request, error.code)
     headers = {name.decode(): value.decode() for name, value in error_headers(error)}
-    return Response(error_body(error), error_status(error), headers=headers, media_type=JSON)
+    return Response(
+        error_body(error, surface_of(request.scope["path"])), error_status(error), headers=headers, media_type=JSON
+    )
 
 
 async def answer_framework_error(request: Request, error: Exception) -> Response:
@@ -30,7 +32,7 @@ async def answer_framework_error(request: Request, error: Exception) -> Response
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     code = FRAMEWORK_CODES.get(status, f"http_{status}")
     _count(request, code)
-    return Response(msgspec.json.encode({"error": code}), status, headers=headers, media_type=JSON)
+    return Response(refusal_body(code, surface_of(request.scope["path"])), status, headers=headers, media_type=JSON)
 
 
 async def answer_bug(request: Request, _error: Exception) -> Response:

@@ -8,8 +8,9 @@ import structlog
 from flotilla_common.http.asgi import App, Message, Receive, Scope, Send
 from starlette.requests import ClientDisconnect
 
-from agent_gateway.asgi import CLOSE, send_json
+from agent_gateway.asgi import CLOSE, Headers, send_json
 from agent_gateway.domain.clients import never_reuses
+from agent_gateway.domain.surfaces import surface_of, without_token
 from agent_gateway.refusals import LAST_RESORT
 
 log = structlog.get_logger()
@@ -28,15 +29,15 @@ class Door:
         """Handle one request; whatever happens, its answer is a JSON object."""
         if scope["type"] != "http":
             return
-        close = _never_reuses(scope)
+        extra = _headers(scope)
         started = False
 
         async def send_on(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                if close:
-                    message["headers"] = [*message.get("headers", ()), CLOSE]
+                if extra:
+                    message["headers"] = [*message.get("headers", ()), *extra]
             await send(message)
 
         self.inside += 1
@@ -44,9 +45,9 @@ class Door:
         try:
             await self._app(scope, receive, send_on)
         except ClientDisconnect:
-            log.debug("client left before its body had come", path=scope["path"])
+            log.debug("client left before its body had come", path=without_token(scope["path"]))
         except Exception:  # the last resort of HTTP: an empty answer would make the host delete its logs
-            log.exception("request failed", path=scope["path"])
+            log.exception("request failed", path=without_token(scope["path"]))
             if not started:
                 await send_json(send_on, 500, LAST_RESORT, [])
         finally:
@@ -62,6 +63,15 @@ class Door:
         except TimeoutError:
             return False
         return True
+
+
+def _headers(scope: Scope) -> Headers:
+    """Return what every answer to this request has beside its own headers, those of failures too."""
+    headers: Headers = [CLOSE] if _never_reuses(scope) else []
+    capabilities = surface_of(scope["path"]).value
+    if capabilities is not None:
+        headers.append((b"x-fleet-capabilities", capabilities))
+    return headers
 
 
 def _never_reuses(scope: Scope) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 
-from agent_gateway.asgi import JSON
+from agent_gateway.asgi import JSON, body_of
 from agent_gateway.deps import Deps
 from agent_gateway.domain.clients import key_in_header, remote_address
+from agent_gateway.domain.roads import Road
 
 
 def is_gzip(request: Request) -> bool:
@@ -29,3 +30,17 @@ def address_of(request: Request, deps: Deps) -> str:
 def answered(body: bytes) -> Response:
     """Return a success: always a JSON object."""
     return Response(body, media_type=JSON)
+
+
+def pong() -> Response:
+    """Return the answer to a HEAD request, which has no body."""
+    return Response(media_type=JSON)
+
+
+async def answer_road(road: Road, request: Request, deps: Deps) -> Response:
+    """Answer as the hot road does, by the ordinary way."""
+    gateway = deps.gateway
+    gateway.counters.requests[road.endpoint] += 1
+    refusal = gateway.log_refusal() if road.is_log else None
+    async with body_of(request.receive, gateway, road.limit, gzip=is_gzip(request), refusal=refusal) as body:
+        return answered(await road.answer(gateway, body, node_key_of(request)))

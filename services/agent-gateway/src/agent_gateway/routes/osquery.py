@@ -5,12 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from agent_gateway.asgi import body_of
-from agent_gateway.deps import Deps, DepsDep
+from agent_gateway.deps import DepsDep
 from agent_gateway.domain import roads
 from agent_gateway.domain.bodies import ENROLL_LIMIT
 from agent_gateway.domain.enroll import answer_enroll
-from agent_gateway.domain.roads import Road
-from agent_gateway.routes.intake import address_of, answered, is_gzip, node_key_of
+from agent_gateway.routes.intake import address_of, answer_road, answered, is_gzip
 
 router = APIRouter()
 
@@ -26,30 +25,22 @@ async def enroll(request: Request, deps: DepsDep) -> Response:
 @router.post("/config")
 async def config(request: Request, deps: DepsDep) -> Response:
     """Hand out the config of the host's class."""
-    return await _answer(roads.CONFIG, request, deps)
+    return await answer_road(roads.CONFIG, request, deps)
 
 
 @router.post("/distributed/read")
 async def distributed_read(request: Request, deps: DepsDep) -> Response:
     """Hand out the queries that are to run now."""
-    return await _answer(roads.DISTRIBUTED_READ, request, deps)
+    return await answer_road(roads.DISTRIBUTED_READ, request, deps)
 
 
 @router.post("/distributed/write")
 async def distributed_write(request: Request, deps: DepsDep) -> Response:
     """Take the results of queries."""
-    return await _answer(roads.DISTRIBUTED_WRITE, request, deps)
+    return await answer_road(roads.DISTRIBUTED_WRITE, request, deps)
 
 
 @router.post("/log")
 async def log(request: Request, deps: DepsDep) -> Response:
     """Take result and status lines into custody."""
-    return await _answer(roads.LOG, request, deps)
-
-
-async def _answer(road: Road, request: Request, deps: Deps) -> Response:
-    gateway = deps.gateway
-    gateway.counters.requests[road.endpoint] += 1
-    refusal = gateway.log_refusal() if road.is_log else None
-    async with body_of(request.receive, gateway, road.limit, gzip=is_gzip(request), refusal=refusal) as body:
-        return answered(await road.answer(gateway, body, node_key_of(request)))
+    return await answer_road(roads.LOG, request, deps)

@@ -22,7 +22,7 @@ async def answer(request: RenderPlanV1, deps: Deps) -> PlanHead:
         plan = await plans.get(session, key)
     if plan is None:
         raise UnknownTeam(f"team {host_class.team_id} has just been deleted")
-    if await plan_heads.announce(deps.bucket, head_of(plan), plan.config):
+    if await plan_heads.announce(deps.bucket, head_of(plan), plan.config, plan.orbit):
         metrics.HEADS_ANNOUNCED.inc()
     async with deps.sessions.begin() as session:
         await plans.mark_announced(session, key, plan.revision)

@@ -46,12 +46,12 @@ async def repair(deps: Deps) -> int:
     held = await plan_heads.contents(deps.bucket)
     repaired = 0
     for row in rows:
-        if row.class_key in held.heads and row.config_sha256 in held.configs:
+        if row.class_key in held.heads and row.config_sha256 in held.configs and row.orbit_sha256 in held.orbits:
             continue
         async with deps.sessions() as session:
             plan = await plans.get(session, row.class_key)
         if plan is not None:
-            repaired += await plan_heads.announce(deps.bucket, head_of(plan), plan.config)
+            repaired += await plan_heads.announce(deps.bucket, head_of(plan), plan.config, plan.orbit)
     metrics.HEADS_ANNOUNCED.inc(repaired)
     return repaired
 
@@ -65,7 +65,7 @@ class Garbage:
     since: dict[str, datetime] = field(default_factory=dict)
 
     async def collect(self, deps: Deps) -> None:
-        """Remove classes without hosts, then heads without classes and configs without plans, each after its grace."""
+        """Remove classes without hosts, then heads without classes and bytes without plans, each after its grace."""
         now = deps.clock()
         await self._forget_classes(deps, now)
         held = await plan_heads.contents(deps.bucket)
@@ -73,12 +73,15 @@ class Garbage:
             rows = await plans.every(session)
         heads = held.heads - {row.class_key for row in rows}
         configs = held.configs - {row.config_sha256 for row in rows}
-        self.since = {key: self.since.get(key, now) for key in heads | configs}
+        orbits = held.orbits - {row.orbit_sha256 for row in rows}
+        self.since = {key: self.since.get(key, now) for key in heads | configs | orbits}
         due = {key for key, since in self.since.items() if now - since >= self.blob_grace}
         for class_key in sorted(heads & due):
             await self._remove_head(deps, class_key)
         for sha256 in sorted(configs & due):
             await self._remove_config(deps, sha256)
+        for sha256 in sorted(orbits & due):
+            await self._remove_orbit(deps, sha256)
 
     async def _forget_classes(self, deps: Deps, now: datetime) -> None:
         async with deps.sessions.begin() as session:
@@ -94,7 +97,7 @@ class Garbage:
         async with deps.sessions() as session:
             plan = await plans.get(session, class_key)
         if plan is not None and plan.revision > 0:
-            await plan_heads.announce(deps.bucket, head_of(plan), plan.config)
+            await plan_heads.announce(deps.bucket, head_of(plan), plan.config, plan.orbit)
 
     async def _remove_config(self, deps: Deps, sha256: str) -> None:
         """Remove a config, and put it back if a plan came to have it meanwhile."""
@@ -104,6 +107,15 @@ class Garbage:
         if plan is not None:
             await plan_heads.put_config(deps.bucket, sha256, plan.config)
         metrics.GARBAGE_REMOVED.labels("config").inc()
+
+    async def _remove_orbit(self, deps: Deps, sha256: str) -> None:
+        """Remove a part for orbit, and put it back if a plan came to have it meanwhile."""
+        await plan_heads.remove_orbit(deps.bucket, sha256)
+        async with deps.sessions() as session:
+            plan = await plans.with_orbit(session, sha256)
+        if plan is not None and plan.orbit is not None:
+            await plan_heads.put_orbit(deps.bucket, sha256, plan.orbit)
+        metrics.GARBAGE_REMOVED.labels("orbit").inc()
 
 
 async def keep_house(seconds: float, garbage: Garbage, deps: Deps) -> None:

@@ -31,7 +31,7 @@ async def announce_changed(deps: Deps) -> None:
         async with deps.sessions() as session:
             changed = await plans.unannounced(session, BATCH)
         for plan in changed:
-            if await plan_heads.announce(deps.bucket, head_of(plan), plan.config):
+            if await plan_heads.announce(deps.bucket, head_of(plan), plan.config, plan.orbit):
                 metrics.HEADS_ANNOUNCED.inc()
         async with deps.sessions.begin() as session:
             for plan in changed:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from config_merger import metrics
 from config_merger.domain.intervals import intervals_of
-from config_merger.domain.layers import AgentOptions, HostClass, Layers, ScheduledQuery, TeamOptions
+from config_merger.domain.layers import AgentOptions, Desktop, HostClass, Layers, ScheduledQuery, TeamOptions
+from config_merger.domain.orbit import OrbitBytes, compile_orbit
 from config_merger.domain.plans import CompiledPlan, compile_plan, etag_of
 from config_merger.errors import PlanRefused, TooManyClasses, UnknownTeam
 from config_merger.store import layers as layer_store
@@ -44,7 +46,7 @@ async def plan_of(session: AsyncSession, host_class: HostClass, *, now: datetime
     layers = await _read(session, [host_class])
     if host_class not in layers:
         raise UnknownTeam(f"team {host_class.team_id}")
-    await _save(session, row, compile_plan(layers[host_class], host_class), now)
+    await _save(session, row, *_compile(layers[host_class], host_class), now)
     return host_class.key
 
 
@@ -61,12 +63,16 @@ async def recompile(session: AsyncSession, rows: Sequence[Any], *, now: datetime
         if host_class not in layers:
             continue  # its team is gone: the team's own event, or housekeeping, removes the class
         try:
-            plan = compile_plan(layers[host_class], host_class)
+            plan, orbit = _compile(layers[host_class], host_class)
         except PlanRefused as error:
             _note_refusal(row, error)
             continue
-        changed += await _save(session, row, plan, now)
+        changed += await _save(session, row, plan, orbit, now)
     return changed
+
+
+def _compile(layers: Layers, host_class: HostClass) -> tuple[CompiledPlan, OrbitBytes]:
+    return compile_plan(layers, host_class), compile_orbit(layers, host_class)
 
 
 def _note_refusal(row: Any, error: PlanRefused) -> None:
@@ -74,9 +80,9 @@ def _note_refusal(row: Any, error: PlanRefused) -> None:
     log.error("plan refused, the one before stays", class_key=row.class_key, team=row.team_id, reason=str(error))
 
 
-async def _save(session: AsyncSession, row: Any, plan: CompiledPlan, now: datetime) -> bool:
+async def _save(session: AsyncSession, row: Any, plan: CompiledPlan, orbit: OrbitBytes, now: datetime) -> bool:
     """Store a plan whose bytes are new, under a revision that no plan of this class ever had."""
-    if row.revision > 0 and row.config_sha256 == plan.sha256:
+    if row.revision > 0 and (row.config_sha256, row.orbit_sha256) == (plan.sha256, orbit.sha256):
         await plans.explain(session, row.class_key, plan.provenance)
         metrics.PLANS_COMPILED.labels("same").inc()
         return False
@@ -86,6 +92,8 @@ async def _save(session: AsyncSession, row: Any, plan: CompiledPlan, now: dateti
         revision=next_revision(row.revision, now),
         config=plan.config,
         config_sha256=plan.sha256,
+        orbit=orbit.body,
+        orbit_sha256=orbit.sha256,
         provenance=plan.provenance,
         compiled_at=now,
     )
@@ -107,6 +115,7 @@ def head_of(row: Any) -> PlanHead:
         scope_labels=tuple(row.scope_labels),
         revision=row.revision,
         config_sha256=row.config_sha256,
+        orbit_sha256=row.orbit_sha256,
         etag=etag_of(row.config_sha256),
         compiled_at=row.compiled_at,
         **intervals_of(row.config),
@@ -123,11 +132,25 @@ async def _read(session: AsyncSession, classes: Collection[HostClass]) -> dict[H
     if app_config is not None:
         installation = AgentOptions("global", app_config.agent_options, present=True)
     reports_enabled = app_config is None or app_config.reports_enabled
-    by_team: dict[int | None, Layers] = {None: Layers(installation, None, queries, reports_enabled)}
+    desktop = Desktop() if app_config is None else _desktop(app_config.document)
+    label_ids = await layer_store.label_ids(session, {one for host_class in classes for one in host_class.scope_labels})
+    of_no_team = Layers(installation, None, queries, reports_enabled, desktop, label_ids)
+    by_team: dict[int | None, Layers] = {None: of_no_team}
     for team_id, team in teams.items():
         options = AgentOptions(f"team-{team_id}", team.agent_options, present=team.has_options)
-        by_team[team_id] = Layers(installation, TeamOptions(options, team.merge_mode), queries, reports_enabled)
+        by_team[team_id] = replace(of_no_team, team=TeamOptions(options, team.merge_mode))
     return {host_class: by_team[host_class.team_id] for host_class in classes if host_class.team_id in by_team}
+
+
+def _desktop(document: Mapping[str, Any]) -> Desktop:
+    """Return what the app config says; what is missing there, or is no text, keeps its default."""
+    told = {**_object(document.get("org_info")), **_object(document.get("fleet_desktop"))}
+    names = {member.name for member in fields(Desktop)}
+    return Desktop(**{name: value for name, value in told.items() if name in names and isinstance(value, str)})
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _query(row: Any) -> ScheduledQuery:

@@ -94,6 +94,17 @@ class ScheduledQuery:
 
 
 @dataclass(frozen=True)
+class Desktop:
+    """What people are told on their own computers: who runs this, and where they read what it sees."""
+
+    org_name: str = ""
+    org_logo_url: str = ""
+    org_logo_url_light_background: str = ""
+    contact_url: str = ""
+    transparency_url: str = "https://fleetdm.com/transparency"
+
+
+@dataclass(frozen=True)
 class Layers:
     """All that a plan of one class is made of."""
 
@@ -101,3 +112,6 @@ class Layers:
     team: TeamOptions | None = None
     queries: Sequence[ScheduledQuery] = field(default_factory=tuple)
     reports_enabled: bool = True
+    desktop: Desktop = field(default_factory=Desktop)
+    label_ids: Mapping[str, int] = field(default_factory=dict)
+    """Name -> id of labels that are part of a class: extensions are scoped by names."""

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from flotilla_common.db.models.admin_api import AppConfig, Query, QueryLabel, Team
+from flotilla_common.db.models.admin_api import AppConfig, Label, Query, QueryLabel, Team
 from sqlalchemy import ColumnElement, Row, func, or_, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -24,10 +24,11 @@ class TeamRow:
 
 @dataclass(frozen=True)
 class AppConfigRow:
-    """The installation's part: agent options (SQL null when cleared) and whether query reports are kept."""
+    """The installation's part: agent options (SQL null when cleared), whether query reports are kept, and the rest."""
 
     agent_options: Any
     reports_enabled: bool
+    document: dict[str, Any]
 
 
 async def app_config(session: AsyncSession) -> AppConfigRow | None:
@@ -36,9 +37,10 @@ async def app_config(session: AsyncSession) -> AppConfigRow | None:
     row = found.one_or_none()
     if row is None:
         return None
-    server = row.document.get("server_settings") if isinstance(row.document, dict) else None
+    document = row.document if isinstance(row.document, dict) else {}
+    server = document.get("server_settings")
     is_disabled = isinstance(server, dict) and server.get("query_reports_disabled") is True
-    return AppConfigRow(row.agent_options, not is_disabled)
+    return AppConfigRow(row.agent_options, not is_disabled, document)
 
 
 async def teams(session: AsyncSession, team_ids: Collection[int]) -> dict[int, TeamRow]:
@@ -52,6 +54,12 @@ async def teams(session: AsyncSession, team_ids: Collection[int]) -> dict[int, T
     return {
         row.id: TeamRow(row.agent_options, row.has_options, row.merge_mode) for row in await session.execute(statement)
     }
+
+
+async def label_ids(session: AsyncSession, among: Collection[int]) -> dict[str, int]:
+    """Return name -> id of those of the labels that exist."""
+    found = await session.execute(select(col(Label.name), col(Label.id)).where(col(Label.id).in_(sorted(among))))
+    return {row.name: row.id for row in found}
 
 
 async def scheduled_queries(session: AsyncSession, team_ids: Collection[int]) -> list[Row[Any]]:

@@ -1,24 +1,30 @@
-"""Bucket PLANS: heads by class, configs by hash. A config is there before any head that names it."""
+"""Bucket PLANS: heads by class, configs and orbit's parts by hash, each there before any head that names it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from flotilla_common.bus.buckets import Bucket
-from flotilla_common.contracts.plans import PlanHead, config_key, head_key
+from flotilla_common.contracts.plans import PlanHead, config_key, head_key, orbit_key
 from flotilla_common.errors import Unavailable
 from pydantic import ValidationError
 
 ATTEMPTS = 10
 
 
-async def announce(bucket: Bucket, head: PlanHead, config: bytes) -> bool:
-    """Put the config, then the head unless a newer one is there; True when the bucket lacked one of them."""
-    blob = config_key(head.config_sha256)
-    had_config = await bucket.get(blob) is not None
-    if not had_config:
-        await bucket.put(blob, config)
-    return await _put_unless_newer(bucket, head) or not had_config
+async def announce(bucket: Bucket, head: PlanHead, config: bytes, orbit: bytes | None = None) -> bool:
+    """Put the bytes, then the head unless a newer one is there; True when the bucket lacked any of it."""
+    was_new = await _put_if_missing(bucket, config_key(head.config_sha256), config)
+    if orbit is not None:
+        was_new |= await _put_if_missing(bucket, orbit_key(head.orbit_sha256), orbit)
+    return await _put_unless_newer(bucket, head) or was_new
+
+
+async def _put_if_missing(bucket: Bucket, key: str, body: bytes) -> bool:
+    if await bucket.get(key) is not None:
+        return False
+    await bucket.put(key, body)
+    return True
 
 
 async def renew(bucket: Bucket, head: PlanHead) -> bool:
@@ -55,17 +61,19 @@ async def remove(bucket: Bucket, class_key: str) -> None:
 
 @dataclass(frozen=True)
 class Contents:
-    """What the bucket holds: keys of classes, hashes of configs."""
+    """What the bucket holds: keys of classes, hashes of configs and of orbit's parts."""
 
     heads: frozenset[str]
     configs: frozenset[str]
+    orbits: frozenset[str]
 
 
 async def contents(bucket: Bucket) -> Contents:
     """List the bucket."""
     names = [name.partition(".") for name in await bucket.keys()]
-    heads = frozenset(rest for kind, _, rest in names if kind == "head")
-    return Contents(heads, frozenset(rest for kind, _, rest in names if kind == "config"))
+    return Contents(
+        *(frozenset(rest for kind, _, rest in names if kind == wanted) for wanted in ("head", "config", "orbit"))
+    )
 
 
 async def remove_config(bucket: Bucket, sha256: str) -> None:
@@ -76,3 +84,13 @@ async def remove_config(bucket: Bucket, sha256: str) -> None:
 async def put_config(bucket: Bucket, sha256: str, config: bytes) -> None:
     """Put a config back."""
     await bucket.put(config_key(sha256), config)
+
+
+async def remove_orbit(bucket: Bucket, sha256: str) -> None:
+    """Remove a part for orbit."""
+    await bucket.delete(orbit_key(sha256))
+
+
+async def put_orbit(bucket: Bucket, sha256: str, orbit: bytes) -> None:
+    """Put a part for orbit back."""
+    await bucket.put(orbit_key(sha256), orbit)

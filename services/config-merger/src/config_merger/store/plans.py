@@ -27,6 +27,7 @@ _light = (
     col(Plan.scope_labels),
     col(Plan.revision),
     col(Plan.config_sha256),
+    col(Plan.orbit_sha256),
     col(Plan.compiled_at),
 )
 
@@ -113,6 +114,11 @@ async def every(session: AsyncSession) -> list[Any]:
 async def with_config(session: AsyncSession, sha256: str) -> Plan | None:
     """Return some plan that has these bytes."""
     return (await session.execute(select(Plan).where(col(Plan.config_sha256) == sha256).limit(1))).scalar_one_or_none()
+
+
+async def with_orbit(session: AsyncSession, sha256: str) -> Plan | None:
+    """Return some plan whose part for orbit is these bytes."""
+    return (await session.execute(select(Plan).where(col(Plan.orbit_sha256) == sha256).limit(1))).scalar_one_or_none()
 
 
 async def remove_team(session: AsyncSession, team_id: int) -> list[str]:

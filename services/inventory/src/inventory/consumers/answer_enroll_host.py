@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from flotilla_common.bus.answering import Responder
-from flotilla_common.contracts.hosts import BadEnrollSecret, EnrolledV1, EnrollHostV1, IdentityHeld
+from flotilla_common.contracts.hosts import EnrolledV1, EnrollHostV1, IdentityHeld
 from flotilla_common.contracts.secrets_at_rest import enroll_secret_lookup
 from flotilla_common.errors import FleetError
 from pydantic import SecretStr
 
 from inventory import metrics
+from inventory.consumers.refusals import count_and_tell
 from inventory.deps import Deps
-from inventory.domain import admission, identities
+from inventory.domain import identities
 from inventory.domain.enrollment import Enrollment, enroll_host
 from inventory.domain.identifiers import identifier_of
 from inventory.store import enroll_secrets, identity_claims
 
 AT_ONCE = 8  # of the pool's connections: a storm of enrolls leaves some to those who ask for keys
-OUTCOMES = {BadEnrollSecret.code: "bad_secret", IdentityHeld.code: "held"}
 
 
 async def answer(request: EnrollHostV1, deps: Deps) -> EnrolledV1:
@@ -36,10 +36,13 @@ async def answer(request: EnrollHostV1, deps: Deps) -> EnrolledV1:
     try:
         enrolled = await _enroll(enrollment, deps)
     except FleetError as error:
-        outcome = error.code if isinstance(error, BadEnrollSecret) else "refused"
-        metrics.ENROLLS.labels(OUTCOMES.get(error.code, outcome)).inc()
-        if isinstance(error, BadEnrollSecret) and error.code != BadEnrollSecret.code:
-            await _tell(enrollment, error.code, deps)
+        await count_and_tell(
+            error,
+            deps,
+            lookup=enrollment.secret_lookup,
+            identifier=enrollment.host_identifier,
+            address=enrollment.remote_address,
+        )
         raise
     metrics.ENROLLS.labels("enrolled").inc()
     return enrolled
@@ -63,19 +66,6 @@ async def _enroll(enrollment: Enrollment, deps: Deps) -> EnrolledV1:
 def add_wait(request: EnrollHostV1, seconds: float) -> EnrollHostV1:
     """Return the request with what it waited here on top of what it waited at the door."""
     return request.model_copy(update={"waited_seconds": request.waited_seconds + seconds})
-
-
-async def _tell(enrollment: Enrollment, reason: str, deps: Deps) -> None:
-    """Tell people of the refusal, in a transaction of its own: the enroll's is taken back."""
-    now, what = deps.clock(), (enrollment.secret_lookup, reason)
-    told_at = deps.refusals_told.get(what)
-    if told_at is not None and now - told_at < admission.TOLD_EVERY:
-        return
-    deps.refusals_told[what] = now
-    async with deps.sessions.begin() as session:
-        await admission.tell_refusal(
-            session, enrollment.secret_lookup, reason, enrollment.host_identifier, enrollment.remote_address, now=now
-        )
 
 
 async def forget(deps: Deps) -> None:

@@ -8,7 +8,7 @@ from flotilla_common.contracts.hosts import HostDeletedV1
 from flotilla_common.db import outbox
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from inventory.store import hosts, identity_claims, label_membership, records, scope, seen
+from inventory.store import device_tokens, hosts, identity_claims, label_membership, records, scope, seen
 
 
 async def delete_hosts(session: AsyncSession, host_ids: Sequence[int]) -> int:
@@ -22,6 +22,7 @@ async def delete_hosts(session: AsyncSession, host_ids: Sequence[int]) -> int:
     await label_membership.remove_hosts(session, locked)
     await identity_claims.remove_hosts(session, locked)
     await seen.remove(session, locked)
+    await device_tokens.remove(session, locked)
     await hosts.delete(session, locked)
     await outbox.add(session, *(HostDeletedV1(host=record) for record in gone))
     return len(gone)

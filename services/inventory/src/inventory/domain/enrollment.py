@@ -16,6 +16,7 @@ from flotilla_common.errors import Unavailable
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from inventory.domain import admission, identities, platforms
+from inventory.domain.admission import Agent, Attempt
 from inventory.domain.builtin_labels import TOLD_FROM_FACTS, builtin_labels
 from inventory.domain.facts import Facts, clean, facts_of, number
 from inventory.domain.identities import HOLD, SEPARATE
@@ -73,14 +74,13 @@ async def enroll_host(
         TooLate: a key nobody would take must not replace one that is in use.
 
     """
-    asked_at = _asked_at(enrollment, now)
+    asked_at = asked_when(enrollment.waited_seconds, now)
     identifier = clean(enrollment.host_identifier)
     if not identifier:
         raise NoHostIdentifier
     digest = enrollment.digest()
-    secret = await admission.admit(
-        session, enrollment.secret_lookup, identifier, enrollment.remote_address, digest, now=now
-    )
+    attempt = Attempt(Agent.OSQUERYD, identifier, enrollment.remote_address, digest, now)
+    secret = await admission.admit(session, enrollment.secret_lookup, attempt)
     await scope.hold(session)
     key = new_node_key()
     facts = facts_of(enrollment.host_details, enrollment.platform_type, enrollment.remote_address)
@@ -99,8 +99,8 @@ async def enroll_host(
     if kept is None:
         return None
     host_id, before = kept
-    admission.check_cooldown(before, secret, digest, cooldown, now=now)
-    await admission.use(session, secret, before, digest, now)
+    admission.check_cooldown(before, secret, attempt, cooldown)
+    await admission.use(session, secret, host_id, before, attempt)
     labels = _labels(before, facts, enrollment)
     if before is None:
         await label_membership.add_host(session, host_id, labels)
@@ -112,16 +112,19 @@ async def enroll_host(
     return key, record
 
 
-def _asked_at(enrollment: Enrollment, now: datetime) -> datetime:
+def asked_when(waited_seconds: float, now: datetime) -> datetime:
     """Return when the host asked, by our clock: how long the request waited is known, the door's clock is not needed.
 
     The order of copies that come through two doors is therefore true but for milliseconds on the way.
+
+    Raises:
+        TooLate: nobody waits for the answer any more.
+
     """
-    waited = enrollment.waited_seconds
-    if waited > PATIENCE_SECONDS:
-        log.warning("an enroll came too late: this service is slow", seconds=round(waited, 1))
-        raise TooLate(f"asked {waited:.1f} s ago")
-    return now - timedelta(seconds=waited)
+    if waited_seconds > PATIENCE_SECONDS:
+        log.warning("an enroll came too late: this service is slow", seconds=round(waited_seconds, 1))
+        raise TooLate(f"asked {waited_seconds:.1f} s ago")
+    return now - timedelta(seconds=waited_seconds)
 
 
 async def _keep(

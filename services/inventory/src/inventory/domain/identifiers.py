@@ -22,3 +22,9 @@ def identifier_of(choice: HostIdentifier, provided: str, details: dict[str, dict
     """Return the identifier of an enrolling host, empty when it has none at all."""
     table, column = COLUMNS.get(choice, ("", ""))
     return clean(details.get(table, {}).get(column, "")) or clean(provided)
+
+
+def identifier_of_orbit(choice: HostIdentifier, osquery_identifier: str, hardware_uuid: str, hostname: str) -> str:
+    """Return the identifier that the osqueryd of an enrolling orbit has, by what this orbit tells of it."""
+    details = {"osquery_info": {"uuid": hardware_uuid}, "system_info": {"hostname": hostname}}
+    return identifier_of(choice, clean(osquery_identifier) or hardware_uuid, details)

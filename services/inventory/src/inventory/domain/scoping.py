@@ -1,4 +1,4 @@
-"""Scope: the labels that scope at least one scheduled query, and so are part of their hosts' class."""
+"""Scope: the labels that scope a scheduled query or an extension, and so are part of their hosts' class."""
 
 from __future__ import annotations
 

@@ -70,6 +70,12 @@ async def mark_shared(session: AsyncSession, host_id: int) -> None:
     await session.execute(statement, execution_options={"synchronize_session": False})
 
 
+async def leave_use_for(session: AsyncSession, host_id: int, agent: str) -> None:
+    """Note for which agent of a locked row the last use of a secret is still good. Records do not carry it."""
+    statement = sql_update(Host).where(col(Host.id) == host_id).values(use_left_for=agent)
+    await session.execute(statement, execution_options={"synchronize_session": False})
+
+
 async def request_refetch(session: AsyncSession, host_id: int) -> int:
     """Mark a host for a refetch; return 1 when it exists. Records do not carry the mark, so no revision is taken."""
     statement = sql_update(Host).where(col(Host.id) == host_id).values(refetch_requested=True).returning(col(Host.id))
@@ -86,6 +92,12 @@ async def delete(session: AsyncSession, host_ids: Sequence[int]) -> None:
 async def lock(session: AsyncSession, host_ids: Sequence[int]) -> list[int]:
     """Lock those of the hosts that exist, in id order (two of these never deadlock); return their ids."""
     return await _lock(session, select(col(Host.id)).where(is_any_of(col(Host.id), host_ids)))
+
+
+async def lock_with_orbit_key(session: AsyncSession, host_id: int, orbit_key_hash: bytes) -> bool:
+    """Lock a host if it has this orbit key; whether it has."""
+    is_that = (col(Host.id) == host_id) & (col(Host.orbit_key_hash) == orbit_key_hash)
+    return bool(await _lock(session, select(col(Host.id)).where(is_that)))
 
 
 async def lock_outside_team(session: AsyncSession, host_ids: Sequence[int], team_id: int | None) -> list[int]:

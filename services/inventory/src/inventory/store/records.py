@@ -32,6 +32,7 @@ _columns = (
     col(Host.id),
     func.greatest(col(Host.revision), _scope_revision).label("revision"),
     col(Host.node_key_hash),
+    col(Host.orbit_key_hash),
     col(Host.team_id),
     col(Host.platform),
     _scope_labels.label("scope_labels"),
@@ -45,12 +46,21 @@ async def of_ids(session: AsyncSession, host_ids: Sequence[int]) -> list[HostRec
 
 
 async def of_key_hashes(session: AsyncSession, key_hashes: Sequence[bytes]) -> tuple[list[HostRecord], int]:
-    """Return the records of the keys that exist, and the newest revision seen. One statement, so one moment."""
+    """Return the records of the node keys that exist, and the newest revision seen. One statement, so one moment."""
+    return await _of_hashes(session, col(Host.node_key_hash), key_hashes)
+
+
+async def of_orbit_key_hashes(session: AsyncSession, key_hashes: Sequence[bytes]) -> tuple[list[HostRecord], int]:
+    """Return the same for orbit keys."""
+    return await _of_hashes(session, col(Host.orbit_key_hash), key_hashes)
+
+
+async def _of_hashes(session: AsyncSession, column: Any, key_hashes: Sequence[bytes]) -> tuple[list[HostRecord], int]:
     keys = func.unnest(cast(list(key_hashes), ARRAY(LargeBinary))).table_valued("hash", name="keys").render_derived()
     statement = (
         select(_scope_revision.label("scope_revision"), *_columns)
         .select_from(keys)
-        .join(Host, col(Host.node_key_hash) == keys.c.hash, isouter=True)
+        .join(Host, column == keys.c.hash, isouter=True)
     )
     rows = (await session.execute(statement)).all()
     found = [_record(row) for row in rows if row.id is not None]
@@ -62,8 +72,13 @@ def _record(row: Row[Any]) -> HostRecord:
     return HostRecord(
         host_id=row.id,
         revision=row.revision,
-        node_key_hash=None if row.node_key_hash is None else bytes(row.node_key_hash).hex(),
+        node_key_hash=_hex(row.node_key_hash),
+        orbit_key_hash=_hex(row.orbit_key_hash),
         team_id=row.team_id,
         platform=row.platform,
         scope_labels=tuple(row.scope_labels),
     )
+
+
+def _hex(key_hash: bytes | None) -> str | None:
+    return None if key_hash is None else bytes(key_hash).hex()

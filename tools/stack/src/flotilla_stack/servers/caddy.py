@@ -37,6 +37,10 @@ TEMPLATE = """\
 	}}
 	log {{
 		level WARN
+		format filter {{
+			request>uri regexp (/fleet/device/)[^/?]+ ${{1}}***
+			request>headers>Referer delete
+		}}
 	}}
 }}
 
@@ -97,7 +101,8 @@ class Caddy(Server):
 
     A request is given to the other gateway only while nothing of it was sent (the connection was refused). A gateway
     that dies later makes `{"error":"unavailable"}`, or a broken connection where the answer had begun: the host repeats
-    both. There is no body limit, because an edge that says 413 with an empty body makes hosts delete their logs.
+    both. There is no body limit, because an edge that says 413 with an empty body makes hosts delete their logs. Device
+    tokens, which are credentials in paths, stay out of its log.
     """
 
     name: ClassVar[str] = "edge"

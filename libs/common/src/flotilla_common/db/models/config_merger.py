@@ -30,6 +30,8 @@ class Plan(SQLModel, table=True):
     revision: int = bigint(default=0)
     config_sha256: str = text()
     config: bytes = binary()
+    orbit_sha256: str = text()
+    orbit: bytes | None = binary(nullable=True)
     provenance: dict[str, Any] = json_document()
     compiled_at: datetime = timestamp(now=True)
     announced_revision: int = bigint(default=0)

@@ -37,6 +37,7 @@ class Host(SQLModel, table=True):
     revision: int = bigint()
     host_identifier: str = text()
     node_key_hash: bytes | None = binary(unique=True, nullable=True)
+    orbit_key_hash: bytes | None = binary(unique=True, nullable=True)
     team_id: int | None = bigint(nullable=True, index=True)
     platform: str = text()
     platform_like: str = text()
@@ -72,6 +73,10 @@ class Host(SQLModel, table=True):
     enroll_digest: bytes | None = binary(nullable=True)
     boot_id: str = text()
     identity_shared: bool = Field(default=False, sa_column_kwargs={"server_default": sql("false")})
+    orbit_enrolled_at: datetime | None = timestamp(nullable=True)
+    orbit_secret_id: int | None = bigint(nullable=True)
+    orbit_digest: bytes | None = binary(nullable=True)
+    use_left_for: str = text()
     detail_updated_at: datetime | None = timestamp(nullable=True)
     label_updated_at: datetime | None = timestamp(nullable=True)
     policy_updated_at: datetime | None = timestamp(nullable=True)
@@ -129,6 +134,18 @@ class IdentityClaim(SQLModel, table=True):
     apart: bool = Field(default=False, sa_column_kwargs={"server_default": sql("false")})
     serial: str = text()
     address: str = text()
+
+
+class DeviceToken(SQLModel, table=True):
+    """A host's device token, hashed, and since when it has this value: it is good for an hour from then."""
+
+    __tablename__ = "device_tokens"
+    __table_args__ = {"schema": SCHEMA}
+
+    host_id: int = bigint(primary_key=True)
+    token_hash: bytes = binary(unique=True)
+    revision: int = bigint()
+    set_at: datetime = timestamp()
 
 
 class LabelMembership(SQLModel, table=True):
