@@ -121,7 +121,8 @@ class Host:
         """Live: a worker that dies of an answer is started again after 3 s, with its disk and without its memory."""
         while True:
             try:
-                await self._work()
+                # In a task of its own: in Python 3.11.2 a task group that failed leaves its task half cancelled.
+                await asyncio.create_task(self._work())
             except* WorkerCrashError:
                 self.statistics.counters["crashes"] += 1
                 await self._start_again(RESTART_SECONDS)

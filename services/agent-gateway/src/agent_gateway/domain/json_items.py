@@ -1,12 +1,13 @@
 """Count and cut the items of JSON without building them: three bytes, `{},`, may ask for 70 of memory.
 
 Nothing is claimed of text that is no JSON: a parser comes afterwards. No step looks at more than WINDOW bytes, so that
-a thread which does this leaves the event loop its turns.
+a thread which does this leaves the event loop its turns. `regex`, not `re`: possessive patterns are wrong in Python's
+own before 3.11.5.
 """
 
 from __future__ import annotations
 
-import re
+import regex
 
 from agent_gateway.errors import Malformed
 
@@ -20,10 +21,10 @@ _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _NESTED = rb'[\[{](?:[^"\[\]{}]++|' + _STRING + rb")*+[\]}]"
 for _ in range(LEVELS - 1):
     _NESTED = rb'[\[{](?:[^"\[\]{}]++|' + _STRING + rb"|" + _NESTED + rb")*+[\]}]"
-_ITEM = re.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb"|" + _NESTED + rb")*+", re.DOTALL)
-_HEAD = re.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb")*+", re.DOTALL)
-_ITEMS = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb"|" + _NESTED + rb")*+", re.DOTALL)
-_ONE_STRING = re.compile(_STRING, re.DOTALL)
+_ITEM = regex.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb"|" + _NESTED + rb")*+", regex.DOTALL)
+_HEAD = regex.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb")*+", regex.DOTALL)
+_ITEMS = regex.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb"|" + _NESTED + rb")*+", regex.DOTALL)
+_ONE_STRING = regex.compile(_STRING, regex.DOTALL)
 _MEMBERS = 2  # the depth of what the members of the outermost object hold
 
 
@@ -74,10 +75,10 @@ def _skip(body: bytes, position: int, depth: int) -> int:
     if depth == _MEMBERS:
         found = _ITEM.match(body, position, position + WINDOW)
         if found is not None and body[found.end() : found.end() + 1] in (b",", b"]", b"}"):
-            return found.end()
+            return int(found.end())
     if depth <= _MEMBERS:
         found = _HEAD.match(body, position)
-        return position if found is None else found.end()
+        return position if found is None else int(found.end())
     while found := _ITEMS.match(body, position, position + WINDOW):
         if found.end() == position:
             found = _ONE_STRING.match(body, position)
