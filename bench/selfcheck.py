@@ -94,7 +94,8 @@ def check_load_client() -> None:
         stalled = _ask(port, "/stall", "--rate", str(STALL_RATE), "--connections", "1", "--seconds", "1")
         is_honest = stalled["p90_ms"] > STALL_SECONDS * 1000 / 4 and stalled["p50_ms"] < STALL_SECONDS * 1000 / 4
         _expect("requests that fell due while the server stalled count as slow", is_honest, stalled)
-        _expect("none of them is left out", stalled["ok"] == STALL_RATE and stalled["bad"] == 0, stalled)
+        is_whole = stalled["ok"] in (STALL_RATE, STALL_RATE + 1)  # one may fall due as the window closes
+        _expect("none of them is left out", is_whole and stalled["bad"] == 0, stalled)
 
 
 def _ask(port: int, path: str, *words: str) -> dict[str, Any]:
