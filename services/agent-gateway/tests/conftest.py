@@ -24,7 +24,6 @@ from agent_gateway.consumers.on_plans import plans_follower
 from agent_gateway.deps import Deps
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.surfaces import ORBIT_PREFIX
-from agent_gateway.hot.road import HotRoad
 from agent_gateway.routes.door import Door
 from agent_gateway.wiring import build_gateway
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -298,8 +297,7 @@ class House:
     @property
     def fastapi(self) -> FastAPI:
         """The application behind the door."""
-        behind = self.door._app
-        app: FastAPI = behind._app if isinstance(behind, HotRoad) else behind  # type: ignore[assignment]
+        app: FastAPI = self.door._app  # type: ignore[assignment]
         return app
 
     async def post(

@@ -227,10 +227,10 @@ class Gateway:
 
     async def answer(self, host_id: int, *answers: CampaignAnswer) -> int:
         """Publish one write; return its place in the stream."""
-        return await self.publish(host_id, msgspec.json.encode(self.batch(host_id, *answers)))
+        return await self.publish(host_id, msgspec.json.encode([self.batch(host_id, *answers)]))
 
-    def batch(self, host_id: int, *answers: CampaignAnswer) -> AnswerBatch:
-        return AnswerBatch(1, host_id, 0, int(utc_now().timestamp() * 1000), list(answers))
+    def batch(self, host_id: int, *answers: CampaignAnswer, trace_parent: str = "") -> AnswerBatch:
+        return AnswerBatch(1, host_id, 0, int(utc_now().timestamp() * 1000), list(answers), trace_parent)
 
     async def publish(self, host_id: int, body: bytes) -> int:
         headers = {"Nats-Msg-Id": uuid4().hex}

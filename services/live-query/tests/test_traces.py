@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from flotilla_common.contracts.campaigns import StartCampaignV1, answers_subject, command_key
-from flotilla_common.contracts.shards import shard_of
+from flotilla_common.contracts.campaigns import StartCampaignV1, command_key
 from flotilla_common.testing import eventually
 from flotilla_common.testing.spans import trace_of
 from opentelemetry import trace
@@ -30,9 +29,9 @@ async def test_the_trace_of_the_click_is_the_trace_of_the_settled_answer(
             number = (await start(label_ids=[1])).campaign_id
         told = await command(number)
         for host_id in (first, second):
-            body = msgspec.json.encode(gateway.batch(host_id, answer_to(number)))
-            headers = {"traceparent": f"00-{told.trace}-{told.span}-01"}  # as the door for hosts does
-            await gateway.bus.js.publish(answers_subject(shard_of(host_id)), body, headers=headers)
+            trace_parent = f"00-{told.trace}-{told.span}-01"  # as the door for hosts does
+            batch = gateway.batch(host_id, answer_to(number), trace_parent=trace_parent)
+            await gateway.publish(host_id, msgspec.json.encode([batch]))
         await eventually(lambda: books.is_complete(number), timeout=30)
         await eventually(lambda: spans.named("settle answers"))
     [asked] = spans.named(StartCampaignV1.subject)

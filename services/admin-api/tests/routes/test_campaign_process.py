@@ -84,7 +84,7 @@ async def answer(gateway: Bus, campaign: int, host: int, status: int = 0, messag
     rows = msgspec.Raw(json.dumps([{"port": str(host)}]).encode())
     found = CampaignAnswer(campaign, 1, status, message, rows, msgspec.Raw(b"null"))
     batch = AnswerBatch(v=1, host_id=host, team_id=0, received_ms=0, answers=[found])
-    await gateway.js.publish(answers_subject(shard_of(host)), msgspec.json.encode(batch))
+    await gateway.js.publish(answers_subject(shard_of(host)), msgspec.json.encode([batch]))
 
 
 async def test_two_viewers_see_every_host_exactly_once_though_some_answer_twice(fleet, installation, bus_for):

@@ -22,6 +22,7 @@ from flotilla_common.settings import load_or_exit
 from prometheus_client import REGISTRY
 
 from agent_gateway.app import create_app
+from agent_gateway.collector import Collector
 from agent_gateway.consumers.on_campaigns import campaigns_follower
 from agent_gateway.consumers.on_details import details_follower
 from agent_gateway.consumers.on_device_tokens import device_tokens_follower
@@ -68,7 +69,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     door = create_app(Deps(gateway, networks(settings.trusted_proxies)))
     REGISTRY.register(GatewayCollector(gateway, lambda: door.inside))
     tasks.create_task(_keep_open(settings, door, gateway, bus), name="door")
-    tasks.create_task(_sweep(gateway), name="sweep")
+    tasks.create_task(_sweep(gateway, Collector()), name="sweep")
     tasks.create_task(
         report_seen(
             gateway.seen,
@@ -125,8 +126,9 @@ async def _keep_open(settings: Settings, door: Door, gateway: Gateway, bus: Bus)
         await bus.close()
 
 
-async def _sweep(gateway: Gateway) -> None:
+async def _sweep(gateway: Gateway, collector: Collector) -> None:
     while True:
+        collector.settle(len(gateway.hosts))
         await asyncio.sleep(SWEEP_SECONDS)
         gateway.hosts.sweep()
         gateway.orbit.hosts.sweep()

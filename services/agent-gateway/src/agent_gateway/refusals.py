@@ -16,8 +16,7 @@ from flotilla_common.contracts.hosts import BadEnrollSecret, IdentityHeld
 from flotilla_common.errors import FleetError, Invalid
 from flotilla_common.http.errors import status_of
 
-from agent_gateway.asgi import CLOSE, Headers
-from agent_gateway.domain.surfaces import Surface
+from agent_gateway.domain.surfaces import CLOSE, Headers, Surface
 from agent_gateway.errors import (
     BadDeviceToken,
     BodyTooSlow,

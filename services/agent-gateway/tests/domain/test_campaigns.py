@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from agent_gateway.domain.campaigns import BROAD_HOSTS, SLOTS, Campaigns
+import random
+import tracemalloc
+
+from agent_gateway.domain.campaigns import BROAD_HOSTS, PLACES, Campaigns
 from agent_gateway.domain.hosts import Host, HostClass
 from flotilla_common.contracts.campaigns import CampaignCommand
 from flotilla_common.contracts.hosts import HostRecord
@@ -61,26 +64,52 @@ def test_broad_campaigns_ask_all_their_hosts_once() -> None:
     assert asked(campaigns, 1, 1.0) == []
 
 
-def test_the_65th_broad_campaign_waits_for_a_free_bit() -> None:
+def test_the_65th_broad_campaign_waits_for_a_free_place() -> None:
     campaigns = Campaigns()
-    for number in range(1, SLOTS + 2):
+    for number in range(1, PLACES + 2):
         campaigns.start(command(number), BitMap(BROAD), 0.0)
     before = asked(campaigns, 1, 0.0)
     campaigns.end(3, 1.0)
     after = asked(campaigns, 1, 1.0)
 
-    assert len(before) == SLOTS
-    assert after == [f"SELECT {SLOTS + 1};"]
+    assert len(before) == PLACES
+    assert after == [f"SELECT {PLACES + 1};"]
 
 
 def test_a_waiting_broad_campaign_may_be_ended() -> None:
     campaigns = Campaigns()
-    for number in range(1, SLOTS + 2):
+    for number in range(1, PLACES + 2):
         campaigns.start(command(number), BitMap(BROAD), 0.0)
-    campaigns.end(SLOTS + 1, 1.0)
+    campaigns.end(PLACES + 1, 1.0)
     campaigns.end(1, 1.0)
 
-    assert len(asked(campaigns, 1, 1.0)) == SLOTS - 1
+    assert len(asked(campaigns, 1, 1.0)) == PLACES - 1
+
+
+def test_a_host_of_two_broad_campaigns_is_asked_by_the_other_when_one_ends_or_is_answered() -> None:
+    campaigns = Campaigns()
+    campaigns.start(command(1), BitMap(BROAD), 0.0)
+    campaigns.start(command(2), BitMap(range(BROAD_HOSTS, 3 * BROAD_HOSTS)), 0.0)
+    campaigns.answered(1, BROAD_HOSTS)
+    both = BROAD_HOSTS + 1
+
+    assert asked(campaigns, BROAD_HOSTS, 0.0) == ["SELECT 2;"]
+    campaigns.end(1, 1.0)
+    assert not campaigns.has_open(1)
+    assert asked(campaigns, both, 1.0) == ["SELECT 2;"]
+    campaigns.end(2, 2.0)
+    assert not campaigns.has_open(both)
+
+
+def test_a_broad_campaign_costs_a_gateway_little_memory_and_time() -> None:
+    targets = BitMap(random.Random(1).sample(range(1_000_000), 100_000))
+    campaigns = Campaigns()
+    tracemalloc.start()
+    campaigns.start(command(1), targets, 0.0)
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert used < 100_000  # bytes beside the set itself, of which there are two copies: nothing per host
 
 
 def test_thousands_of_narrow_campaigns_may_be_open() -> None:

@@ -10,7 +10,7 @@ from agent_gateway.domain.clients import key_in_header, networks, remote_address
     ("header", "key"), [("NodeKey abc", "abc"), ("NodeKey ", None), ("Bearer abc", None), ("", None), ("NodeKey", None)]
 )
 def test_only_the_scheme_nodekey_carries_a_key(header: str, key: str | None) -> None:
-    assert key_in_header(header) == key
+    assert key_in_header(header.encode()) == key
 
 
 @pytest.mark.parametrize(

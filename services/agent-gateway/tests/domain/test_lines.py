@@ -25,17 +25,23 @@ ITEMS = st.sampled_from(
 )
 
 
+def body_of(items: list[bytes]) -> bytes:
+    return b'{"data":[' + b",".join(items) + b"]}"
+
+
 @given(items=st.lists(ITEMS, max_size=8), limit=st.integers(1, 200))
 def test_a_whole_post_is_cut_as_its_lines_are_one_by_one(items: list[bytes], limit: int) -> None:
     data = [msgspec.Raw(item) for item in items]
     expected = Cut()
     expected.pieces.extend(pieces_of(lines_one_by_one(data, expected.skipped), limit))
 
-    assert cut(data, limit) == expected
+    assert cut(data, body_of(items), limit) == expected
 
 
 @given(count=st.integers(1, 50))
 def test_lines_of_the_usual_kind_become_one_piece(count: int) -> None:
-    found = cut([msgspec.Raw(b'{"a":1}')] * count)
+    items = [b'{"a":1}'] * count
+
+    found = cut([msgspec.Raw(item) for item in items], body_of(items))
 
     assert [(piece.body, piece.lines) for piece in found.pieces] == [(b'{"a":1}\n' * count, count)]

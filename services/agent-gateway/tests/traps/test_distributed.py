@@ -31,7 +31,8 @@ async def stored(bus_for: BusFor) -> list[dict[str, Any]]:
     state = (await bus.js.stream_info(ANSWERS_STREAM)).state
     numbers = range(max(1, state.first_seq), state.last_seq + 1)
     found = [await bus.js.get_msg(ANSWERS_STREAM, number) for number in numbers]
-    return [answer for message in found for answer in json.loads(message.data or b"")["answers"]]
+    batches = [batch for message in found for batch in json.loads(message.data or b"")]
+    return [answer for batch in batches for answer in batch["answers"]]
 
 
 async def test_no_query_is_empty_and_each_has_its_discovery(house: House) -> None:

@@ -81,7 +81,8 @@ async def test_a_real_answer_to_a_campaign_arrives_with_its_rows_and_stats(house
 
     assert replies == [{}] * len(replies)
     message = await (await bus_for("live_query")).js.get_msg(ANSWERS_STREAM, 1)
-    [answer] = json.loads(message.data or b"")["answers"]
+    [batch] = json.loads(message.data or b"")
+    [answer] = batch["answers"]
     assert answer["rows"] == [{"version": "5.23.0-38-ga5b14f63d", "build_platform": "linux"}]
     assert answer["stats"] == {"wall_time_ms": 0, "user_time": 0, "system_time": 0, "memory": 528384}
     assert (answer["status"], answer["message"]) == (0, "")

@@ -196,7 +196,7 @@ async def test_what_redis_counted_before_a_crash_counts_at_the_end(
 
     monkeypatch.setattr(settling.ledger, "settle", crash)
     with pytest.raises(RuntimeError):
-        await on_campaign_answers.handle([received], deps)
+        await on_campaign_answers.handle([[received]], deps)
     monkeypatch.undo()
     clock.move(minutes=5)
     async with running(deps):

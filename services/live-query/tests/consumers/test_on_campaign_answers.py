@@ -89,12 +89,46 @@ async def test_a_message_that_comes_again_changes_nothing(deps, running, fleet, 
         campaign = await start(label_ids=[1])
     received = Received(gateway.batch(hosts[0], answer_to(campaign.campaign_id)), deps.clock())
 
-    await on_campaign_answers.handle([received], deps)
+    await on_campaign_answers.handle([[received]], deps)
     before = (await books.ledger(campaign.campaign_id), await books.entries(campaign.campaign_id))
-    await on_campaign_answers.handle([received], deps)
-    await on_campaign_answers.handle([received, received], deps)
+    await on_campaign_answers.handle([[received]], deps)
+    await on_campaign_answers.handle([[received, received], [received]], deps)
 
     assert (await books.ledger(campaign.campaign_id), await books.entries(campaign.campaign_id)) == before
+
+
+async def test_a_host_whose_answer_cannot_be_settled_harms_none_that_shares_its_message(
+    deps, running, fleet, start, gateway, books, monkeypatch
+):
+    hosts = await fleet.hosts(3)
+    async with running(deps):
+        campaign = await start(label_ids=[1])
+    settle = on_campaign_answers.settle
+
+    async def settle_all_but_one(session, rows, received, limits, *, now):
+        if any(item.batch.host_id == hosts[1] for item in received):
+            raise ValueError(hosts[1])
+        return await settle(session, rows, received, limits, now=now)
+
+    monkeypatch.setattr(on_campaign_answers, "settle", settle_all_but_one)
+    message = [Received(gateway.batch(host, answer_to(campaign.campaign_id)), deps.clock()) for host in hosts]
+
+    with pytest.raises(ValueError, match=str(hosts[1])):
+        await on_campaign_answers.handle([message], deps)
+
+    states = await books.states(campaign.campaign_id)
+    assert states == {hosts[0]: "answered", hosts[1]: "pending", hosts[2]: "answered"}
+
+
+async def test_one_batch_alone_is_understood_too(deps, running, fleet, start, gateway, books):
+    [host_id] = await fleet.hosts(1)
+    async with running(deps):
+        campaign = await start(label_ids=[1])
+        body = msgspec.json.encode(gateway.batch(host_id, answer_to(campaign.campaign_id)))
+        await gateway.bus.js.publish("answers.campaign.v1.0", body)
+        await eventually(lambda: books.is_complete(campaign.campaign_id), timeout=30)
+
+    assert await books.count(campaign.campaign_id) == {"answered": 1}
 
 
 async def test_answers_to_several_campaigns_in_one_write_are_all_settled(deps, running, fleet, start, gateway, books):
@@ -219,7 +253,7 @@ async def test_the_time_of_the_stream_decides_what_is_late(deps, running, fleet,
     ]
     deps.clock.move(days=2)  # handled long after both
 
-    await on_campaign_answers.handle(answers, deps)
+    await on_campaign_answers.handle([answers], deps)
 
     assert await books.states(campaign.campaign_id) == {in_time: "answered", late: "pending"}
     assert counted("late") == 1

@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 
 from flotilla_common.bus import outage
 from flotilla_common.bus.connection import INBOX_PREFIX, Bus
+from flotilla_common.deadlines import Deadlines
 from flotilla_common.errors import Refused, Unavailable
 
 ACK_TIMEOUT_SECONDS = 2.0
@@ -47,6 +48,8 @@ class CustodyPublisher:
         self._numbers = itertools.count()
         self._waiting: dict[str, asyncio.Future[_Ack]] = {}
         self._slots = asyncio.Semaphore(max_in_flight)
+        self._ids = f"{secrets.token_hex(12)}-"
+        self._ack_waits = Deadlines(lambda: ACK_TIMEOUT_SECONDS)
 
     async def open(self) -> None:
         """Subscribe to the acks; once, before the first publish."""
@@ -61,7 +64,7 @@ class CustodyPublisher:
             Refused: the stream said so; it is full, most likely.
 
         """
-        all_headers = {"Nats-Msg-Id": secrets.token_hex(12), **(headers or {})}
+        all_headers = {"Nats-Msg-Id": f"{self._ids}{next(self._numbers)}", **(headers or {})}
         async with self._slots:
             for _ in range(ATTEMPTS):
                 ack = await self._attempt(subject, body, all_headers)
@@ -80,8 +83,7 @@ class CustodyPublisher:
             if not self._client.is_connected:
                 raise Unavailable("not connected to NATS")
             await self._client.publish(subject, body, reply=reply, headers=headers)
-            async with asyncio.timeout(ACK_TIMEOUT_SECONDS):
-                return await future
+            return await self._ack_waits.wait_for(future, TimeoutError)
         except TimeoutError:
             return None
         except outage.kinds(nats.errors.Error) as error:

@@ -41,8 +41,11 @@ def done_key(campaign_id: int) -> str:
 
 
 def answers_subject(shard: int) -> str:
-    """Return the subject of one shard's answers."""
-    return f"answers.campaign.v1.{shard}"
+    """Return the subject of one shard's answers: a message is a JSON array of batches, those of several hosts.
+
+    On `answers.campaign.v1.<shard>`, of which there may be some left, a message is one batch.
+    """
+    return f"answers.campaign.v2.{shard}"
 
 
 class CampaignCommand(msgspec.Struct, frozen=True):
@@ -113,13 +116,14 @@ class CampaignAnswer(msgspec.Struct, frozen=True):
 
 
 class AnswerBatch(msgspec.Struct, frozen=True):
-    """Body of one `answers.campaign.v1` message: what one `distributed/write` brought."""
+    """What one `distributed/write` brought. `trace_parent` (W3C) says whose trace it goes on, empty = nobody's."""
 
     v: int
     host_id: int
     team_id: int  # 0 = no team
     received_ms: int
     answers: list[CampaignAnswer]
+    trace_parent: str = ""
 
 
 class CampaignViewedV1(Event):

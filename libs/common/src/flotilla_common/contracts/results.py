@@ -1,6 +1,7 @@
 """Stream RESULTS: answers of hosts to detail, label and policy queries. Published by agent-gateway, for inventory.
 
-A message holds what one `distributed/write` brought of one kind; what is too much for a message comes in several.
+A message is a JSON array of batches, each what one `distributed/write` brought of one kind; what is too much for a
+message comes in several.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class QueryResult(msgspec.Struct, frozen=True):
 
 
 class ResultBatch(msgspec.Struct, frozen=True):
-    """Body of one `results.<kind>.v1` message. It may come twice: a host repeats what it did not see taken."""
+    """What one `distributed/write` brought of one kind. It may come twice: a host repeats what it did not see taken."""
 
     v: int
     host_id: int

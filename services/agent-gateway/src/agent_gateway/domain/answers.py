@@ -1,9 +1,9 @@
-"""Answers to campaigns: into stream ANSWERS, one message per write unless it is too large for one."""
+"""Answers to campaigns: into stream ANSWERS, those of one shard's hosts together."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TypeVar
 
 import msgspec
@@ -15,12 +15,15 @@ from flotilla_common.contracts.streams import MAX_PAYLOAD_BYTES
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.hosts import Host
 from agent_gateway.domain.results import Result
+from agent_gateway.domain.sharing import Load, Sharing
 
 MESSAGE_BYTES = MAX_PAYLOAD_BYTES - 256 * 1024  # rows in one message; the rest is for names, texts and headers
+ARRAY_BYTES = MAX_PAYLOAD_BYTES - 64 * 1024  # of one message's body; the rest is for headers
 
 Part = TypeVar("Part", CampaignAnswer, QueryResult)
 Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[int]]
 
+_encode = msgspec.json.Encoder().encode
 _lines_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -30,21 +33,33 @@ class Answers:
     def __init__(self, publish: Publish, counters: Counters) -> None:
         self._publish = publish
         self._counters = counters
+        self._sharing: Sharing[int, None] = Sharing(self._send, message_bytes=ARRAY_BYTES)
 
-    async def hand_over(
-        self, host: Host, answers: list[CampaignAnswer], received_ms: int, trace_parent: str | None = None
-    ) -> None:
-        """Return once the stream has all of them. `trace_parent` (W3C) goes along: whose trace they go on.
+    def hand_over(
+        self, host: Host, answers: list[CampaignAnswer], received_ms: int, trace_parent: str = ""
+    ) -> list[asyncio.Future[None]]:
+        """Return futures that are done once the stream has all of them; they fail as those of `Sharing` do.
 
-        Raises:
-            Unavailable: not all are in custody; the host keeps them and comes again, duplicates count once.
-
+        `trace_parent` (W3C) goes along: whose trace they go on.
         """
-        subject = answers_subject(shard_of(host.host_id))
-        batches = [AnswerBatch(1, host.host_id, host.team_id, received_ms, part) for part in split(answers)]
-        self._counters.backend_operations["publish"] += len(batches)
-        headers = {"traceparent": trace_parent} if trace_parent else None
-        await asyncio.gather(*(self._publish(subject, msgspec.json.encode(batch), headers) for batch in batches))
+        shard = shard_of(host.host_id)
+        batches = (
+            AnswerBatch(1, host.host_id, host.team_id, received_ms, part, trace_parent) for part in split(answers)
+        )
+        return [self._sharing.add(shard, _encode(batch), None) for batch in batches]
+
+    async def close(self) -> None:
+        """Send what waits, and wait until it is stored or refused."""
+        await self._sharing.close()
+
+    async def _send(self, shard: int, load: Load[None]) -> None:
+        self._counters.backend_operations["publish"] += 1
+        await self._publish(answers_subject(shard), array_of(load.pieces), None)
+
+
+def array_of(pieces: Iterable[bytes]) -> bytes:
+    """Return a JSON array of what is JSON already."""
+    return b"[" + b",".join(pieces) + b"]"
 
 
 def answer_of(campaign_id: int, attempt: int, result: Result) -> CampaignAnswer:

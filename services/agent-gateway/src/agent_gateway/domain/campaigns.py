@@ -1,7 +1,7 @@
 """Open campaigns: which host is asked what, when it is asked again, and whose answers count.
 
-Broad campaigns take one bit each of a mask per host, 64 at a time, further ones wait for a free bit; narrow ones are
-listed per host. So a poll costs a look-up or two, however many campaigns there are.
+Broad campaigns are sets of hosts, 64 at a time, further ones wait for a free place; one more set is the union of those.
+Narrow ones are listed per host. So a poll costs two look-ups, however many campaigns there are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pyroaring import BitMap
 from agent_gateway.domain.hosts import Host
 
 BROAD_HOSTS = 4096  # more targets than this make a campaign broad
-SLOTS = 64
+PLACES = 64
 BACK_OFF_LIMIT_SECONDS = 900.0
 AFTER_END_SECONDS = 3600.0  # answers are still taken for this long after a campaign's end
 REMEMBERED_SECONDS = 86_400.0  # and still told from answers to campaigns that never were
@@ -32,7 +32,7 @@ class Campaign:
     targets: BitMap
     settled: BitMap = field(default_factory=BitMap)
     offers: dict[int, tuple[int, float]] = field(default_factory=dict)  # host id -> attempts made, next one not before
-    slot: int | None = None
+    pending: BitMap | None = None  # of a broad one that has a place: hosts that are to be asked
     ended_at: float | None = None
     taken: set[int] = field(default_factory=set)  # first offered since the last look, and silent so far
     silent: set[int] = field(default_factory=set)  # those of the look before
@@ -68,8 +68,8 @@ class Campaigns:
         self._past: dict[int, float] = {}  # -> end
         self._early_done: dict[int, BitMap] = {}
         self._narrow: dict[int, dict[int, Campaign]] = {}
-        self._masks: dict[int, int] = {}
-        self._slots: list[Campaign | None] = [None] * SLOTS
+        self._broad: list[Campaign] = []
+        self._asked_broadly = BitMap()  # by any of those; who is asked no more may be in it till the next poll
         self._waiting: deque[Campaign] = deque()
 
     def __len__(self) -> int:
@@ -97,7 +97,7 @@ class Campaigns:
             self.end(command.campaign_id, command.deadline)
         elif len(targets) > BROAD_HOSTS:
             self._waiting.append(campaign)
-            self._fill_slots()
+            self._fill_places()
         else:
             for host_id in targets - campaign.settled:
                 self._narrow.setdefault(host_id, {})[campaign.campaign_id] = campaign
@@ -120,9 +120,11 @@ class Campaigns:
             if campaign_id not in self._past:
                 self._early_done[campaign_id] = done
             return
-        news = done - campaign.settled
-        campaign.settled |= news
-        for host_id in news & campaign.targets:
+        news = (done - campaign.settled) & campaign.targets
+        campaign.settled |= done
+        if campaign.pending is not None:
+            campaign.pending -= news
+        for host_id in news if campaign.offers or campaign.pending is None else ():
             self._drop(campaign, host_id)
 
     def answered(self, campaign_id: int, host_id: int) -> None:
@@ -162,7 +164,7 @@ class Campaigns:
 
     def has_open(self, host_id: int) -> bool:
         """Whether the host may have something to be asked; the usual answer is no."""
-        return host_id in self._narrow or host_id in self._masks
+        return host_id in self._narrow or host_id in self._asked_broadly
 
     def offers(self, host: Host, now: float) -> tuple[dict[str, str], bool]:
         """Return what to ask the host now (query name -> SQL), and whether any open campaign concerns it."""
@@ -189,49 +191,42 @@ class Campaigns:
 
     def _of(self, host_id: int) -> list[Campaign]:
         found = list(self._narrow.get(host_id, {}).values())
-        mask = self._masks.get(host_id, 0)
-        while mask:
-            lowest = mask & -mask
-            campaign = self._slots[lowest.bit_length() - 1]
-            if campaign is not None:
-                found.append(campaign)
-            mask ^= lowest
-        return found
+        broad = [one for one in self._broad if one.pending is not None and host_id in one.pending]
+        if not broad:
+            self._asked_broadly.discard(host_id)
+        return found + broad
 
-    def _fill_slots(self) -> None:
-        for slot in range(SLOTS):
-            if not self._waiting:
-                return
-            if self._slots[slot] is None:
-                campaign = self._waiting.popleft()
-                campaign.slot = slot
-                self._slots[slot] = campaign
-                bit = 1 << slot
-                for host_id in campaign.targets - campaign.settled:
-                    self._masks[host_id] = self._masks.get(host_id, 0) | bit
+    def _fill_places(self) -> None:
+        while self._waiting and len(self._broad) < PLACES:
+            campaign = self._waiting.popleft()
+            campaign.pending = campaign.targets - campaign.settled
+            self._broad.append(campaign)
+            self._asked_broadly |= campaign.pending
 
     def _drop(self, campaign: Campaign, host_id: int) -> None:
         campaign.offers.pop(host_id, None)
         campaign.taken.discard(host_id)
         campaign.silent.discard(host_id)
+        if campaign.pending is not None:
+            campaign.pending.discard(host_id)
+        self._unlist(campaign, host_id)
+
+    def _unlist(self, campaign: Campaign, host_id: int) -> None:
         of_host = self._narrow.get(host_id)
         if of_host is not None and of_host.get(campaign.campaign_id) is campaign:
             del of_host[campaign.campaign_id]
             if not of_host:
                 del self._narrow[host_id]
-        if campaign.slot is not None and host_id in self._masks:
-            self._masks[host_id] &= ~(1 << campaign.slot)
-            if not self._masks[host_id]:
-                del self._masks[host_id]
 
     def _withdraw(self, campaign: Campaign) -> None:
-        offers = campaign.offers
-        campaign.offers = {}
-        for host_id in campaign.targets - campaign.settled:
-            self._drop(campaign, host_id)
-        campaign.offers = offers
+        campaign.taken, campaign.silent = set(), set()
         if campaign in self._waiting:
             self._waiting.remove(campaign)
-        if campaign.slot is not None:
-            self._slots[campaign.slot], campaign.slot = None, None
-            self._fill_slots()
+        elif campaign.pending is not None:
+            campaign.pending = None
+            self._broad.remove(campaign)
+            self._asked_broadly = BitMap.union(BitMap(), *(one.pending for one in self._broad if one.pending))
+            self._fill_places()
+        else:
+            for host_id in campaign.targets - campaign.settled:
+                self._unlist(campaign, host_id)

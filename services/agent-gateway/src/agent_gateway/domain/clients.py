@@ -12,12 +12,12 @@ Network = IPv4Network | IPv6Network
 # osquery issue 7083), and leaves the old one open; telling it to close frees the socket and loses nothing.
 FIRST_THAT_NEVER_REUSES = (4, 1, 0)
 FIRST_THAT_MAY_REUSE_AGAIN = (5, 24, 0)
-_AGENT = re.compile(r"osquery/(\d{1,4})\.(\d{1,4})\.(\d{1,4})")
-_SCHEME = "NodeKey "
+_AGENT = re.compile(rb"osquery/(\d{1,4})\.(\d{1,4})\.(\d{1,4})")
+_SCHEME = b"NodeKey "
 
 
 @lru_cache(maxsize=1024)
-def never_reuses(user_agent: str) -> bool:
+def never_reuses(user_agent: bytes) -> bool:
     """Whether a client with this User-Agent opens a new connection for every request anyway."""
     match = _AGENT.match(user_agent)
     if match is None:
@@ -26,9 +26,11 @@ def never_reuses(user_agent: str) -> bool:
     return FIRST_THAT_NEVER_REUSES <= version < FIRST_THAT_MAY_REUSE_AGAIN
 
 
-def key_in_header(authorization: str) -> str | None:
+def key_in_header(authorization: bytes) -> str | None:
     """Return the node key of an `Authorization: NodeKey <key>` header, None when there is none of this scheme."""
-    return authorization[len(_SCHEME) :].strip() or None if authorization.startswith(_SCHEME) else None
+    if not authorization.startswith(_SCHEME):
+        return None
+    return authorization[len(_SCHEME) :].decode("latin-1").strip() or None
 
 
 def networks(text: str) -> tuple[Network, ...]:

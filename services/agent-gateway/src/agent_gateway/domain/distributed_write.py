@@ -9,9 +9,9 @@ from flotilla_common.contracts.results import ResultKind
 from agent_gateway.domain.answers import answer_of
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.hosts import Host
-from agent_gateway.domain.patience import HAND_OVER_SECONDS, patience
 from agent_gateway.domain.query_results import ByKind, query_result
 from agent_gateway.domain.results import WriteRequest, campaign_of, kind_of, parse_write, result_of
+from agent_gateway.domain.sharing import all_of
 
 TAKEN = b"{}"
 
@@ -37,8 +37,7 @@ async def answer_write(gateway: Gateway, body: bytes, header_key: str | None) ->
     wanted = wanted_of(gateway, host, request)
     if wanted:
         answers, results = await gateway.large.run(len(body), lambda: _read(request, wanted))
-        async with patience(HAND_OVER_SECONDS, "custody"):
-            await _hand_over(gateway, host, answers, results)
+        await _hand_over(gateway, host, answers, results)
         for answer in answers:
             gateway.campaigns.answered(answer.campaign_id, host.host_id)
     return TAKEN
@@ -80,8 +79,9 @@ def _read(request: WriteRequest, wanted: Wanted) -> tuple[list[CampaignAnswer], 
 
 async def _hand_over(gateway: Gateway, host: Host, answers: list[CampaignAnswer], results: ByKind) -> None:
     received_ms = int(gateway.now() * 1000)
-    if results:
-        await gateway.query_results.hand_over(host, results, received_ms)
+    waiting = gateway.query_results.hand_over(host, results, received_ms) if results else []
     if answers:
-        trace_parent = gateway.campaigns.trace_parent(answers[0].campaign_id)  # a message can be in one trace only
-        await gateway.answers.hand_over(host, answers, received_ms, trace_parent)
+        trace_parent = gateway.campaigns.trace_parent(answers[0].campaign_id)  # a batch can be in one trace only
+        waiting += gateway.answers.hand_over(host, answers, received_ms, trace_parent or "")
+    await all_of(waiting)
+    gateway.query_results.stored(results)

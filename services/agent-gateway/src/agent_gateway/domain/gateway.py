@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flotilla_common.contracts.device_tokens import hash_device_token
 from flotilla_common.contracts.node_keys import hash_node_key
+from flotilla_common.deadlines import Deadlines
 from flotilla_common.errors import Denied, Unavailable
 
 from agent_gateway.domain.answers import Answers
@@ -27,6 +29,7 @@ from agent_gateway.domain.starts import Starts
 from agent_gateway.errors import BadDeviceToken, MissingOrbitNodeKey, UnknownNodeKey, UnknownOrbitNodeKey
 
 SILENCE_LIMIT_SECONDS = 60.0
+BODY_SECONDS = 60.0  # osqueryd gives up after 16
 
 
 @dataclass
@@ -50,6 +53,7 @@ class Gateway:
     now: Callable[[], float]
     memory: Memory = field(default_factory=Memory)
     large: LargeBodies = field(default_factory=LargeBodies)
+    slow_bodies: Deadlines = field(default_factory=lambda: Deadlines(lambda: BODY_SECONDS))
 
     async def host_of(self, body_key: str | None, header_key: str | None) -> Host:
         """Authenticate a request. Nobody is told that a key is invalid by a gateway that hears nothing.
@@ -129,7 +133,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Bring what is in hand to its end, then stop."""
-        await self.logs.close()
+        await asyncio.gather(self.logs.close(), self.answers.close(), self.query_results.close())
         await self.keys.close()
         await self.orbit.close()
         await self.plans.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import msgspec
 from flotilla_common.contracts.logs import LOG_TYPES, LogType
@@ -12,7 +13,7 @@ from flotilla_common.contracts.streams import MAX_PAYLOAD_BYTES
 from agent_gateway.errors import UnknownLogType
 
 LINE_LIMIT = MAX_PAYLOAD_BYTES - 256 * 1024  # bytes: what one message can carry beside its manifest and headers
-OBJECT = ord("{")
+ONLY_OBJECTS = {ord("{")}
 LOG_TYPE_BYTES = 64  # of what is said to be one
 MESSAGE_BYTES = 6 * 1024 * 1024  # of several lines; a longer line travels alone
 
@@ -27,6 +28,7 @@ class LogRequest(msgspec.Struct):
 
 decoder = msgspec.json.Decoder(LogRequest)
 _text_decoder = msgspec.json.Decoder(str)
+_first_byte = itemgetter(0)
 
 
 def log_type_of(request: LogRequest) -> LogType:
@@ -68,34 +70,29 @@ class Cut:
         return sum(piece.lines for piece in self.pieces)
 
 
-def cut(data: list[msgspec.Raw], message_bytes: int = MESSAGE_BYTES) -> Cut:
-    """Return the lines in pieces; what can never be stored is counted by reason and left out.
+def cut(data: list[msgspec.Raw], body: bytes, message_bytes: int = MESSAGE_BYTES) -> Cut:
+    """Return the lines of a POST's `body` in pieces; what can never be stored is counted by reason and left out.
 
     Refusing the POST for one bad line would block the host's logs: it would send the same again, for ever.
     """
     found = Cut()
-    if (usual := _usual(data, message_bytes)) is not None:
+    if (usual := _usual(data, body, message_bytes)) is not None:
         found.pieces.append(usual)
         return found
     found.pieces.extend(_pieces(_lines(data, found.skipped), message_bytes))
     return found
 
 
-def _usual(data: list[msgspec.Raw], message_bytes: int) -> Piece | None:
+def _usual(data: list[msgspec.Raw], body: bytes, message_bytes: int) -> Piece | None:
     """Return all lines in one piece if each is an object on a line of its own and they fit; None: look at each.
 
-    Passes over the whole in C take a fifth of the time of a few steps for each line.
+    Passes over the whole in C take a fifth of the time of a few steps for each line. A body without any newline, as
+    osqueryd sends it, has none in its lines.
     """
-    size = 0
-    for line in data:
-        view = memoryview(line)
-        if view[0] != OBJECT:
-            return None
-        size += len(view) + 1
-    if not 0 < size <= message_bytes:
+    if not data or len(body) > message_bytes or b"\n" in body or b"\r" in body:
         return None
-    whole = b"".join(data)
-    if b"\n" in whole or b"\r" in whole:
+    views: Iterator[memoryview] = map(memoryview, data)
+    if set(map(_first_byte, views)) != ONLY_OBJECTS:
         return None
     return Piece(b"\n".join((*data, b"")), len(data))
 

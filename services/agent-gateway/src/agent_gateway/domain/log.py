@@ -16,7 +16,7 @@ async def answer_log(gateway: Gateway, body: bytes, header_key: str | None) -> b
     host = await gateway.host_of(request.node_key, header_key)
     log_type = lines.log_type_of(request)
     data = request.data or []
-    cut = await gateway.large.run(len(body), lambda: lines.cut(data))
+    cut = await gateway.large.run(len(body), lambda: lines.cut(data, body))
     for reason, count in cut.skipped.items():
         gateway.counters.lines_skipped[reason] += count
     await gateway.logs.store(log_type, host, cut.pieces, int(gateway.now() * 1000))

@@ -1,4 +1,4 @@
-"""Results of detail, label and policy queries: into stream RESULTS, one message per kind and write unless too large."""
+"""Results of detail, label and policy queries: into stream RESULTS, by kind, those of one shard's hosts together."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import msgspec
 from flotilla_common.contracts.results import QueryResult, ResultBatch, ResultKind, results_subject
 from flotilla_common.contracts.shards import shard_of
 
-from agent_gateway.domain.answers import MESSAGE_BYTES, cut_rows, split
+from agent_gateway.domain.answers import ARRAY_BYTES, MESSAGE_BYTES, array_of, cut_rows, split
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.hosts import Host
 from agent_gateway.domain.results import Result
+from agent_gateway.domain.sharing import Load, Sharing
 
 Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[int]]
 ByKind = dict[ResultKind, list[QueryResult]]
@@ -24,24 +25,29 @@ class QueryResults:
     def __init__(self, publish: Publish, counters: Counters) -> None:
         self._publish = publish
         self._counters = counters
+        self._sharing: Sharing[tuple[ResultKind, int], None] = Sharing(self._send, message_bytes=ARRAY_BYTES)
 
-    async def hand_over(self, host: Host, by_kind: ByKind, received_ms: int) -> None:
-        """Return once the stream has all of them.
-
-        Raises:
-            Unavailable: not all are in custody; the host keeps them and comes again.
-
-        """
+    def hand_over(self, host: Host, by_kind: ByKind, received_ms: int) -> list[asyncio.Future[None]]:
+        """Return futures that are done once the stream has all of them; they fail as those of `Sharing` do."""
         shard = shard_of(host.host_id)
-        messages = [
-            (results_subject(kind, shard), ResultBatch(1, host.host_id, host.team_id, received_ms, part))
+        return [
+            self._sharing.add((kind, shard), msgspec.json.encode(batch), None)
             for kind, results in by_kind.items()
-            for part in split(results)
+            for batch in (ResultBatch(1, host.host_id, host.team_id, received_ms, part) for part in split(results))
         ]
-        self._counters.backend_operations["publish"] += len(messages)
-        await asyncio.gather(*(self._publish(subject, msgspec.json.encode(one), None) for subject, one in messages))
+
+    def stored(self, by_kind: ByKind) -> None:
+        """Count what is in custody."""
         for kind, results in by_kind.items():
             self._counters.results[kind] += len(results)
+
+    async def close(self) -> None:
+        """Send what waits, and wait until it is stored or refused."""
+        await self._sharing.close()
+
+    async def _send(self, key: tuple[ResultKind, int], load: Load[None]) -> None:
+        self._counters.backend_operations["publish"] += 1
+        await self._publish(results_subject(*key), array_of(load.pieces), None)
 
 
 def query_result(result: Result) -> QueryResult:

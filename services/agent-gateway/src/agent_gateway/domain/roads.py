@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from agent_gateway.domain.bodies import DISTRIBUTED_WRITE_LIMIT, LOG_LIMIT, READ_LIMIT
 from agent_gateway.domain.config import answer_config, config_from_memory
@@ -12,7 +13,7 @@ from agent_gateway.domain.distributed_write import answer_write
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.log import answer_log
 from agent_gateway.domain.orbit_config import answer_orbit_config, orbit_config_from_memory
-from agent_gateway.domain.surfaces import ORBIT_PREFIX, Surface
+from agent_gateway.domain.surfaces import ORBIT_PREFIX, Headers, Surface
 
 PREFIXES = ("/api/osquery", "/api/v1/osquery")
 
@@ -33,6 +34,16 @@ class Road:
     """Whether its bodies need not be kept while log lines are refused."""
     surface: Surface = Surface.OSQUERY
     """In whose words its failures are said."""
+
+    @cached_property
+    def headers(self) -> Headers:
+        """What every answer has beside its own headers."""
+        return self.surface.headers(closes=False)
+
+    @cached_property
+    def headers_and_close(self) -> Headers:
+        """The same for a client that never reuses its connection."""
+        return self.surface.headers(closes=True)
 
 
 CONFIG = Road("config", READ_LIMIT, answer_config, config_from_memory)

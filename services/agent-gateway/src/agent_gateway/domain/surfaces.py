@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from enum import Enum
 
+Headers = list[tuple[bytes, bytes]]
+
+CLOSE = (b"connection", b"close")
 ORBIT_PREFIX = "/api/fleet/orbit"
 DEVICE_PREFIX = "/api/fleet/device"
 DEVICE_PREFIXES = tuple(f"/api/{version}/fleet/device" for version in ("v1", "2022-04", "latest"))
@@ -25,6 +28,13 @@ class Surface(Enum):
     OSQUERY = None
     ORBIT = b"orbit_endpoints,token_rotation"
     DEVICE = b""
+
+    def headers(self, *, closes: bool) -> Headers:
+        """Return what every answer has beside its own headers, those of failures too; `closes` ends the connection."""
+        found: Headers = [CLOSE] if closes else []
+        if self.value is not None:
+            found.append((b"x-fleet-capabilities", self.value))
+        return found
 
 
 def surface_of(path: str) -> Surface:

@@ -1,62 +1,88 @@
-"""The outermost layer: closes unused connections, answers when all else fails, counts who is inside."""
+"""The outermost layer: hot road or ordinary routes, an answer when all else fails, and how many are inside."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 import structlog
 from flotilla_common.http.asgi import App, Message, Receive, Scope, Send
 from starlette.requests import ClientDisconnect
 
-from agent_gateway.asgi import CLOSE, Headers, send_json
+from agent_gateway.asgi import send_json
 from agent_gateway.domain.clients import never_reuses
+from agent_gateway.domain.roads import Road
 from agent_gateway.domain.surfaces import surface_of, without_token
 from agent_gateway.refusals import LAST_RESORT
 
 log = structlog.get_logger()
 
 
-class Door:
-    """Wraps the application for both listeners."""
+class Hot(Protocol):
+    """The hot road, which is laid before the routes and knows nothing of them."""
 
-    def __init__(self, app: App) -> None:
+    def road_of(self, scope: Scope) -> Road | None:
+        """Return the road of a request that may be answered there."""
+
+    async def answer(self, road: Road, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; what is raised was answered already."""
+
+
+class Door:
+    """Wraps the application for both listeners. Without a hot road everything goes to the application."""
+
+    def __init__(self, app: App, hot: Hot | None = None) -> None:
         self._app = app
+        self._hot = hot
         self.inside = 0  # requests being handled
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._empty: asyncio.Event | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; whatever happens, its answer is a JSON object."""
         if scope["type"] != "http":
             return
-        extra = _headers(scope)
+        hot = self._hot
+        road = None if hot is None else hot.road_of(scope)
+        self.inside += 1
+        try:
+            if hot is not None and road is not None:
+                await hot.answer(road, scope, receive, send)
+            else:
+                await self._go_on(scope, receive, send)
+        except ClientDisconnect:
+            log.debug("client left before its body had come", path=without_token(scope["path"]))
+        except Exception:
+            log.exception("request failed", path=without_token(scope["path"]))
+        finally:
+            self.inside -= 1
+            if self._empty is not None and not self.inside:
+                self._empty.set()
+
+    async def _go_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        more = surface_of(scope["path"]).headers(closes=_never_reuses(scope))
         started = False
 
         async def send_on(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                if extra:
-                    message["headers"] = [*message.get("headers", ()), *extra]
+                message["headers"] = [*message.get("headers", ()), *more]
             await send(message)
 
-        self.inside += 1
-        self._empty.clear()
         try:
             await self._app(scope, receive, send_on)
         except ClientDisconnect:
-            log.debug("client left before its body had come", path=without_token(scope["path"]))
+            raise
         except Exception:  # the last resort of HTTP: an empty answer would make the host delete its logs
-            log.exception("request failed", path=without_token(scope["path"]))
             if not started:
-                await send_json(send_on, 500, LAST_RESORT, [])
-        finally:
-            self.inside -= 1
-            if not self.inside:
-                self._empty.set()
+                await send_json(send, 500, LAST_RESORT, [], more)
+            raise
 
     async def emptied(self, timeout_seconds: float) -> bool:
         """Wait until nobody is inside; False when some still are after the time."""
+        if not self.inside:
+            return True
+        self._empty = asyncio.Event()
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._empty.wait()
@@ -65,15 +91,5 @@ class Door:
         return True
 
 
-def _headers(scope: Scope) -> Headers:
-    """Return what every answer to this request has beside its own headers, those of failures too."""
-    headers: Headers = [CLOSE] if _never_reuses(scope) else []
-    capabilities = surface_of(scope["path"]).value
-    if capabilities is not None:
-        headers.append((b"x-fleet-capabilities", capabilities))
-    return headers
-
-
 def _never_reuses(scope: Scope) -> bool:
-    agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
-    return never_reuses(agent.decode("latin-1"))
+    return never_reuses(next((value for name, value in scope["headers"] if name == b"user-agent"), b""))

@@ -17,7 +17,7 @@ def is_gzip(request: Request) -> bool:
 
 def node_key_of(request: Request) -> str | None:
     """Return the node key of the `Authorization` header, if there is one."""
-    return key_in_header(request.headers.get("authorization", ""))
+    return key_in_header(request.headers.get("authorization", "").encode("latin-1"))
 
 
 def address_of(request: Request, deps: Deps) -> str:

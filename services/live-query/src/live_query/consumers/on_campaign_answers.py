@@ -1,4 +1,4 @@
-"""answers.campaign.v1: what hosts say."""
+"""answers.campaign: what hosts say."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from datetime import UTC
 
 import msgspec
+from flotilla_common.bus import outage
 from flotilla_common.bus.consumer import Subscription
 from flotilla_common.contracts.campaigns import ANSWERS_STREAM, AnswerBatch
 from flotilla_common.errors import Poison
@@ -18,32 +19,62 @@ from live_query.deps import Deps
 from live_query.domain.settling import Received, settle
 
 DURABLE = "live-query-on_campaign_answers"
-BATCH = 32  # messages; each may have up to 8 MiB
+BATCH = 32  # messages; each may have up to 8 MiB, of several hosts
 ACK_WAIT_SECONDS = 10.0  # what a killed replica had in hand comes again after this
 VERSION = 1
 tracer = trace.get_tracer(__name__)
-_decoder = msgspec.json.Decoder(AnswerBatch)
+_decoder = msgspec.json.Decoder(AnswerBatch | list[AnswerBatch])  # one alone is of version 1 of the subject
 
 
-def decode(message: Msg) -> Received:
-    """Parse a message.
+def decode(message: Msg) -> list[Received]:
+    """Parse a message: what several hosts brought.
 
     Raises:
         Poison: it is none that a gateway of this release sends.
 
     """
     try:
-        batch = _decoder.decode(message.data)
+        found = _decoder.decode(message.data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Poison(f"not a batch of answers: {error}") from error
-    if batch.v != VERSION:
-        raise Poison(f"batch of version {batch.v}")
-    trace_parent = (message.headers or {}).get("traceparent", "")
-    return Received(batch, message.metadata.timestamp.replace(tzinfo=UTC), trace_parent)
+        raise Poison(f"no batches of answers: {error}") from error
+    batches = found if isinstance(found, list) else [found]
+    for batch in batches:
+        if batch.v != VERSION:
+            raise Poison(f"batch of version {batch.v}")
+    stored_at = message.metadata.timestamp.replace(tzinfo=UTC)
+    return [Received(batch, stored_at) for batch in batches]
 
 
-async def handle(received: list[Received], deps: Deps) -> None:
-    """Idempotent: a host's first answer is decided in Redis and every transition of the ledger starts from pending."""
+async def handle(messages: list[list[Received]], deps: Deps) -> None:
+    """Idempotent: a host's first answer is decided in Redis and every transition of the ledger starts from pending.
+
+    When a message that came alone fails by a bug, each of its hosts is tried alone, so that one harms no other.
+    """
+    received = [item for message in messages for item in message]
+    try:
+        await _settle(received, deps)
+    except outage.kinds():
+        raise
+    except Exception:
+        if len(messages) > 1 or len(received) == 1:
+            raise
+        await _settle_each(received, deps)
+
+
+async def _settle_each(received: list[Received], deps: Deps) -> None:
+    failure: Exception | None = None
+    for item in received:
+        try:
+            await _settle([item], deps)
+        except outage.kinds():
+            raise
+        except Exception as error:  # noqa: BLE001 - raised once all others are settled
+            failure = error
+    if failure is not None:
+        raise failure
+
+
+async def _settle(received: list[Received], deps: Deps) -> None:
     now, began = deps.clock(), time.time_ns()
     async with deps.sessions.begin() as session:
         tally = await settle(session, deps.rows, received, deps.limits, now=now)
@@ -51,7 +82,7 @@ async def handle(received: list[Received], deps: Deps) -> None:
         metrics.ANSWERS.labels(outcome).inc(number)
     for item in received:
         metrics.SETTLE_SECONDS.observe(max((deps.clock() - item.stored_at).total_seconds(), 0))
-    _trace({item.trace for item in received if item.trace}, began)
+    _trace({item.batch.trace_parent for item in received if item.batch.trace_parent}, began)
 
 
 def _trace(parents: set[str], began: int) -> None:
@@ -62,7 +93,7 @@ def _trace(parents: set[str], began: int) -> None:
 
 SUBSCRIPTION = Subscription(
     ANSWERS_STREAM,
-    "answers.campaign.v1.*",
+    "answers.campaign.>",
     DURABLE,
     decode,
     handle,

@@ -20,14 +20,10 @@ ANSWERED_STATES = frozenset({"answered", "failed", "denylisted"})
 
 @dataclass(frozen=True)
 class Received:
-    """What one write brought, and when the stream took it: that time decides whether it came before a deadline.
-
-    `trace` is the W3C `traceparent` that it came with.
-    """
+    """What one write brought, and when the stream took it: that time decides whether it came before a deadline."""
 
     batch: AnswerBatch
     stored_at: datetime
-    trace: str = ""
 
 
 async def settle(
