@@ -11,7 +11,8 @@ from flotilla_common.testing import eventually
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .conftest import BOTH_ROADS, SECRET, House
+from .conftest import BOTH_ROADS, House
+from .stand_ins import SECRET
 
 pytestmark = BOTH_ROADS
 

@@ -17,7 +17,8 @@ from flotilla_common.contracts.hosts import (
 from flotilla_common.errors import Denied
 from flotilla_common.testing import eventually
 
-from ..conftest import BOTH_ROADS, SECRET, House
+from ..conftest import BOTH_ROADS, House
+from ..stand_ins import SECRET
 
 pytestmark = BOTH_ROADS
 
