@@ -172,7 +172,7 @@ async def house(bus_for: BusFor, neighbours: Neighbours, request: pytest.Fixture
     followers = [
         hosts_follower(bus, gateway.hosts, gateway.orbit.hosts),
         device_tokens_follower(bus, gateway.orbit.tokens),
-        plans_follower(bus, gateway.plans),
+        plans_follower(bus, gateway.plans, gateway.orbit.plans),
         details_follower(bus, gateway.query_sets),
         campaigns_follower(bus, gateway, neighbours.command_keys),
     ]

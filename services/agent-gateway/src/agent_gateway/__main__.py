@@ -57,7 +57,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     followers = {
         "hosts": hosts_follower(bus, gateway.hosts, gateway.orbit.hosts),
         "device tokens": device_tokens_follower(bus, gateway.orbit.tokens),
-        "plans": plans_follower(bus, gateway.plans),
+        "plans": plans_follower(bus, gateway.plans, gateway.orbit.plans),
         "details": details_follower(bus, gateway.query_sets),
         "campaigns": campaigns_follower(bus, gateway, keys),
     }
