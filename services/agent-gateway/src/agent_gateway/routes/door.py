@@ -17,10 +17,14 @@ log = structlog.get_logger()
 
 
 class Door:
-    """Wraps the application for both listeners."""
+    """Wraps the application for both listeners.
 
-    def __init__(self, app: App) -> None:
+    `plain_is_shared`: connections without TLS are a balancer's, which sends many hosts' requests over each.
+    """
+
+    def __init__(self, app: App, *, plain_is_shared: bool = True) -> None:
         self._app = app
+        self._plain_is_shared = plain_is_shared
         self.inside = 0  # requests being handled
         self._empty = asyncio.Event()
         self._empty.set()
@@ -29,7 +33,7 @@ class Door:
         """Handle one request; whatever happens, its answer is a JSON object."""
         if scope["type"] != "http":
             return
-        extra = _headers(scope)
+        extra = self._headers(scope)
         started = False
 
         async def send_on(message: Message) -> None:
@@ -64,14 +68,17 @@ class Door:
             return False
         return True
 
+    def _headers(self, scope: Scope) -> Headers:
+        """Return what every answer to this request has beside its own headers, those of failures too.
 
-def _headers(scope: Scope) -> Headers:
-    """Return what every answer to this request has beside its own headers, those of failures too."""
-    headers: Headers = [CLOSE] if _never_reuses(scope) else []
-    capabilities = surface_of(scope["path"]).value
-    if capabilities is not None:
-        headers.append((b"x-fleet-capabilities", capabilities))
-    return headers
+        Only the host's own connection is ended for a host: a balancer's serves others after it.
+        """
+        is_the_hosts = scope["scheme"] == "https" or not self._plain_is_shared
+        headers: Headers = [CLOSE] if is_the_hosts and _never_reuses(scope) else []
+        capabilities = surface_of(scope["path"]).value
+        if capabilities is not None:
+            headers.append((b"x-fleet-capabilities", capabilities))
+        return headers
 
 
 def _never_reuses(scope: Scope) -> bool:
