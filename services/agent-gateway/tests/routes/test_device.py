@@ -56,6 +56,7 @@ async def test_a_token_opens_the_four_doors_in_each_version(house: House, versio
     assert summary.json()["config"]["org_info"]["org_name"] == "Example"
     assert (refetch.content, house.inventory.refetches) == (b"{}", [7])
     assert (transparency.status_code, transparency.headers["Location"]) == (307, "https://example.com/what%20we%20see")
+    assert transparency.headers["Referrer-Policy"] == "no-referrer"
 
 
 @pytest.mark.parametrize(

@@ -47,4 +47,5 @@ async def refetch(token: str, deps: DepsDep) -> Response:
 async def transparency(token: str, deps: DepsDep) -> Response:
     """Send the browser to the page that says what is collected."""
     url = await device.transparency_url(counted("device_transparency", deps), token)
-    return Response(b"{}", 307, headers={"location": quote(url, safe=SAFE_IN_URLS)}, media_type=JSON)
+    headers = {"location": quote(url, safe=SAFE_IN_URLS), "referrer-policy": "no-referrer"}  # the path has the token
+    return Response(b"{}", 307, headers=headers, media_type=JSON)
