@@ -23,7 +23,6 @@ IN_COMPOSE = {
     "127.0.0.1:10001": "agent-gateway-1:8080",
     "127.0.0.1:10002": "agent-gateway-2:8080",
     "127.0.0.1:10003": "admin-api:8470",
-    ":10000 {": ":443 {",
     "\tbind 127.0.0.1\n": "",
 }
 EXAMPLES = [path.replace("*", "something") for path in AGENT_PATHS]
@@ -38,24 +37,38 @@ def replaced(text: str, changes: dict[str, str]) -> str:
 
 def test_the_caddyfile_is_the_one_of_make_run_with_the_names_of_compose(tmp_path):
     upstreams = Upstreams(gateways=[10001, 10002], admin=10003)
-    caddy = Caddy(tmp_path, upstreams=upstreams, certificate=CERTIFICATE, key=KEY, ca=CERTIFICATE, port=10000)
+    caddy = Caddy(tmp_path, upstreams=upstreams, certificate=CERTIFICATE, key=KEY, ca=CERTIFICATE)
     lines = CADDYFILE.read_text(encoding="utf-8").splitlines(keepends=True)
     without_heading = "".join(line for line in lines if not line.startswith("#"))
 
-    assert without_heading == replaced(caddy.text(), IN_COMPOSE)
+    assert without_heading == replaced(caddy.text(), {**IN_COMPOSE, f":{caddy.port} {{": ":443 {"})
 
 
-def test_the_ingress_sends_the_same_paths_to_the_gateways():
+def ingresses() -> list[dict]:
     documents = yaml.safe_load_all((ROOT / "deploy/k8s/base/ingress.yaml").read_text(encoding="utf-8"))
-    [ingress] = [document for document in documents if document["kind"] == "Ingress"]
-    paths = ingress["spec"]["rules"][0]["http"]["paths"]
+    return [document for document in documents if document["kind"] == "Ingress"]
 
-    to_gateways = {
-        path["path"] + ("/*" if path["pathType"] == "Prefix" else "")
-        for path in paths
-        if path["backend"]["service"]["name"] == "agent-gateway"
+
+def paths_of(ingress: dict) -> dict[str, str]:
+    """Path, as the edge of compose writes it -> service."""
+    return {
+        path["path"] + ("/*" if path["pathType"] == "Prefix" else ""): path["backend"]["service"]["name"]
+        for path in ingress["spec"]["rules"][0]["http"]["paths"]
     }
-    assert to_gateways == set(AGENT_PATHS)
+
+
+def test_the_ingresses_send_the_same_paths_to_the_gateways():
+    paths = [path for ingress in ingresses() for path, service in paths_of(ingress).items() if service != "admin-api"]
+
+    assert sorted(paths) == sorted(AGENT_PATHS)
+
+
+def test_no_access_log_is_written_of_paths_that_have_a_device_token():
+    have_tokens = {path for path in AGENT_PATHS if path.endswith("/device/*")} | {"/device/*"}
+    switch = "nginx.ingress.kubernetes.io/enable-access-log"
+    unlogged = [ingress for ingress in ingresses() if ingress["metadata"]["annotations"].get(switch) == "false"]
+
+    assert {path for ingress in unlogged for path in paths_of(ingress)} == have_tokens
 
 
 @pytest.fixture(scope="module")

@@ -56,13 +56,20 @@ def test_the_base_believes_no_proxy_and_the_overlay_names_a_narrow_network():
 
 def test_hosts_pass_through_and_agent_paths_reach_the_gateway():
     documents = kustomized("deploy/k8s/base")
-    [ingress] = [d for d in documents if d["kind"] == "Ingress"]
+    [ingress] = [d for d in documents if d["kind"] == "Ingress" and d["metadata"]["name"] == "flotilla"]
     [hosts] = [d for d in documents if d["kind"] == "Service" and d["metadata"]["name"] == "agent-gateway-hosts"]
     paths = {p["path"]: p["backend"]["service"]["name"] for p in ingress["spec"]["rules"][0]["http"]["paths"]}
 
     assert hosts["spec"]["ports"][0]["targetPort"] == "tls"
     assert paths["/api/osquery"] == paths["/api/v1/osquery"] == paths["/api/fleet/orbit"] == "agent-gateway"
     assert paths["/"] == "admin-api"
+
+
+def test_an_installation_names_its_host_once_for_all_ingresses():
+    ingresses = [d["spec"] for d in kustomized("deploy/k8s/overlays/example") if d["kind"] == "Ingress"]
+
+    hosts = {name for spec in ingresses for name in (spec["rules"][0]["host"], *spec["tls"][0]["hosts"])}
+    assert hosts == {"fleet.mycompany.example"}
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -11,7 +11,8 @@ from flotilla_common.contracts.logs import STREAM
 from flotilla_common.testing import eventually
 from flotilla_common.testing.plugin import NatsOfWorker
 
-from .conftest import SECRET, BusFor, House
+from .conftest import BusFor, House
+from .stand_ins import SECRET
 
 UNAVAILABLE = {"error": "unavailable"}
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import gzip
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from flotilla_common.testing import eventually
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .conftest import BOTH_ROADS, SECRET, House
+from .conftest import BOTH_ROADS, House
+from .stand_ins import SECRET
 
 pytestmark = BOTH_ROADS
 
 PATHS = ("enroll", "config", "distributed/read", "distributed/write", "log")
+ORBIT_PATHS = ("enroll", "config", "device_token")
 KEY = "@the key of a host@"
 FUZZ = settings(
     max_examples=80,
@@ -39,7 +42,8 @@ NAMES = st.sampled_from(
 )
 OF_ENROLL = ["enroll_secret", "host_identifier", "platform_type", "host_details", "system_info", "osquery_info"]
 OF_OTHERS = ["node_key", "etag", "log_type", "data", "queries", "statuses", "messages", "stats", "memory"]
-MEMBERS = st.sampled_from(OF_ENROLL + OF_OTHERS)
+OF_ORBIT = ["orbit_node_key", "device_auth_token", "hardware_uuid", "osquery_identifier", "platform"]
+MEMBERS = st.sampled_from(OF_ENROLL + OF_OTHERS + OF_ORBIT)
 RAW_SCALARS = st.sampled_from(
     [
         b"1e999",
@@ -84,7 +88,7 @@ def one_level(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 
 VALUES = st.recursive(TEXTS, one_level, max_leaves=15)
 PLAUSIBLE = st.lists(st.tuples(MEMBERS, VALUES), max_size=6).map(
-    lambda members: mapping([*members, ("node_key", json.dumps(KEY).encode())])
+    lambda members: mapping([*members, *((name, json.dumps(KEY).encode()) for name in ("node_key", "orbit_node_key"))])
 )
 
 
@@ -151,6 +155,39 @@ async def test_no_input_alone_makes_a_failure_without_error_or_a_5xx(
 
     assert_is_spoken_to_a_host(reply)
     assert house.gateway.memory.used == 0
+
+
+@pytest.mark.parametrize("path", ORBIT_PATHS)
+@FUZZ
+@given(body=bodies(), packing=PACKING)
+async def test_no_input_alone_makes_orbit_fail_without_a_message(
+    house: House, path: str, body: bytes, packing: str
+) -> None:
+    key = house.inventory.add_orbit(5)
+    content, encoding = packed(body.replace(KEY.encode(), key.encode()), packing)
+
+    reply = await house.orbit(path, content, headers=encoding)
+
+    assert_is_spoken_to_a_host(reply)
+    assert reply.status_code == 200 or isinstance(reply.json()["message"], str)
+    assert "node_invalid" not in reply.json()
+    assert house.gateway.memory.used == 0
+
+
+@FUZZ
+@given(
+    token=st.text(st.characters(exclude_characters="#?/%", exclude_categories=["Cs"]), min_size=1, max_size=300),
+    what=st.sampled_from(["ping", "desktop", "refetch", "transparency", "policies", "", "ping/x"]),
+    method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "OPTIONS"]),
+)
+async def test_no_token_alone_opens_the_device_api_or_has_anybody_asked(
+    house: House, token: str, what: str, method: str
+) -> None:
+    reply = await house.client.request(method, f"/api/latest/fleet/device/{quote(token)}/{what}", content=b"{}")
+
+    assert reply.status_code in (401, 404, 405)
+    assert isinstance(reply.json()["message"], str)
+    assert house.gateway.counters.backend_operations == {}
 
 
 @FUZZ

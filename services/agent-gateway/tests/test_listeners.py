@@ -97,21 +97,23 @@ def trust_nobody() -> ssl.SSLContext:
 
 
 Start = Callable[[str], Awaitable[Listening]]
+"""The kind is `tls`, `plain` (behind a balancer), or `own plain` (each connection is one host's)."""
 
 
 @pytest.fixture
 async def start(keys: Keys) -> AsyncIterator[Start]:
-    """Start a listener, `tls` or `plain`, that answers at once."""
+    """Start a listener that answers at once."""
     started: list[Listening] = []
 
     async def begin(kind: str) -> Listening:
         port, app = free_port(), App()
         app.hold.set()
         certificate = Certificate(keys.certificate, keys.key, look_seconds=0.05)
+        door = Door(app, plain_is_shared=kind == "plain")
         serving = (
-            listen_tls(Door(app), "127.0.0.1", port, certificate)
+            listen_tls(door, "127.0.0.1", port, certificate)
             if kind == "tls"
-            else listen_plain(Door(app), "127.0.0.1", port, 90)
+            else listen_plain(door, "127.0.0.1", port, 90)
         )
         listening = Listening(port, app, asyncio.create_task(serving), trust_nobody() if kind == "tls" else None)
         started.append(listening)
@@ -132,7 +134,7 @@ async def answers(listening: Listening) -> bool:
         return False
 
 
-@pytest.mark.parametrize("kind", ["tls", "plain"])
+@pytest.mark.parametrize("kind", ["tls", "own plain"])
 async def test_the_connection_of_a_client_that_never_reuses_it_is_closed(start: Start, kind: str) -> None:
     listening = await start(kind)
     reader, writer = await listening.connect()
@@ -145,13 +147,13 @@ async def test_the_connection_of_a_client_that_never_reuses_it_is_closed(start: 
     writer.close()
 
 
-@pytest.mark.parametrize("kind", ["tls", "plain"])
-async def test_the_connection_of_any_other_client_is_kept(start: Start, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "agent"), [("tls", KEEPS), ("own plain", KEEPS), ("plain", NEVER_REUSES)])
+async def test_any_other_connection_is_kept(start: Start, kind: str, agent: str) -> None:
     listening = await start(kind)
     reader, writer = await listening.connect()
 
     for _ in range(3):
-        await ask(writer, KEEPS)
+        await ask(writer, agent)
         assert (await answer_of(reader)).endswith(b"{}")
     writer.close()
 

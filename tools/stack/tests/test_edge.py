@@ -223,11 +223,13 @@ def test_a_device_token_is_in_no_log_of_the_edge(tmp_path: Path, keys: Keys, ups
     try:
         for version in ("v1", "2022-04", "latest"):
             assert post(caddy, f"/api/{version}/fleet/device/very-secret/refetch?x=1") == (503, UNAVAILABLE)
+        assert post(caddy, "/device/very-secret?page")[0] == 503
     finally:
         running.stop()
     log = running.log_file.read_text(encoding="utf-8")
 
     assert log.count("/fleet/device/***/refetch?x=1") >= 3
+    assert '"/device/***?page"' in log
     assert "very-secret" not in log
 
 

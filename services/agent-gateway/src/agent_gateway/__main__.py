@@ -58,7 +58,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     followers = {
         "hosts": hosts_follower(bus, gateway.hosts, gateway.orbit.hosts),
         "device tokens": device_tokens_follower(bus, gateway.orbit.tokens),
-        "plans": plans_follower(bus, gateway.plans),
+        "plans": plans_follower(bus, gateway.plans, gateway.orbit.plans),
         "details": details_follower(bus, gateway.query_sets),
         "campaigns": campaigns_follower(bus, gateway, keys),
     }
@@ -66,7 +66,8 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     gateway.orbit.tokens.silence = lambda: followers["device tokens"].silence_seconds
     await _follow(followers, tasks)
     tasks.create_task(gateway.starts.run(), name="late targets")
-    door = create_app(Deps(gateway, networks(settings.trusted_proxies)))
+    deps = Deps(gateway, networks(settings.trusted_proxies))
+    door = create_app(deps, plain_is_shared=settings.plain_port_is_shared)
     REGISTRY.register(GatewayCollector(gateway, lambda: door.inside))
     tasks.create_task(_keep_open(settings, door, gateway, bus), name="door")
     tasks.create_task(_sweep(gateway, Collector()), name="sweep")

@@ -12,7 +12,7 @@ from agent_gateway.routes import device, dialect, orbit, osquery
 from agent_gateway.routes.door import Door
 
 
-def create_app(deps: Deps, *, is_hot: bool = True) -> Door:
+def create_app(deps: Deps, *, is_hot: bool = True, plain_is_shared: bool = True) -> Door:
     """Return the ASGI application of both listeners. Not hot, everything takes the ordinary routes.
 
     No path is redirected (osqueryd would follow, a round trip each), and nothing but hosts' paths exists.
@@ -26,4 +26,4 @@ def create_app(deps: Deps, *, is_hot: bool = True) -> Door:
     for prefix in DEVICE_PREFIXES:
         app.include_router(device.router, prefix=prefix)
     dialect.speak(app)
-    return Door(app, HotRoad(deps.gateway) if is_hot else None)
+    return Door(app, HotRoad(deps.gateway) if is_hot else None, plain_is_shared=plain_is_shared)

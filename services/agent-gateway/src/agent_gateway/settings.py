@@ -16,6 +16,9 @@ class Settings(CommonSettings):
     listen_host: str = Field("127.0.0.1", description="address of both listeners")
     tls_port: int | None = Field(None, description="port that terminates TLS itself; none: no such listener")
     plain_port: int | None = Field(None, description="port for a balancer or edge that terminates TLS; none: no such")
+    plain_port_is_shared: bool = Field(
+        True, description="whether the plain port's connections are a balancer's that carry many hosts: they are kept"
+    )
     tls_cert_file: Path | None = Field(None, description="PEM certificate chain of the TLS port")
     tls_key_file: Path | None = Field(None, description="PEM private key (PKCS #8) of the TLS port")
     tls_reload_seconds: float = Field(10.0, gt=0, description="how often to look for a renewed certificate")

@@ -36,11 +36,12 @@ def build_gateway(bus: Bus, custody: CustodyPublisher, plans_bucket: Bucket) -> 
     counters = Counters()
     hosts = HostCache()
     campaigns = Campaigns()
-    orbit_hosts = OrbitHosts()
+    tokens = DeviceTokens()
+    orbit_hosts = OrbitHosts(tokens)
     plans = Plans(bus.request, plans_bucket.get, counters)
     return Gateway(
         hosts=hosts,
-        keys=KeyResolver(hosts, bus.request, counters),
+        keys=KeyResolver(hosts, bus.request, counters, kind="resolve_node_keys"),
         plans=plans,
         campaigns=campaigns,
         starts=Starts(campaigns, Objects(bus, STORE).get, counters, time.time),
@@ -51,9 +52,9 @@ def build_gateway(bus: Bus, custody: CustodyPublisher, plans_bucket: Bucket) -> 
         enrollments=Enrollments(hosts, bus.request, counters),
         orbit=Orbit(
             hosts=orbit_hosts,
-            keys=KeyResolver(orbit_hosts, asking_for_orbit(bus.request), counters),
+            keys=KeyResolver(orbit_hosts, asking_for_orbit(bus.request), counters, kind="resolve_orbit_keys"),
             plans=OrbitPlans(plans, plans_bucket.get, counters),
-            tokens=DeviceTokens(),
+            tokens=tokens,
             ask=bus.request,
         ),
         seen=SeenHosts(),

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from agent_gateway.routes.door import Door
 from flotilla_common.contracts.device_tokens import DeviceToken, DeviceTokenSetV1, hash_device_token
-from flotilla_common.contracts.hosts import HostDeletedV1
+from flotilla_common.contracts.hosts import HostDeletedV1, HostEnrolledV1
 from flotilla_common.contracts.node_keys import hash_node_key
 from flotilla_common.testing import eventually
 from structlog.testing import capture_logs
@@ -56,6 +56,7 @@ async def test_a_token_opens_the_four_doors_in_each_version(house: House, versio
     assert summary.json()["config"]["org_info"]["org_name"] == "Example"
     assert (refetch.content, house.inventory.refetches) == (b"{}", [7])
     assert (transparency.status_code, transparency.headers["Location"]) == (307, "https://example.com/what%20we%20see")
+    assert transparency.headers["Referrer-Policy"] == "no-referrer"
 
 
 @pytest.mark.parametrize(
@@ -146,20 +147,24 @@ async def test_an_orbit_key_that_has_just_been_retired_is_401(house: House) -> N
     assert reply.status_code == 401
 
 
-async def test_a_token_dies_with_its_host_within_a_second_and_is_then_not_asked_about(house: House) -> None:
+@pytest.mark.parametrize("how", ["deleted", "enrolled again"])
+async def test_a_token_dies_with_its_orbit_key_within_a_second_and_nobody_is_asked(house: House, how: str) -> None:
     key = house.inventory.add_orbit()
     token = await new_token(house, key)
-    record = house.inventory.orbits.pop(hash_node_key(key).hex())
-
-    gone = record.model_copy(update={"revision": house.inventory.next_revision()})
-    await house.inventory.tell(HostDeletedV1(host=gone))
-
-    async def is_refused() -> bool:
-        return await status(house, token) == 401
-
-    assert await eventually(is_refused, timeout=1.0)
+    key_hash = hash_node_key(key).hex()
+    record = house.inventory.orbits.pop(key_hash).model_copy(update={"revision": house.inventory.next_revision()})
     before = await asked(house)
-    assert await is_refused()
+
+    if how == "deleted":
+        await house.inventory.tell(HostDeletedV1(host=record))
+    else:
+        newer = record.model_copy(update={"orbit_key_hash": hash_node_key("another").hex()})
+        await house.inventory.tell(HostEnrolledV1(host=newer, retired_key_hashes=(key_hash,)))
+
+    await eventually(lambda: len(house.gateway.orbit.tokens) == 0, timeout=1.0)
+    tombstones = house.gateway.orbit.hosts._clock
+    house.gateway.orbit.hosts._clock = lambda: tombstones() + 61.0  # no longer known to be dead
+    assert await status(house, token) == 401
     assert await asked(house) == before
 
 
@@ -209,13 +214,14 @@ async def test_a_refetch_of_a_host_that_is_gone_is_401(house: House) -> None:
     assert (await house.client.post(f"{DEVICE}/{token}/refetch")).status_code == 401
 
 
-async def test_a_token_is_never_logged(house: House) -> None:
+@pytest.mark.parametrize("prefix", [DEVICE, "/api/v1/fleet/device", "/api/fleet/device"])
+async def test_a_token_is_never_logged(house: House, prefix: str) -> None:
     async def fails(*_: object) -> None:
         raise RuntimeError("a bug")
 
     transport = httpx2.ASGITransport(Door(fails), raise_app_exceptions=False)  # type: ignore[arg-type]
     with capture_logs() as logs:
         async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            await client.get(f"{DEVICE}/very-secret/desktop")
+            await client.get(f"{prefix}/very-secret/desktop")
 
-    assert [entry["path"] for entry in logs] == [f"{DEVICE}/***/desktop"]
+    assert [entry["path"] for entry in logs] == [f"{prefix}/***/desktop"]

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from flotilla_common.testing import eventually
 
-from ..conftest import BOTH_ROADS, SECRET, House
+from ..conftest import BOTH_ROADS, House
+from ..stand_ins import SECRET
 
 pytestmark = BOTH_ROADS
 

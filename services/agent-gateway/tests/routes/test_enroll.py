@@ -12,12 +12,14 @@ from flotilla_common.contracts.hosts import (
     EnrollSecretExpired,
     EnrollSecretUsedUp,
     EnrollSecretWrongNetwork,
+    EnrollsTooOften,
     IdentityHeld,
 )
 from flotilla_common.errors import Denied
 from flotilla_common.testing import eventually
 
-from ..conftest import BOTH_ROADS, SECRET, House
+from ..conftest import BOTH_ROADS, House
+from ..stand_ins import SECRET
 
 pytestmark = BOTH_ROADS
 
@@ -55,6 +57,14 @@ async def test_a_host_that_is_not_let_in_is_told_why_with_node_invalid(house: Ho
 
     assert reply.status_code == 401
     assert reply.json() == {"error": refusal.code, "node_invalid": True}
+
+
+async def test_a_host_that_enrolls_too_often_keeps_what_it_has_and_comes_again(house: House) -> None:
+    house.inventory.refusal = EnrollsTooOften()
+
+    reply = await house.post("enroll", OLD_CLIENT)
+
+    assert (reply.status_code, reply.json()) == (403, {"error": "enrolling_too_often"})
 
 
 async def test_an_outage_is_an_error_without_node_invalid(house: House) -> None:

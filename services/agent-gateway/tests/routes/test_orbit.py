@@ -10,7 +10,8 @@ from flotilla_common.contracts.node_keys import hash_node_key
 from flotilla_common.contracts.plans import RenderPlanV1
 from flotilla_common.testing import eventually
 
-from ..conftest import BOTH_ROADS, SECRET, House
+from ..conftest import BOTH_ROADS, House
+from ..stand_ins import SECRET
 
 pytestmark = BOTH_ROADS
 

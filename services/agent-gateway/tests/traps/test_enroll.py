@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ..conftest import BOTH_ROADS, SECRET, House
+from ..conftest import BOTH_ROADS, House
+from ..stand_ins import SECRET
 
 pytestmark = BOTH_ROADS
 

@@ -16,7 +16,8 @@ from flotilla_common.contracts.campaigns import ANSWERS_STREAM
 from flotilla_common.contracts.logs import STREAM
 from flotilla_common.testing import eventually
 
-from ..conftest import BOTH_ROADS, SECRET, BusFor, House
+from ..conftest import BOTH_ROADS, BusFor, House
+from ..stand_ins import SECRET
 
 pytestmark = BOTH_ROADS
 

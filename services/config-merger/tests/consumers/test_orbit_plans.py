@@ -83,6 +83,15 @@ async def test_a_change_of_the_organization_reaches_the_desktop(deps, database, 
     assert plan.transparency_url == "https://what-we-see.example.com"
 
 
+async def test_an_empty_transparency_url_is_fleets_own_and_leads_nobody_in_a_circle(deps, database, newest):
+    async with database.sessions().begin() as session:
+        await session.execute(update(AppConfig).values(document={"fleet_desktop": {"transparency_url": ""}}))
+
+    await on_app_config_changed.handle(AppConfigChangedV1(), deps)
+
+    assert (await newest())[1].transparency_url == "https://fleetdm.com/transparency"
+
+
 async def test_a_part_that_the_bucket_lost_is_put_back(deps, head, newest):
     before = await newest()
     await plan_heads.remove_orbit(deps.bucket, head.orbit_sha256)

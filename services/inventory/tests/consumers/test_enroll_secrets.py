@@ -17,9 +17,11 @@ from flotilla_common.contracts.hosts import (
 from flotilla_common.db import engine as db
 from flotilla_common.db.models.admin_api import EnrollSecret
 from flotilla_common.db.models.inventory import EnrollRefusal, EnrollSecretUse, Host, HostSeen, LabelMembership
+from flotilla_common.errors import Unavailable
 from flotilla_common.settings import DatabaseSettings
 from inventory.consumers import answer_enroll_host
 from inventory.deps import Deps
+from inventory.domain import admission
 from pydantic import SecretStr
 from sqlalchemy import delete, update
 
@@ -181,6 +183,21 @@ async def test_two_processes_tell_of_a_refusal_once(enroll, definitions, deps, e
         with pytest.raises(EnrollSecretExpired):
             await enroll("A-1", "old")
         deps.refusals_told.clear()  # as in a process that has told of nothing yet
+
+    assert len(await events(REFUSED)) == 1
+
+
+async def test_a_refusal_that_could_not_be_told_is_told_the_next_time(enroll, definitions, events, clock, monkeypatch):
+    async def is_down(*_):
+        raise Unavailable
+
+    await definitions.secret("old", expires_at=clock.now)
+    with monkeypatch.context() as patch:
+        patch.setattr(admission, "tell_refusal", is_down)
+        with pytest.raises(Unavailable):
+            await enroll("A-1", "old")
+    with pytest.raises(EnrollSecretExpired):
+        await enroll("A-1", "old")
 
     assert len(await events(REFUSED)) == 1
 

@@ -6,10 +6,18 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
-from flotilla_common.contracts.hosts import DeleteHostsV1, EnrollHostV1, IdentityHeld, ResolveNodeKeysV1
+from flotilla_common.contracts.hosts import (
+    DeleteHostsV1,
+    EnrollHostV1,
+    EnrollSecretUsedUp,
+    IdentityHeld,
+    ResolveNodeKeysV1,
+)
 from flotilla_common.contracts.node_keys import hash_node_key
 from flotilla_common.db.models.inventory import Host, IdentityClaim
+from flotilla_common.errors import Unavailable
 from inventory.consumers import answer_delete_hosts, answer_enroll_host, answer_resolve_node_keys
+from inventory.domain.identities import Machine
 
 SHARED = "hosts.identity_shared"
 
@@ -128,6 +136,28 @@ async def test_five_clones_become_five_hosts_with_one_alert(live, database, even
     assert len({clone.host_id for clone in clones}) == len(await database.rows(Host)) == 5
     assert [clone.enrolls for clone in clones] == before
     assert len(await events(SHARED)) == 1
+
+
+async def test_a_newcomer_that_sends_its_enroll_again_needs_no_other_use_of_the_secret(live, enroll, definitions):
+    first, second = machine("S-1", "i-1"), machine("S-2", "i-2")
+    await live(first, second, rounds=2)
+    await definitions.secret("once", max_uses=1)
+
+    own = [await enroll("Image-1", "once", host_details=second.facts) for _ in range(2)]
+
+    assert {answer.host.host_id for answer in own} == {second.host_id}
+    with pytest.raises(EnrollSecretUsedUp):
+        await enroll("Image-1", "once", host_details=first.facts)
+
+
+async def test_an_identifier_that_is_made_to_be_its_own_newcomers_ends_in_a_refusal(enroll):
+    fingerprint = Machine("S-2", "i-2").fingerprint("hardware_serial").hex()
+    identifier = "x" * 246 + "#" + fingerprint[:8]
+    for facts in (machine("S-1", "i-1").facts, machine("S-2", "i-2").facts, machine("S-1", "i-1").facts):
+        await enroll(identifier, host_details=facts)
+
+    with pytest.raises(Unavailable):
+        await enroll(identifier, host_details=machine("S-2", "i-2").facts)
 
 
 async def test_a_newcomer_is_held_where_that_is_set(deps, definitions, database, events, clock):

@@ -113,6 +113,16 @@ async def test_a_second_enroll_retires_the_old_orbit_key_and_its_token_and_not_t
         await set_token(first, "token-2")
 
 
+async def test_a_platform_that_orbit_tells_first_takes_its_host_out_of_no_label(enroll, enroll_orbit, database):
+    await enroll(UUID, host_details={"osquery_info": {"build_platform": "linux"}})
+    before = {row.label_id for row in await database.rows(LabelMembership)}
+
+    await enroll_orbit(platform="alpine")
+
+    assert [host.platform for host in await database.rows(Host)] == ["alpine"]
+    assert {row.label_id for row in await database.rows(LabelMembership)} == before == {1, 7}
+
+
 async def test_orbit_moves_its_host_to_the_team_of_the_secret(enroll, enroll_orbit, definitions):
     team = await definitions.team("Servers")
     await definitions.secret("of-servers", team)

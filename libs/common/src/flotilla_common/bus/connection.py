@@ -31,7 +31,18 @@ PUBLISH_TIMEOUT_SECONDS = 5.0
 HEARTBEAT_SECONDS = 5.0
 CLOSED_LOOK_SECONDS = 5.0
 CLOSE_SECONDS = 2
+CONNECT_SECONDS = 10.0
 INBOX_PREFIX = "_INBOX"
+FOR_EVER: dict[str, Any] = {
+    "allow_reconnect": True,
+    "max_reconnect_attempts": -1,
+    "reconnect_time_wait": 0.25,
+    "connect_timeout": 2,
+    "ping_interval": 10,
+    "max_outstanding_pings": 2,
+    "pending_size": 64 * 1024 * 1024,
+}
+"""How nats-py keeps a connection (seconds, bytes): it never gives up, and notices a dead server in half a minute."""
 
 
 class BusClosed(Exception):
@@ -203,27 +214,19 @@ async def connect(settings: CommonSettings, *, name: str | None = None) -> Bus:
             call()
 
     try:
-        client = await asyncio.wait_for(
-            nats.connect(
+        async with asyncio.timeout(CONNECT_SECONDS):
+            client = await nats.connect(
                 servers=[url.strip() for url in settings.nats_url.split(",")],
                 user=user,
                 password=settings.nats_password.get_secret_value(),
                 name=name or user,
                 inbox_prefix=f"{INBOX_PREFIX}.{user}".encode(),
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=0.25,
-                ping_interval=10,
-                max_outstanding_pings=2,
-                pending_size=64 * 1024 * 1024,
                 error_cb=_on_error,
                 disconnected_cb=_on_disconnected,
                 reconnected_cb=reconnected,
                 closed_cb=note_closed,
-                allow_reconnect=True,
-                connect_timeout=2,
-            ),
-            timeout=10,
-        )
+                **FOR_EVER,
+            )
     except outage.kinds() as error:
         raise Unavailable(f"cannot connect to NATS at {settings.nats_url} as {user}: {error!r}") from error
     return Bus(client, user, on_reconnect, closed)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 
-from sqlalchemy import insert, text
+from sqlalchemy import LargeBinary, Text, Uuid, cast, func, insert, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from flotilla_common.bus.consumer import stream_of
 from flotilla_common.contracts.base import Event
@@ -26,14 +28,19 @@ def table_of(owner: str) -> type[OutboxRow]:
 
 
 async def add(session: AsyncSession, *events: Event) -> None:
-    """Write events to the outbox of their stream's publisher, in the caller's transaction."""
+    """Write events to the outbox of their stream's publisher, in the caller's transaction, and wake its relay.
+
+    One statement, however many there are. They leave in the order given.
+    """
     if not events:
         return
     owner = stream_of(events[0].subject).publisher
-    trace = trace_headers().get("traceparent")
-    rows = [
-        {"event_id": event.event_id, "subject": event.subject, "body": event.model_dump_json().encode(), "trace": trace}
-        for event in events
-    ]
-    await session.execute(insert(table_of(owner)), rows)
-    await session.execute(text("SELECT pg_notify(:channel, '')"), {"channel": channel(owner)})
+    rows = select(
+        func.unnest(cast([event.event_id for event in events], ARRAY(Uuid))),
+        func.unnest(cast([event.subject for event in events], ARRAY(Text))),
+        func.unnest(cast([event.model_dump_json().encode() for event in events], ARRAY(LargeBinary))),
+        literal(trace_headers().get("traceparent"), Text),
+    )
+    table = table_of(owner)
+    added = insert(table).from_select(["event_id", "subject", "body", "trace"], rows).returning(col(table.id))
+    await session.execute(select(func.pg_notify(channel(owner), "")).add_cte(added.cte("added")))

@@ -11,6 +11,7 @@ from flotilla_common.contracts.streams import bucket_stream, bucket_subject
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
+from agent_gateway.domain.orbit_plans import OrbitPlans
 from agent_gateway.domain.plans import Plans
 
 log = structlog.get_logger()
@@ -18,12 +19,14 @@ log = structlog.get_logger()
 HEADS = head_key("")
 
 
-def plans_follower(bus: Bus, plans: Plans) -> Follower:
-    """Return the follower that keeps the heads true."""
+def plans_follower(bus: Bus, plans: Plans, orbit_plans: OrbitPlans) -> Follower:
+    """Return the follower that keeps the heads true; `orbit_plans` is told of classes that are gone."""
 
     async def on_message(message: Msg) -> None:
         if is_delete(message.headers):
-            plans.drop(key_of(message.subject).removeprefix(HEADS))
+            class_key = key_of(message.subject).removeprefix(HEADS)
+            plans.drop(class_key)
+            orbit_plans.drop(class_key)
             return
         try:
             plans.take_head(PlanHead.model_validate_json(message.data))

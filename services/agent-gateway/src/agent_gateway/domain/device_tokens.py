@@ -1,7 +1,8 @@
 """Which device tokens are good. All of them are known here, so every other one is refused without asking anybody.
 
 A token is vouched for by the orbit key that set it: the host is found by that key, which dies with the host and with
-the next enroll of its orbit. Events of stream DEVICE_TOKENS and answers to our own requests write here in any order.
+the next enroll of its orbit. Events of stream DEVICE_TOKENS, answers to our own requests and records of hosts come here
+in any order; all their revisions are of one sequence, so the higher one is newer.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from flotilla_common.contracts.device_tokens import LIFETIME_SECONDS, DeviceToken
+from flotilla_common.contracts.hosts import HostRecord
 
 
 class GoodToken:
@@ -45,8 +47,20 @@ class DeviceTokens:
         if known is not None:
             self.drop(known)
         good = GoodToken(token)
-        if good.until > self._clock():
-            self._by_hash[good.token_hash] = self._by_host[good.host_id] = good
+        if good.until <= self._clock():
+            return
+        self._by_host[good.host_id] = good
+        holder = self._by_hash.get(good.token_hash)  # another host that had the same token, and is gone
+        if holder is None or holder.revision < good.revision:
+            self._by_hash[good.token_hash] = good
+
+    def heed(self, record: HostRecord) -> None:
+        """Take a host's record: a token that was set before it, by an orbit key that the host has no more, is dead."""
+        known = self._by_host.get(record.host_id)
+        if known is None or known.revision > record.revision:
+            return
+        if known.orbit_key_hash.hex() != record.orbit_key_hash:
+            self.drop(known)
 
     def find(self, token_hash: bytes) -> GoodToken | None:
         """Return what is known of a token that is good now."""

@@ -16,7 +16,7 @@ from agent_gateway.domain.hosts import HostCache
 AT_ONCE = 32
 QUEUE_LIMIT = 4096  # some KB each; a storm of thousands waits, and polls, which ask nobody, go by
 QUEUE_SECONDS = 10.0  # inventory refuses what was asked 12 s ago
-PATIENCE_SECONDS = 15.0  # osqueryd gives up after 16 s
+PATIENCE_SECONDS = 13.0  # osqueryd gives up after 16 s, 3 of which are for connection and body
 
 T = TypeVar("T")
 Ask = Callable[[EnrollHostV1], Awaitable[EnrolledV1]]

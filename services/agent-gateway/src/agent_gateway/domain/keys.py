@@ -39,14 +39,18 @@ def one_key(in_body: str | None, in_header: str | None) -> str:
 
 
 class KeyResolver:
-    """Finds hosts by key. Keys asked for while a batch is on its way wait for the next one together."""
+    """Finds hosts by key. Keys asked for while a batch is on its way wait for the next one together.
+
+    `kind` is the name under which questions are counted.
+    """
 
     def __init__(
-        self, hosts: HostCache, ask: Ask, counters: Counters, *, clock: Callable[[], float] = time.monotonic
+        self, hosts: HostCache, ask: Ask, counters: Counters, *, kind: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._hosts = hosts
         self._ask = ask
         self._counters = counters
+        self._kind = kind
         self._clock = clock
         self._ask_again_at = 0.0
         self._waiting: dict[bytes, asyncio.Future[Host | None]] = {}
@@ -113,7 +117,7 @@ class KeyResolver:
             return
         before = {key_hash: self._hosts.find_even_stale(key_hash) for key_hash in batch}
         scope, generation = self._hosts.scope_revision, self._hosts.generation
-        self._counters.backend_operations["resolve_node_keys"] += 1
+        self._counters.backend_operations[self._kind] += 1
         failure: FleetError = Unavailable("stopping")
         try:
             answer = await self._ask(ResolveNodeKeysV1(key_hashes=tuple(key_hash.hex() for key_hash in batch)))

@@ -1,12 +1,10 @@
-"""What a class of hosts gets: heads followed from the bucket, bytes fetched once per content.
+"""The config of a class of hosts, and the newest head of each class, followed from the bucket.
 
 A new head costs nothing until a host of its class asks: the first one waits for the bytes, all others with it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +13,9 @@ import msgspec
 from flotilla_common.contracts.plans import PlanHead, RenderPlanV1, config_key
 from flotilla_common.errors import Unavailable
 
+from agent_gateway.domain.class_bytes import ClassBytes, Fetch, fetched
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.hosts import Host
-from agent_gateway.domain.patience import PLAN_SECONDS, patience
 
 CONFIG_LIMIT = 4 * 1024 * 1024 - 65_536  # bytes; osquery 5.x unschedules everything when it gets 4 MiB or more
 
@@ -36,7 +34,6 @@ class _Config(msgspec.Struct):
 _config_decoder = msgspec.json.Decoder(_Config)
 
 Render = Callable[[RenderPlanV1], Awaitable[PlanHead]]
-Fetch = Callable[[str], Awaitable[bytes | None]]
 
 
 @dataclass(frozen=True)
@@ -58,11 +55,10 @@ class Plans:
         self._fetch = fetch
         self._counters = counters
         self._heads: dict[str, PlanHead] = {}
-        self._ready: dict[str, Plan] = {}
-        self._loading: dict[str, asyncio.Task[Plan]] = {}
+        self._bytes = ClassBytes(self._load)
 
     def __len__(self) -> int:
-        return len(self._ready)
+        return len(self._bytes.ready)
 
     def take_head(self, head: PlanHead) -> None:
         """Take a head from the bucket or from config-merger's answer, unless a newer one is here."""
@@ -73,7 +69,7 @@ class Plans:
     def drop(self, class_key: str) -> None:
         """Forget a class whose head was deleted: its next host has it rendered anew."""
         self._heads.pop(class_key, None)
-        self._ready.pop(class_key, None)
+        self._bytes.drop(class_key)
 
     def doubt_everything(self) -> None:
         """Forget all heads: the bucket was made anew, its revisions may begin again."""
@@ -85,7 +81,7 @@ class Plans:
 
     def find(self, class_key: str) -> Plan | None:
         """Return the newest plan if its bytes are here."""
-        plan = self._ready.get(class_key)
+        plan = self._bytes.ready.get(class_key)
         return plan if plan is not None and plan.head is self._heads.get(class_key) else None
 
     async def newest_head(self, host: Host) -> PlanHead:
@@ -99,7 +95,7 @@ class Plans:
 
     def polls_quickly(self, class_key: str) -> bool:
         """Whether hosts of this class poll so often already that accelerating would slow them down."""
-        plan = self._ready.get(class_key)
+        plan = self._bytes.ready.get(class_key)
         return plan is not None and plan.interval_seconds is not None and plan.interval_seconds <= ACCELERATED_SECONDS
 
     async def plan_of(self, host: Host) -> Plan:
@@ -109,35 +105,15 @@ class Plans:
             Unavailable: there is none yet, and it cannot be made now.
 
         """
-        plan = self.find(host.class_key)
-        if plan is not None:
-            return plan
-        task = self._loading.get(host.class_key)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self._load(host))
-            self._loading[host.class_key] = task
-            task.add_done_callback(lambda done: self._loaded(host.class_key, done))
-        try:
-            async with patience(PLAN_SECONDS, "making a plan"):
-                return await asyncio.shield(task)
-        except Unavailable:
-            older = self._ready.get(host.class_key)
-            if older is None:
-                raise
-            return older
+        return self.find(host.class_key) or await self._bytes.load(host)
 
     async def _load(self, host: Host) -> Plan:
         head = await self.newest_head(host)
         self._counters.backend_operations["get_config"] += 1
-        body = await self._fetch(config_key(head.config_sha256))
-        if body is None or hashlib.sha256(body).hexdigest() != head.config_sha256:
-            raise Unavailable("the config is not in the bucket")
+        body = await fetched(self._fetch, config_key(head.config_sha256), head.config_sha256)
         if len(body) > CONFIG_LIMIT:
             raise Unavailable(f"the config has {len(body)} bytes: osqueryd would drop its schedule")
-        plan = Plan(head, body, with_etag(body, head.etag), interval_of(body))
-        if self._heads.get(head.class_key, head).revision <= head.revision:
-            self._ready[head.class_key] = plan
-        return plan
+        return Plan(head, body, with_etag(body, head.etag), interval_of(body))
 
     async def _rendered(self, host: Host) -> PlanHead:
         self._counters.backend_operations["render_plan"] += 1
@@ -148,17 +124,9 @@ class Plans:
         self.take_head(head)
         return self._heads[host.class_key]
 
-    def _loaded(self, class_key: str, task: asyncio.Task[Plan]) -> None:
-        self._loading.pop(class_key, None)
-        if not task.cancelled():
-            task.exception()  # retrieved even if every waiter has left
-
     async def close(self) -> None:
         """Cancel what is on its way."""
-        tasks = list(self._loading.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._bytes.close()
 
 
 def interval_of(body: bytes) -> float | None:

@@ -15,7 +15,7 @@ ORBIT_PREFIX = "/api/fleet/orbit"
 DEVICE_PREFIX = "/api/fleet/device"
 DEVICE_PREFIXES = tuple(f"/api/{version}/fleet/device" for version in ("v1", "2022-04", "latest"))
 _DEVICE = re.compile(r"/api/(?:v1/|2022-04/|latest/)?fleet/device(?:/|$)")
-_TOKEN = re.compile(r"(/api/(?:v1|2022-04|latest)/fleet/device/)[^/]+")
+_TOKEN = re.compile(r"(/device/)[^/]+")
 
 
 class Surface(Enum):

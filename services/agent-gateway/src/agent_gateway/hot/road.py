@@ -32,8 +32,8 @@ class HotRoad:
         """Return the road of a request that may be answered here."""
         return self._roads.get(scope["path"]) if scope["method"] == "POST" else None
 
-    async def answer(self, road: Road, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request.
+    async def answer(self, road: Road, scope: Scope, receive: Receive, send: Send, *, is_own: bool) -> None:
+        """Answer one request. `is_own`: the connection is the host's own, so it may be ended.
 
         Raises:
             ClientDisconnect: nobody is there any more.
@@ -45,7 +45,7 @@ class HotRoad:
         gzip, header_key, more = False, None, road.headers
         for name, value in reversed(scope["headers"]):  # of several the first one counts
             if name == b"user-agent":
-                more = road.headers_and_close if never_reuses(value) else road.headers
+                more = road.headers_and_close if is_own and never_reuses(value) else road.headers
             elif name == b"authorization":
                 header_key = key_in_header(value)
             elif name == b"content-encoding":

@@ -24,16 +24,21 @@ class Hot(Protocol):
     def road_of(self, scope: Scope) -> Road | None:
         """Return the road of a request that may be answered there."""
 
-    async def answer(self, road: Road, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; what is raised was answered already."""
+    async def answer(self, road: Road, scope: Scope, receive: Receive, send: Send, *, is_own: bool) -> None:
+        """Answer one request; what is raised was answered already. `is_own`: the connection is the host's own."""
 
 
 class Door:
-    """Wraps the application for both listeners. Without a hot road everything goes to the application."""
+    """Wraps the application for both listeners. Without a hot road everything goes to the application.
 
-    def __init__(self, app: App, hot: Hot | None = None) -> None:
+    `plain_is_shared`: connections without TLS are a balancer's, which sends many hosts' requests over each. Only the
+    host's own connection is ended for a host: a balancer's serves others after it.
+    """
+
+    def __init__(self, app: App, hot: Hot | None = None, *, plain_is_shared: bool = True) -> None:
         self._app = app
         self._hot = hot
+        self._plain_is_shared = plain_is_shared
         self.inside = 0  # requests being handled
         self._empty: asyncio.Event | None = None
 
@@ -43,12 +48,13 @@ class Door:
             return
         hot = self._hot
         road = None if hot is None else hot.road_of(scope)
+        is_own = not self._plain_is_shared or scope["scheme"] == "https"
         self.inside += 1
         try:
             if hot is not None and road is not None:
-                await hot.answer(road, scope, receive, send)
+                await hot.answer(road, scope, receive, send, is_own=is_own)
             else:
-                await self._go_on(scope, receive, send)
+                await self._go_on(scope, receive, send, is_own=is_own)
         except ClientDisconnect:
             log.debug("client left before its body had come", path=without_token(scope["path"]))
         except Exception:
@@ -58,8 +64,8 @@ class Door:
             if self._empty is not None and not self.inside:
                 self._empty.set()
 
-    async def _go_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        more = surface_of(scope["path"]).headers(closes=_never_reuses(scope))
+    async def _go_on(self, scope: Scope, receive: Receive, send: Send, *, is_own: bool) -> None:
+        more = surface_of(scope["path"]).headers(closes=is_own and _never_reuses(scope))
         started = False
 
         async def send_on(message: Message) -> None:

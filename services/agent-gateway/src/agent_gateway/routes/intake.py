@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import Request, Response
 
 from agent_gateway.asgi import JSON, body_of
 from agent_gateway.deps import Deps
 from agent_gateway.domain.clients import key_in_header, remote_address
+from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.roads import Road
+
+
+def counted(endpoint: str, deps: Deps) -> Gateway:
+    """Count a request, and return what answers it."""
+    deps.gateway.counters.requests[endpoint] += 1
+    return deps.gateway
+
+
+@asynccontextmanager
+async def counted_body(endpoint: str, request: Request, deps: Deps, limit: int) -> AsyncIterator[bytes]:
+    """Count a request and read its body, of `limit` bytes at most; raises as `body_of` does."""
+    gateway = counted(endpoint, deps)
+    async with body_of(request.receive, gateway, limit, gzip=is_gzip(request)) as body:
+        yield body
 
 
 def is_gzip(request: Request) -> bool:
@@ -39,8 +57,7 @@ def pong() -> Response:
 
 async def answer_road(road: Road, request: Request, deps: Deps) -> Response:
     """Answer as the hot road does, by the ordinary way."""
-    gateway = deps.gateway
-    gateway.counters.requests[road.endpoint] += 1
+    gateway = counted(road.endpoint, deps)
     refusal = gateway.log_refusal() if road.is_log else None
     async with body_of(request.receive, gateway, road.limit, gzip=is_gzip(request), refusal=refusal) as body:
         return answered(await road.answer(gateway, body, node_key_of(request)))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from agent_gateway.asgi import body_of
 from agent_gateway.deps import DepsDep
 from agent_gateway.domain.bodies import READ_LIMIT
 from agent_gateway.domain.orbit_enroll import answer_orbit_enroll
 from agent_gateway.domain.orbit_token import answer_device_token
 from agent_gateway.domain.roads import ORBIT_CONFIG
-from agent_gateway.routes.intake import address_of, answer_road, answered, is_gzip, pong
+from agent_gateway.routes.intake import address_of, answer_road, answered, counted, counted_body, pong
 
 router = APIRouter()
 
@@ -18,15 +17,14 @@ router = APIRouter()
 @router.head("/ping")
 async def ping(deps: DepsDep) -> Response:
     """Tell, by the header of every answer, what this server can do."""
-    deps.gateway.counters.requests["orbit_ping"] += 1
+    counted("orbit_ping", deps)
     return pong()
 
 
 @router.post("/enroll")
 async def enroll(request: Request, deps: DepsDep) -> Response:
     """Trade an enroll secret for an orbit key."""
-    deps.gateway.counters.requests["orbit_enroll"] += 1
-    async with body_of(request.receive, deps.gateway, READ_LIMIT, gzip=is_gzip(request)) as body:
+    async with counted_body("orbit_enroll", request, deps, READ_LIMIT) as body:
         return answered(await answer_orbit_enroll(deps.gateway, body, address_of(request, deps)))
 
 
@@ -39,6 +37,5 @@ async def config(request: Request, deps: DepsDep) -> Response:
 @router.post("/device_token")
 async def device_token(request: Request, deps: DepsDep) -> Response:
     """Remember the token that the host's desktop will show."""
-    deps.gateway.counters.requests["orbit_device_token"] += 1
-    async with body_of(request.receive, deps.gateway, READ_LIMIT, gzip=is_gzip(request)) as body:
+    async with counted_body("orbit_device_token", request, deps, READ_LIMIT) as body:
         return answered(await answer_device_token(deps.gateway, body))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from agent_gateway.asgi import body_of
 from agent_gateway.deps import DepsDep
 from agent_gateway.domain import roads
 from agent_gateway.domain.bodies import ENROLL_LIMIT
 from agent_gateway.domain.enroll import answer_enroll
-from agent_gateway.routes.intake import address_of, answer_road, answered, is_gzip
+from agent_gateway.routes.intake import address_of, answer_road, answered, counted_body
 
 router = APIRouter()
 
@@ -17,8 +16,7 @@ router = APIRouter()
 @router.post("/enroll")
 async def enroll(request: Request, deps: DepsDep) -> Response:
     """Trade an enroll secret for a node key."""
-    deps.gateway.counters.requests["enroll"] += 1
-    async with body_of(request.receive, deps.gateway, ENROLL_LIMIT, gzip=is_gzip(request)) as body:
+    async with counted_body("enroll", request, deps, ENROLL_LIMIT) as body:
         return answered(await answer_enroll(deps.gateway, body, address_of(request, deps)))
 
 

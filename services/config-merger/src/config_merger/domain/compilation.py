@@ -143,10 +143,10 @@ async def _read(session: AsyncSession, classes: Collection[HostClass]) -> dict[H
 
 
 def _desktop(document: Mapping[str, Any]) -> Desktop:
-    """Return what the app config says; what is missing there, or is no text, keeps its default."""
+    """Return what the app config says; what is missing there, empty, or no text, keeps its default."""
     told = {**_object(document.get("org_info")), **_object(document.get("fleet_desktop"))}
-    names = {member.name for member in fields(Desktop)}
-    return Desktop(**{name: value for name, value in told.items() if name in names and isinstance(value, str)})
+    texts = {member.name: told.get(member.name) for member in fields(Desktop)}
+    return Desktop(**{name: text for name, text in texts.items() if text and isinstance(text, str)})
 
 
 def _object(value: Any) -> dict[str, Any]:

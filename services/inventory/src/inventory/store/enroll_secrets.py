@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from flotilla_common.db.models.admin_api import EnrollSecret
 from flotilla_common.db.models.inventory import EnrollRefusal, EnrollSecretUse
-from sqlalchemy import delete, select
+from sqlalchemy import Row, Select, delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
+
+from inventory.store import scope
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,16 @@ class FoundSecret:
 
 async def find(session: AsyncSession, lookup_hash: bytes) -> FoundSecret | None:
     """Return the secret with this lookup hash (`contracts.secrets_at_rest`)."""
-    statement = (
+    return _secret((await session.execute(_with(lookup_hash))).one_or_none())
+
+
+async def find_and_hold_scope(session: AsyncSession, lookup_hash: bytes) -> FoundSecret | None:
+    """Return the same, and hold the scope (`store/scope.py`) if there is such a secret: one statement for both."""
+    return _secret((await session.execute(_with(lookup_hash).add_columns(scope.held()))).one_or_none())
+
+
+def _with(lookup_hash: bytes) -> Select[*tuple[Any, ...]]:
+    return (
         select(
             col(EnrollSecret.id),
             col(EnrollSecret.team_id),
@@ -39,7 +51,9 @@ async def find(session: AsyncSession, lookup_hash: bytes) -> FoundSecret | None:
         .outerjoin(EnrollSecretUse, col(EnrollSecretUse.secret_id) == col(EnrollSecret.id))
         .where(col(EnrollSecret.lookup_hash) == lookup_hash)
     )
-    row = (await session.execute(statement)).one_or_none()
+
+
+def _secret(row: Row[Any] | None) -> FoundSecret | None:
     if row is None:
         return None
     return FoundSecret(row.id, row.team_id, row.expires_at, row.max_uses, tuple(row.allowed_networks), row.uses or 0)

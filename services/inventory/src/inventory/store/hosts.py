@@ -13,7 +13,6 @@ from flotilla_common.db.models.inventory import Host, host_revision
 from sqlalchemy import Select, func, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import update as sql_update
-from sqlalchemy.dialects.postgresql import insert as sql_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -39,23 +38,6 @@ def _identified(identifier: str) -> Select[Host]:
     return select(Host).where(func.lower(col(Host.host_identifier)) == func.lower(identifier))
 
 
-async def insert(session: AsyncSession, identifier: str, values: Values) -> int | None:
-    """Insert a host and return its id; None when another transaction has just inserted that identifier."""
-    statement = (
-        sql_insert(Host)
-        .values(host_identifier=identifier, revision=host_revision.next_value(), **values)
-        .on_conflict_do_nothing()
-        .returning(col(Host.id))
-    )
-    return (await session.execute(statement)).scalar_one_or_none()
-
-
-async def update(session: AsyncSession, host_id: int, values: Values) -> None:
-    """Change one locked row and give it a new revision. The row that `find_for_update` returned stays as it was."""
-    statement = sql_update(Host).where(col(Host.id) == host_id).values(revision=host_revision.next_value(), **values)
-    await session.execute(statement, execution_options={"synchronize_session": False})
-
-
 async def change(session: AsyncSession, host_ids: Sequence[int], values: Values) -> None:
     """Change locked rows and give each a new revision."""
     statement = (
@@ -67,12 +49,6 @@ async def change(session: AsyncSession, host_ids: Sequence[int], values: Values)
 async def mark_shared(session: AsyncSession, host_id: int) -> None:
     """Mark a locked row: other machines enroll under its identifier. Records do not carry it: no revision is taken."""
     statement = sql_update(Host).where(col(Host.id) == host_id).values(identity_shared=True)
-    await session.execute(statement, execution_options={"synchronize_session": False})
-
-
-async def leave_use_for(session: AsyncSession, host_id: int, agent: str) -> None:
-    """Note for which agent of a locked row the last use of a secret is still good. Records do not carry it."""
-    statement = sql_update(Host).where(col(Host.id) == host_id).values(use_left_for=agent)
     await session.execute(statement, execution_options={"synchronize_session": False})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from flotilla_common.db.models.inventory import Host, LabelMembership
 from sqlalchemy import BigInteger, delete, literal, select
@@ -13,19 +13,6 @@ from sqlmodel import col
 from inventory.store.arrays import is_any_of
 
 _label, _host = col(LabelMembership.label_id), col(LabelMembership.host_id)
-
-
-async def replace_of_host(session: AsyncSession, host_id: int, labels: Collection[int], among: Collection[int]) -> None:
-    """Make the host a member of `labels`, and of no other label of `among`. Its row is locked."""
-    outdated = set(among) - set(labels)
-    await session.execute(delete(LabelMembership).where(_host == host_id, is_any_of(_label, outdated)))
-    await add_host(session, host_id, labels)
-
-
-async def add_host(session: AsyncSession, host_id: int, labels: Collection[int]) -> None:
-    """Make the host a member of `labels`. Its row is locked, or new."""
-    rows = [{"label_id": label_id, "host_id": host_id} for label_id in sorted(labels)]
-    await session.execute(insert(LabelMembership).on_conflict_do_nothing(), rows)
 
 
 async def members(session: AsyncSession, label_id: int) -> set[int]:

@@ -8,6 +8,7 @@ scope's revision without hiding a change that is still to come.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from flotilla_common.db.models.inventory import ScopeLabel, ScopeState, host_revision
 from sqlalchemy import delete, exists, func, select
@@ -20,7 +21,12 @@ SCOPE_LOCK = 0x5C09E  # an advisory lock of this database; no other part uses th
 
 async def hold(session: AsyncSession) -> None:
     """Keep the scope as it is until the transaction ends. Before the first row lock of the transaction."""
-    await session.execute(select(func.pg_advisory_xact_lock_shared(SCOPE_LOCK)))
+    await session.execute(select(held()))
+
+
+def held() -> Any:
+    """Return the column by which a statement holds the scope as `hold` does, if it finds a row."""
+    return func.pg_advisory_xact_lock_shared(SCOPE_LOCK)
 
 
 async def hold_alone(session: AsyncSession) -> None:

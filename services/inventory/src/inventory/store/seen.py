@@ -8,7 +8,6 @@ from datetime import datetime
 from flotilla_common.db.models.inventory import HostSeen
 from psycopg import AsyncConnection
 from sqlalchemy import delete, func, select, text
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -32,13 +31,6 @@ UPDATE_SEEN = text(
     RETURNING seen.host_id
     """
 )
-
-
-async def touch(session: AsyncSession, host_id: int, seen_at: datetime) -> None:
-    """Set when one host was seen."""
-    row = insert(HostSeen).values(host_id=host_id, seen_at=seen_at)
-    newest = func.greatest(col(HostSeen.seen_at), row.excluded.seen_at)
-    await session.execute(row.on_conflict_do_update(index_elements=["host_id"], set_={"seen_at": newest}))
 
 
 async def last(session: AsyncSession, host_id: int) -> datetime | None:

@@ -38,7 +38,7 @@ TEMPLATE = """\
 	log {{
 		level WARN
 		format filter {{
-			request>uri regexp (/fleet/device/)[^/?]+ ${{1}}***
+			request>uri regexp (/device/)[^/?]+ ${{1}}***
 			request>headers>Referer delete
 		}}
 	}}

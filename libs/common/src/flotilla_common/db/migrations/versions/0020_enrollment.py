@@ -38,6 +38,11 @@ def upgrade() -> None:
     )
     for column in host_columns:
         op.add_column("hosts", column, schema="inventory")
+    _create_use_of_secrets()
+    _create_identity_claims()
+
+
+def _create_use_of_secrets() -> None:
     op.create_table(
         "enroll_secret_uses",
         sa.Column("secret_id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -54,6 +59,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("secret_id", "reason"),
         schema="inventory",
     )
+
+
+def _create_identity_claims() -> None:
     op.create_table(
         "identity_claims",
         sa.Column("host_id", sa.BigInteger(), autoincrement=False, nullable=False),

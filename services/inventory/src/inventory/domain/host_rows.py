@@ -1,0 +1,76 @@
+"""The row of an enrolling host: made or changed, its secret used, gateways told. The same for both agents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from flotilla_common.contracts.hosts import HostEnrolledV1, HostRecord
+from flotilla_common.db import outbox
+from flotilla_common.db.models.inventory import Host
+from flotilla_common.errors import Unavailable
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from inventory.domain import admission
+from inventory.domain.admission import Use
+from inventory.domain.attempts import Agent, Attempt
+from inventory.store import enrolls, records
+from inventory.store.enroll_secrets import FoundSecret
+from inventory.store.enrolls import Labelling
+
+ATTEMPTS = 10  # each one lost to a delete of the same host between two statements
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a host belongs: under an identifier, in the row that was there before, which is locked, or in a new one."""
+
+    identifier: str
+    before: Host | None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What an enroll writes: columns of the row, its built-in labels and when it was seen (None: nothing of that)."""
+
+    values: Mapping[str, Any]
+    labelling: Labelling | None
+    seen_at: datetime | None = None
+
+
+async def write(
+    session: AsyncSession, attempt: Attempt, secret: FoundSecret, place: Place, changes: Changes
+) -> HostRecord | None:
+    """Write a host's row and return its record; None when another enroll has just made the row: look again.
+
+    Raises:
+        EnrollSecretUsedUp: the secret does not let in so many.
+
+    """
+    before, use = place.before, admission.use_of(place.before, secret, attempt)
+    values = {**changes.values, "updated_at": attempt.now, **admission.leaves(use, attempt)}
+    if before is None:
+        host_id = await enrolls.insert(session, place.identifier, values, changes.labelling, changes.seen_at)
+    else:
+        host_id = before.id
+        await enrolls.update(session, before.id or 0, values, changes.labelling, changes.seen_at)
+    if host_id is None:
+        return None
+    if use is Use.ANOTHER:
+        await admission.spend(session, secret, attempt)
+    [record] = await records.of_ids(session, [host_id])
+    await outbox.add(session, _event(record, before, attempt.agent))
+    return record
+
+
+def lost(attempt: Attempt) -> Unavailable:
+    """Return the error of an enroll that was not the first, ATTEMPTS times."""
+    return Unavailable(f"{attempt.identifier} is being deleted and enrolled again all the time")
+
+
+def _event(record: HostRecord, before: Host | None, agent: Agent) -> HostEnrolledV1:
+    key_hash = None if before is None else before.orbit_key_hash if agent is Agent.ORBIT else before.node_key_hash
+    retired = () if key_hash is None else (key_hash.hex(),)
+    return HostEnrolledV1(host=record, first_time=before is None, retired_key_hashes=retired)
