@@ -36,9 +36,7 @@ async def run(settings: Settings, config: dict[str, Any]) -> None:
     assert settings.plain_port is not None
     async with asyncio.TaskGroup() as listeners:
         listeners.create_task(listen_tls(door, settings.listen_host, settings.tls_port, certificate))
-        listeners.create_task(
-            listen_plain(door, settings.listen_host, settings.plain_port, settings.keep_alive_seconds)
-        )
+        listeners.create_task(listen_plain(door, settings.listen_host, settings.plain_port, settings.patience))
 
 
 if __name__ == "__main__":

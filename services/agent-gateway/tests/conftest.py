@@ -45,6 +45,8 @@ from flotilla_common.testing.plugin import NatsOfWorker
 
 from .stand_ins import StandInInventory, StandInLiveQuery, StandInMerger
 
+from .gateway_process import make_gateway  # noqa: F401 - a fixture
+
 BusFor = Callable[[str], Awaitable[Bus]]
 
 

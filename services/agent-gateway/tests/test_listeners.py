@@ -113,7 +113,7 @@ async def start(keys: Keys) -> AsyncIterator[Start]:
         serving = (
             listen_tls(door, "127.0.0.1", port, certificate)
             if kind == "tls"
-            else listen_plain(door, "127.0.0.1", port, 90)
+            else listen_plain(door, "127.0.0.1", port)
         )
         listening = Listening(port, app, asyncio.create_task(serving), trust_nobody() if kind == "tls" else None)
         started.append(listening)

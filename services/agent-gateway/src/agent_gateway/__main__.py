@@ -55,6 +55,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     custody = CustodyPublisher(bus)
     await custody.open()
     gateway = build_gateway(bus, custody, await open_bucket(bus, plan_contracts.BUCKET))
+    gateway.body_seconds = settings.body_seconds
     followers = {
         "hosts": hosts_follower(bus, gateway.hosts, gateway.orbit.hosts),
         "device tokens": device_tokens_follower(bus, gateway.orbit.tokens),
@@ -114,14 +115,14 @@ def _wait_for_inventory(bus: Bus, tasks: asyncio.TaskGroup, health: Health) -> N
 
 async def _keep_open(settings: Settings, door: Door, gateway: Gateway, bus: Bus) -> None:
     """Listen until cancelled; then let requests end before the bus is closed under them."""
-    host = settings.listen_host
+    host, patience = settings.listen_host, settings.patience
     try:
         async with asyncio.TaskGroup() as listeners:
             certificate = settings.certificate
             if settings.tls_port is not None and certificate is not None:
-                listeners.create_task(listen_tls(door, host, settings.tls_port, certificate))
+                listeners.create_task(listen_tls(door, host, settings.tls_port, certificate, patience))
             if settings.plain_port is not None:
-                listeners.create_task(listen_plain(door, host, settings.plain_port, settings.keep_alive_seconds))
+                listeners.create_task(listen_plain(door, host, settings.plain_port, patience))
     finally:
         await gateway.close()
         await bus.close()

@@ -16,18 +16,21 @@ from granian.server.embed import Server
 
 from agent_gateway.certificate import Certificate
 from agent_gateway.routes.door import Door
+from agent_gateway.slow_clients import PATIENCE, Patience, PunctualProtocol, drop_the_stuck
 
 log = structlog.get_logger()
 
 BACKLOG = 2048
 CONNECTIONS = 65_536  # held at once; granian itself would take no more than the backlog
-HEADER_TIMEOUT_MILLISECONDS = 90_000  # also how long an idle connection is kept: longer than a host's interval
 DRAIN_SECONDS = 3.0
 STOP_SECONDS = 5.0  # granian itself would wait for ever for a request that does not end
 
 
-async def listen_tls(door: Door, host: str, port: int, certificate: Certificate) -> None:
-    """Serve HTTP/1.1 over TLS 1.2 and 1.3 until cancelled; then finish open requests."""
+async def listen_tls(door: Door, host: str, port: int, certificate: Certificate, patience: Patience = PATIENCE) -> None:
+    """Serve HTTP/1.1 over TLS 1.2 and 1.3 until cancelled; then finish open requests.
+
+    A handshake may take 10 s, by granian.
+    """
     fingerprint = certificate.fingerprint()
     server = Server(
         door,
@@ -35,7 +38,7 @@ async def listen_tls(door: Door, host: str, port: int, certificate: Certificate)
         port=port,
         interface=Interfaces.ASGINL,
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MILLISECONDS),
+        http1_settings=HTTP1Settings(header_read_timeout=patience.keep_alive_seconds * 1000),
         websockets=False,
         backlog=BACKLOG,
         backpressure=CONNECTIONS,
@@ -45,7 +48,7 @@ async def listen_tls(door: Door, host: str, port: int, certificate: Certificate)
         ssl_protocol_min=SSLProtocols.tls12,
     )
     task = asyncio.create_task(server.serve())
-    watching = asyncio.create_task(_renew(server, certificate, fingerprint))
+    watching = asyncio.create_task(_watch(server, certificate, fingerprint, port, patience))
     try:
         done, _ = await asyncio.wait([task, watching], return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
@@ -59,8 +62,15 @@ async def listen_tls(door: Door, host: str, port: int, certificate: Certificate)
     raise RuntimeError(message) from next((ended.exception() for ended in done), None)
 
 
-async def _renew(server: Server, certificate: Certificate, fingerprint: bytes) -> None:
-    """Use a renewed certificate from then on, for ever; one that cannot be used leaves the old one in force.
+async def _watch(server: Server, certificate: Certificate, fingerprint: bytes, port: int, patience: Patience) -> None:
+    """Drop stuck clients of each worker, the first one and those with renewed certificates."""
+    while True:
+        await drop_the_stuck(port, patience.stuck_seconds)
+        fingerprint = await _renewed(server, certificate, fingerprint)
+
+
+async def _renewed(server: Server, certificate: Certificate, fingerprint: bytes) -> bytes:
+    """Wait for a renewed certificate, use it and return its fingerprint; what cannot be used leaves the old in force.
 
     A second worker with the new certificate listens beside the first one, which then finishes its requests and goes.
     Connections that have not sent a request by then are closed; osqueryd opens another one at once.
@@ -77,12 +87,12 @@ async def _renew(server: Server, certificate: Certificate, fingerprint: bytes) -
         except (OSError, ValueError) as error:
             log.warning("the renewed certificate cannot be used, the old one stays", error=repr(error))
             continue
-        fingerprint = found
         server.reload()  # type: ignore[no-untyped-call]
         log.info("certificate renewed", cert_file=str(certificate.cert_file))
+        return found
 
 
-async def listen_plain(door: Door, host: str, port: int, keep_alive_seconds: int) -> None:
+async def listen_plain(door: Door, host: str, port: int, patience: Patience = PATIENCE) -> None:
     """Serve plain HTTP/1.1 until cancelled; then finish open requests.
 
     Forwarded addresses are left to our own rule, which knows whom to believe.
@@ -91,9 +101,10 @@ async def listen_plain(door: Door, host: str, port: int, keep_alive_seconds: int
         door,
         host,
         port,
-        http="httptools",
+        stuck_seconds=patience.stuck_seconds,
+        http=PunctualProtocol,
         ws="none",
         proxy_headers=False,
         backlog=BACKLOG,
-        timeout_keep_alive=keep_alive_seconds,
+        timeout_keep_alive=patience.keep_alive_seconds,
     )

@@ -8,6 +8,7 @@ from flotilla_common.settings import CommonSettings
 from pydantic import Field, model_validator
 
 from agent_gateway.certificate import Certificate
+from agent_gateway.slow_clients import Patience
 
 
 class Settings(CommonSettings):
@@ -24,7 +25,9 @@ class Settings(CommonSettings):
     tls_reload_seconds: float = Field(10.0, gt=0, description="how often to look for a renewed certificate")
     command_keys_file: Path = Field(description="PEM file of live-query's Ed25519 public keys, one or several")
     trusted_proxies: str = Field("", description="networks whose X-Forwarded-For is believed, comma separated")
-    keep_alive_seconds: int = Field(90, ge=5, description="how long an idle connection to the plain port is kept")
+    keep_alive_seconds: int = Field(90, ge=1, description="how long a connection may be without a whole request head")
+    body_seconds: float = Field(20.0, gt=0, description="how long a body may take to come; osqueryd gives up after 16")
+    stuck_seconds: float = Field(30.0, gt=0, description="how long a client may take nothing of its answer")
     seen_first_seconds: float = Field(2.0, gt=0, description="when hosts that polled are first reported")
     seen_interval_seconds: float = Field(10.0, gt=0, description="how often they are reported then")
 
@@ -34,6 +37,11 @@ class Settings(CommonSettings):
         if self.tls_port is None or self.tls_cert_file is None or self.tls_key_file is None:
             return None
         return Certificate(self.tls_cert_file, self.tls_key_file, self.tls_reload_seconds)
+
+    @property
+    def patience(self) -> Patience:
+        """How long connections are waited for."""
+        return Patience(self.keep_alive_seconds, self.stuck_seconds)
 
     @model_validator(mode="after")
     def _listens_somewhere(self) -> Settings:

@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from agent_gateway.domain import bodies, gateway
+from agent_gateway.domain import bodies
 from flotilla_common.contracts.logs import STREAM
 
 from ..conftest import BOTH_ROADS, BusFor, House, LimitStream
@@ -116,10 +116,8 @@ async def test_a_body_without_end_loses_its_connection(house: House, monkeypatch
 
 
 @pytest.mark.parametrize("path", ["enroll", "config", "distributed/read", "distributed/write", "log"])
-async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(
-    house: House, path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gateway, "BODY_SECONDS", 0.05)
+async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(house: House, path: str) -> None:
+    house.gateway.body_seconds = 0.05
 
     async def never() -> AsyncIterator[bytes]:
         yield b"{"

@@ -21,6 +21,7 @@ from agent_gateway.domain.keys import KeyResolver, one_key
 from agent_gateway.domain.large_bodies import LargeBodies
 from agent_gateway.domain.logs import LogIntake
 from agent_gateway.domain.orbit import Orbit
+from agent_gateway.domain.patience import BODY_SECONDS
 from agent_gateway.domain.plans import Plans
 from agent_gateway.domain.query_results import QueryResults
 from agent_gateway.domain.query_sets import QuerySets
@@ -53,7 +54,11 @@ class Gateway:
     now: Callable[[], float]
     memory: Memory = field(default_factory=Memory)
     large: LargeBodies = field(default_factory=LargeBodies)
-    slow_bodies: Deadlines = field(default_factory=lambda: Deadlines(lambda: BODY_SECONDS))
+    body_seconds: float = BODY_SECONDS
+    slow_bodies: Deadlines = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.slow_bodies = Deadlines(lambda: self.body_seconds)
 
     async def host_of(self, body_key: str | None, header_key: str | None) -> Host:
         """Authenticate a request. Nobody is told that a key is invalid by a gateway that hears nothing.
