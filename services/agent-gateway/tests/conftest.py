@@ -43,9 +43,8 @@ from flotilla_common.contracts.hosts import (
 from flotilla_common.contracts.plans import RenderPlanV1
 from flotilla_common.testing.plugin import NatsOfWorker
 
-from .stand_ins import StandInInventory, StandInLiveQuery, StandInMerger
-
 from .gateway_process import make_gateway  # noqa: F401 - a fixture
+from .stand_ins import StandInInventory, StandInLiveQuery, StandInMerger
 
 BusFor = Callable[[str], Awaitable[Bus]]
 

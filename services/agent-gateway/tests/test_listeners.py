@@ -111,9 +111,7 @@ async def start(keys: Keys) -> AsyncIterator[Start]:
         certificate = Certificate(keys.certificate, keys.key, look_seconds=0.05)
         door = Door(app, plain_is_shared=kind == "plain")
         serving = (
-            listen_tls(door, "127.0.0.1", port, certificate)
-            if kind == "tls"
-            else listen_plain(door, "127.0.0.1", port)
+            listen_tls(door, "127.0.0.1", port, certificate) if kind == "tls" else listen_plain(door, "127.0.0.1", port)
         )
         listening = Listening(port, app, asyncio.create_task(serving), trust_nobody() if kind == "tls" else None)
         started.append(listening)

@@ -30,7 +30,6 @@ from agent_gateway.domain.starts import Starts
 from agent_gateway.errors import BadDeviceToken, MissingOrbitNodeKey, UnknownNodeKey, UnknownOrbitNodeKey
 
 SILENCE_LIMIT_SECONDS = 60.0
-BODY_SECONDS = 60.0  # osqueryd gives up after 16
 
 
 @dataclass
