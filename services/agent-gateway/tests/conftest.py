@@ -66,6 +66,10 @@ from flotilla_common.testing.plugin import NatsOfWorker
 from pydantic import SecretStr
 from pyroaring import BitMap
 
+from .gateway_processes import command_keys_file, make_gateway
+
+__all__ = ["command_keys_file", "make_gateway"]  # fixtures for all tests here
+
 BusFor = Callable[[str], Awaitable[Bus]]
 SECRET = "let-me-in"
 ORBIT_PLAN = (

@@ -3,75 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from flotilla_common.contracts.logs import STREAM
 from flotilla_common.testing import eventually
-from flotilla_common.testing.processes import RunningService, free_port, running_service
-from flotilla_stack.certificates import make_keys
 
 from .conftest import BusFor, Neighbours
-
-
-@dataclass
-class GatewayProcess:
-    """A gateway that can be started again on the same port."""
-
-    environment: dict[str, str]
-    plain_port: int
-    tls_port: int
-    service: RunningService | None = None
-    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
-
-    async def start(self, *, wait: bool = True) -> RunningService:
-        self.service = await self.stack.enter_async_context(
-            running_service("agent_gateway", environment=self.environment)
-        )
-        if wait:
-            await self.service.ready()
-        return self.service
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.plain_port}/api/v1/osquery"
-
-
-Make = Callable[[], Awaitable[GatewayProcess]]
-
-
-@pytest.fixture
-async def make_gateway(
-    neighbours: Neighbours, service_environment: Callable[[str], dict[str, str]], tmp_path: Path
-) -> AsyncIterator[Make]:
-    """Describe a gateway process; the test starts it."""
-    keys = make_keys(tmp_path / "keys", datetime.datetime.now(datetime.UTC))
-    public = neighbours.command_keys[0].public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    (tmp_path / "command-keys.pem").write_bytes(public)
-    stack = AsyncExitStack()
-
-    async def make() -> GatewayProcess:
-        plain, tls = free_port(), free_port()
-        environment = service_environment("agent_gateway") | {
-            "FLOTILLA_PLAIN_PORT": str(plain),
-            "FLOTILLA_TLS_PORT": str(tls),
-            "FLOTILLA_TLS_CERT_FILE": str(keys.certificate),
-            "FLOTILLA_TLS_KEY_FILE": str(keys.key),
-            "FLOTILLA_COMMAND_KEYS_FILE": str(tmp_path / "command-keys.pem"),
-        }
-        return GatewayProcess(environment, plain, tls, stack=stack)
-
-    yield make
-    await stack.aclose()
+from .gateway_processes import GatewayProcess, Make, stored_numbers
 
 
 @dataclass
@@ -119,17 +62,6 @@ class Host:
             self.odd.append(content)
         self.refused += 1
         return False
-
-
-async def stored_numbers(bus_for: BusFor) -> set[int]:
-    """Every number that the stream holds."""
-    bus = await bus_for("log_shipper")
-    state = (await bus.js.stream_info(STREAM)).state
-    found: set[int] = set()
-    for sequence in range(state.first_seq, state.last_seq + 1):
-        message = await bus.js.get_msg(STREAM, sequence)
-        found |= {json.loads(line)["n"] for line in (message.data or b"").splitlines()[1:]}
-    return found
 
 
 def hosts_of(neighbours: Neighbours, gateways: list[GatewayProcess], count: int = 6) -> list[Host]:
