@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 import httpx2
 import pytest
 from flotilla_common.testing import eventually
+from flotilla_common.testing.plugin import NatsOfWorker
 from flotilla_stack.certificates import make_keys
 
 from .conftest import BusFor, Neighbours
@@ -49,8 +50,15 @@ async def status(port: int, path: str) -> int:
         return (await client.get(f"http://127.0.0.1:{port}{path}")).status_code
 
 
-async def test_workers_share_the_ports_and_each_has_health_and_metrics_of_its_own(
-    make_gateway: Make, neighbours: Neighbours
+async def names_on_the_bus(nats_server: NatsOfWorker) -> set[str]:
+    assert nats_server.running is not None
+    async with httpx2.AsyncClient() as client:
+        connections = (await client.get(f"{nats_server.running.server.monitoring_url}/connz")).json()["connections"]
+    return {connection["name"] for connection in connections}
+
+
+async def test_workers_share_the_ports_and_each_has_health_metrics_and_a_connection_of_its_own(
+    make_gateway: Make, neighbours: Neighbours, nats_server: NatsOfWorker
 ) -> None:
     key = neighbours.inventory.add_host(1)
     gateway = await make_gateway(TWO)
@@ -72,6 +80,8 @@ async def test_workers_share_the_ports_and_each_has_health_and_metrics_of_its_ow
     parent = await metrics_of(gateway.running.health_port)
     assert parent["flotilla_gateway_worker_open"] == TWO
     assert "flotilla_gateway_requests_total" not in parent
+    names = {name for name in await names_on_the_bus(nats_server) if name.startswith("agent_gateway")}
+    assert names == {"agent_gateway worker 1", "agent_gateway worker 2"}
 
 
 async def test_a_killed_worker_is_started_again_while_the_other_one_serves(

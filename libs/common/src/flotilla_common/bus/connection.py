@@ -116,12 +116,10 @@ class Bus:
         """Send a PING and wait so long for its PONG; by then all that the server sent before it is here.
 
         The waiting for one that comes later goes on: the reader of nats-py (2.16) ends without a word over a PONG that
-        nobody waits for any more, and the connection is deaf until it is given up. A flush of nats-py then returns at
-        once, having heard nothing.
+        nobody waits for any more, and the connection is deaf until it is given up.
 
         Raises:
             TimeoutError: no PONG in time.
-            Unavailable: nobody reads what comes.
 
         """
         flushing = asyncio.create_task(self.client.flush(timeout=LOST_SECONDS))
@@ -131,9 +129,6 @@ class Bus:
         if not done:
             raise TimeoutError
         flushing.result()
-        reading = self.client._reading_task
-        if reading is None or reading.done():
-            raise Unavailable("bus: the connection is not read")
 
     def _has_ended(self, flushing: asyncio.Task[None]) -> None:
         """Forget a round trip, and retrieve its exception even if nobody waits for it any more."""
@@ -151,11 +146,23 @@ class Bus:
         while True:
             try:
                 await self._round_trip(HEARTBEAT_SECONDS)
+                self._check_it_is_read()
                 self.last_heard = time.monotonic()
             except outage.kinds() as error:
                 log.warning("bus is silent", error=repr(error), seconds=round(self.silence_seconds, 1))
             heed()
             await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    def _check_it_is_read(self) -> None:
+        """Refuse to believe a round trip: without its reader nats-py (2.16) makes none, and returns as if it had.
+
+        Raises:
+            Unavailable: nobody reads what comes.
+
+        """
+        reading = self.client._reading_task
+        if reading is None or reading.done():
+            raise Unavailable("the connection is not read")
 
     async def until_closed(self) -> None:
         """Wait until `close` was called, as a task of its own: see `service.live_with`.
