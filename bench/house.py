@@ -22,7 +22,7 @@ from flotilla_common.provision import provision_bus
 from flotilla_common.settings import CommonSettings
 from flotilla_stack.certificates import make_keys
 from flotilla_stack.servers import Nats, RunningServer
-from flotilla_stack.servers.ports import choose_port
+from flotilla_stack.servers.ports import choose_port, choose_row
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
@@ -152,7 +152,7 @@ class House:
     def start_gateway(self, known_hosts: int, **variables: str) -> GatewayProcess:
         """Start a gateway that knows so many hosts, and wait until it is ready."""
         environment, plain, tls = self.listening("agent_gateway")
-        health = choose_port()
+        health, *_ = choose_row(1 + int(variables.get("FLOTILLA_WORKERS", "1")))  # workers have theirs behind it
         environment |= {"FLOTILLA_HEALTH_PORT": str(health), "BENCH_KNOWN_HOSTS": str(known_hosts), **variables}
         command = [*core(SERVER_CORE), sys.executable, "-m", "bench.gateway_process"]
         process, log_file = self.launch("gateway", command, environment)

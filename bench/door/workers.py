@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent_gateway.settings import Settings
-
 from bench.bodies import NOTHING, READ
 from bench.door.place import POLLING, PREFIX, Place, asking, kept_plain, stock
 from bench.house import GatewayProcess
@@ -21,10 +19,6 @@ PASSES = 4  # over all hosts, with connections spread anew over the workers, unt
 def rows(place: Place) -> Iterator[Row]:
     """Measure both ways to ask. All of a gateway's processes stay on the one core."""
     measures = ("poll, new TLS 1.3 connection, two workers", "poll, kept plain, two workers")
-    if "workers" not in Settings.model_fields:
-        for measure in measures:
-            yield Row(measure, None, "x", LIMIT, "the gateway has no setting `workers` yet")
-        return
     one = place.house.start_gateway(POLLING)
     two = place.house.start_gateway(POLLING, FLOTILLA_WORKERS=str(WORKERS))
     meet(two)

@@ -43,8 +43,10 @@ from flotilla_common.contracts.hosts import (
 from flotilla_common.contracts.plans import RenderPlanV1
 from flotilla_common.testing.plugin import NatsOfWorker
 
-from .gateway_process import make_gateway  # noqa: F401 - a fixture
+from .gateway_processes import command_keys_file, make_gateway
 from .stand_ins import StandInInventory, StandInLiveQuery, StandInMerger
+
+__all__ = ["command_keys_file", "make_gateway"]  # fixtures for all tests here
 
 BusFor = Callable[[str], Awaitable[Bus]]
 

@@ -11,11 +11,10 @@ from typing import Any
 
 import httpx2
 import pytest
-from flotilla_common.contracts.logs import STREAM
 from flotilla_common.testing import eventually
 
 from .conftest import BusFor, Neighbours
-from .gateway_process import GatewayProcess, Make
+from .gateway_processes import GatewayProcess, Make, stored_numbers
 
 
 @dataclass
@@ -63,17 +62,6 @@ class Host:
             self.odd.append(content)
         self.refused += 1
         return False
-
-
-async def stored_numbers(bus_for: BusFor) -> set[int]:
-    """Every number that the stream holds."""
-    bus = await bus_for("log_shipper")
-    state = (await bus.js.stream_info(STREAM)).state
-    found: set[int] = set()
-    for sequence in range(state.first_seq, state.last_seq + 1):
-        message = await bus.js.get_msg(STREAM, sequence)
-        found |= {json.loads(line)["n"] for line in (message.data or b"").splitlines()[1:]}
-    return found
 
 
 def hosts_of(neighbours: Neighbours, gateways: list[GatewayProcess], count: int = 6) -> list[Host]:

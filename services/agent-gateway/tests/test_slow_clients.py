@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import pytest
 
 from .conftest import Neighbours
-from .gateway_process import GatewayProcess, Make
+from .gateway_processes import GatewayProcess, Make
 
 PATH = "/api/v1/osquery/distributed/read"
 KEEP_ALIVE_SECONDS = 3

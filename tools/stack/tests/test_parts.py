@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 from flotilla_stack.home import open_home
 from flotilla_stack.layout import Layout, lay_out
+from flotilla_stack.papers import gateway
 from flotilla_stack.part import STOP_SECONDS
 from flotilla_stack.parts import service_part, services, simulator_part
+from flotilla_stack.ports_plan import GATEWAYS
+from flotilla_stack.servers.ports import give_back
 
 
 @pytest.fixture
@@ -62,6 +65,29 @@ def test_no_port_is_given_twice_and_servers_listen_where_it_is_written(layout: L
     assert len(set(ports.values())) == len(ports)
     assert layout.edge.port == ports["edge"]
     assert (layout.postgres.port, layout.nats.port) == (ports["postgres"], ports["nats"])
+
+
+def test_a_gateway_with_workers_has_their_health_ports_behind_its_own(tmp_path: Path) -> None:
+    home = open_home(tmp_path / "flotilla")
+    layout = lay_out(home, workers=3)
+    give_back(*layout.ports.by_name.values())
+    again = lay_out(home, workers=3).ports
+
+    ports = layout.ports.by_name
+    described = [gateway(layout, number, 7) for number in GATEWAYS]
+    urls = [[one["metrics_url"], *(worker["metrics_url"] for worker in one["workers"])] for one in described]
+    rows = [[ports[f"health_gateway_{number}"] + place for place in range(4)] for number in GATEWAYS]
+    assert urls == [[f"http://127.0.0.1:{port}/metrics" for port in row] for row in rows]
+    assert len(set(ports.values())) == len(ports)
+    assert again == layout.ports
+    for number, row in zip(GATEWAYS, rows, strict=True):
+        environment = environment_of(layout, f"agent-gateway-{number}")
+        assert (environment["FLOTILLA_WORKERS"], environment["FLOTILLA_HEALTH_PORT"]) == ("3", str(row[0]))
+
+
+def test_a_gateway_without_workers_is_described_as_one_process(layout: Layout) -> None:
+    assert "workers" not in gateway(layout, 1, 7)
+    assert [name for name in layout.ports.by_name if "worker" in name] == []
 
 
 def test_the_simulator_comes_in_by_the_edge_with_its_secret_in_a_file(layout: Layout) -> None:

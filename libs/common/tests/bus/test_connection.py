@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import nats.errors
 import pytest
+from flotilla_common.bus import connection
 from flotilla_common.bus.answering import Responder, respond
 from flotilla_common.bus.connection import BusClosed, connect
 from flotilla_common.bus.permissions import authorization
@@ -33,6 +34,34 @@ async def test_an_event_that_may_be_lost_is_lost_while_there_is_no_connection(bu
     await bus.client.close()
 
     await bus.send(HostsSeenV1(bitmap="", seen_at=datetime.now(UTC)))
+
+
+async def test_a_bus_that_was_silent_for_a_while_is_heard_again_at_once_on_the_same_connection(
+    bus_for, nats_server, monkeypatch
+):
+    monkeypatch.setattr(connection, "HEARTBEAT_SECONDS", 0.1)
+    bus, reconnections = await bus_for("agent_gateway"), []
+    bus.on_reconnect.add(lambda: reconnections.append(1))
+    beating = asyncio.create_task(bus.heartbeat())
+
+    os.kill(nats_server.running.pid, signal.SIGSTOP)
+    await eventually(lambda: bus.silence_seconds > 1.0)
+    os.kill(nats_server.running.pid, signal.SIGCONT)
+
+    await eventually(lambda: bus.silence_seconds < 0.5)
+    assert (await bus.js.stream_info("HOSTS")).config.name == "HOSTS"
+    assert reconnections == []
+    beating.cancel()
+
+
+async def test_a_connection_that_nobody_reads_is_silent_though_nats_py_says_that_it_is_flushed(bus_for, monkeypatch):
+    monkeypatch.setattr(connection, "HEARTBEAT_SECONDS", 0.1)
+    bus = await bus_for("agent_gateway")
+    bus.client._reading_task.cancel()
+    beating = asyncio.create_task(bus.heartbeat())
+
+    await eventually(lambda: bus.silence_seconds > 1.0)
+    beating.cancel()
 
 
 async def test_a_swallowed_cancellation_is_heeded():

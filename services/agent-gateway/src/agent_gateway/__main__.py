@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import sys
 import time
 
 import structlog
@@ -39,6 +40,8 @@ from agent_gateway.metrics import GatewayCollector
 from agent_gateway.routes.door import Door
 from agent_gateway.settings import Settings
 from agent_gateway.wiring import build_gateway, hear_revocations
+from agent_gateway.worker import end_with_parent, tell_open
+from agent_gateway.workers import WorkerCannotStart, Workers
 
 log = structlog.get_logger()
 
@@ -49,7 +52,7 @@ PROBE_SECONDS = 0.5
 async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) -> None:
     """Open the door once every campaign, plan and revocation from now on is followed."""
     keys = public_keys(settings.command_keys_file.read_bytes())
-    bus = await connect(settings)
+    bus = await connect(settings, name=settings.bus_name)
     live_with(bus, tasks, health)
     await provision.verify(bus, "HOSTS", "DEVICE_TOKENS", "LOGS", "ANSWERS", "RESULTS")
     custody = CustodyPublisher(bus)
@@ -70,7 +73,8 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     deps = Deps(gateway, networks(settings.trusted_proxies))
     door = create_app(deps, plain_is_shared=settings.plain_port_is_shared)
     REGISTRY.register(GatewayCollector(gateway, lambda: door.inside))
-    tasks.create_task(_keep_open(settings, door, gateway, bus), name="door")
+    answered = _wait_for_inventory(bus, tasks, health)
+    tasks.create_task(_keep_open(settings, door, gateway, bus, answered), name="door")
     tasks.create_task(_sweep(gateway, Collector()), name="sweep")
     tasks.create_task(
         report_seen(
@@ -82,7 +86,6 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
         name="seen",
     )
     tasks.create_task(report_silent(gateway.campaigns, bus.send), name="silent hosts")
-    _wait_for_inventory(bus, tasks, health)
 
 
 async def _follow(followers: dict[str, Follower], tasks: asyncio.TaskGroup) -> None:
@@ -93,8 +96,8 @@ async def _follow(followers: dict[str, Follower], tasks: asyncio.TaskGroup) -> N
         log.info("caught up", what=name)
 
 
-def _wait_for_inventory(bus: Bus, tasks: asyncio.TaskGroup, health: Health) -> None:
-    """Not ready until inventory has answered once: without it a fresh cache knows nobody."""
+def _wait_for_inventory(bus: Bus, tasks: asyncio.TaskGroup, health: Health) -> asyncio.Event:
+    """Not ready until inventory has answered once: without it a fresh cache knows nobody. Returns when that is."""
     answered = asyncio.Event()
 
     async def probe() -> None:
@@ -111,21 +114,41 @@ def _wait_for_inventory(bus: Bus, tasks: asyncio.TaskGroup, health: Health) -> N
 
     health.ready_checks["inventory"] = check
     tasks.create_task(probe(), name="probe")
+    return answered
 
 
-async def _keep_open(settings: Settings, door: Door, gateway: Gateway, bus: Bus) -> None:
-    """Listen until cancelled; then let requests end before the bus is closed under them."""
-    host, patience = settings.listen_host, settings.patience
+async def _keep_open(settings: Settings, door: Door, gateway: Gateway, bus: Bus, answered: asyncio.Event) -> None:
+    """Listen until cancelled; then let requests end before the bus is closed under them.
+
+    A worker does not open before inventory has answered: until then those beside it know more hosts than it does.
+    """
     try:
-        async with asyncio.TaskGroup() as listeners:
-            certificate = settings.certificate
-            if settings.tls_port is not None and certificate is not None:
-                listeners.create_task(listen_tls(door, host, settings.tls_port, certificate, patience))
-            if settings.plain_port is not None:
-                listeners.create_task(listen_plain(door, host, settings.plain_port, patience))
+        if settings.worker:
+            await answered.wait()
+        await _listen(settings, door)
     finally:
         await gateway.close()
         await bus.close()
+
+
+async def _listen(settings: Settings, door: Door) -> None:
+    host, patience, is_worker = settings.listen_host, settings.patience, settings.worker > 0
+    certificate = settings.certificate
+    unopened = 2 - (settings.tls_port, settings.plain_port).count(None)
+
+    def opened() -> None:
+        nonlocal unopened
+        unopened -= 1
+        if is_worker and not unopened:
+            tell_open()
+
+    async with asyncio.TaskGroup() as listeners:
+        if settings.tls_port is not None and certificate is not None:
+            listeners.create_task(listen_tls(door, host, settings.tls_port, certificate, patience, opened=opened))
+        if settings.plain_port is not None:
+            listeners.create_task(
+                listen_plain(door, host, settings.plain_port, patience, opened=opened, shares_port=is_worker)
+            )
 
 
 async def _sweep(gateway: Gateway, collector: Collector) -> None:
@@ -145,9 +168,33 @@ def _allow_many_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if most < 0 else min(wanted, most), most))
 
 
+def _run_workers(settings: Settings) -> None:
+    """Be the parent of workers. Ends with the exit code of one that cannot start."""
+    workers = Workers(settings)
+    REGISTRY.register(workers)
+
+    async def start_workers(tasks: asyncio.TaskGroup, health: Health) -> None:
+        workers.start(tasks, health)
+
+    code = 0
+    try:
+        run("agent-gateway", settings, start_workers)
+    except* WorkerCannotStart as failures:
+        code = workers.exit_code
+        log.critical("the process ends", error=str(failures.exceptions[0]))
+    sys.exit(code)
+
+
 def main() -> None:
-    """Run the gateway."""
+    """Run the gateway: one process, or the parent of several, or one of those."""
     settings = load_or_exit(Settings)
+    if settings.is_parent:
+        _run_workers(settings)
+        return
+    if settings.worker:
+        end_with_parent()
+        structlog.contextvars.bind_contextvars(worker=settings.worker)
+        settings = settings.model_copy(update={"health_port": settings.health_port_of(settings.worker)})
     _allow_many_connections()
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 

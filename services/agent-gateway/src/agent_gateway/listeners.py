@@ -7,6 +7,8 @@ uvicorn's, and stock osqueryd pays for one with every request.
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Callable
 
 import structlog
 from flotilla_common.http.health import serve
@@ -26,10 +28,23 @@ DRAIN_SECONDS = 3.0
 STOP_SECONDS = 5.0  # granian itself would wait for ever for a request that does not end
 
 
-async def listen_tls(door: Door, host: str, port: int, certificate: Certificate, patience: Patience = PATIENCE) -> None:
+Opened = Callable[[], None]
+"""Called once the port is bound."""
+
+
+async def listen_tls(
+    door: Door,
+    host: str,
+    port: int,
+    certificate: Certificate,
+    patience: Patience = PATIENCE,
+    *,
+    opened: Opened | None = None,
+) -> None:
     """Serve HTTP/1.1 over TLS 1.2 and 1.3 until cancelled; then finish open requests.
 
-    A handshake may take 10 s, by granian.
+    A handshake may take 10 s, by granian. On Linux it binds with SO_REUSEPORT, so that other workers may listen on the
+    same port.
     """
     fingerprint = certificate.fingerprint()
     server = Server(
@@ -47,6 +62,8 @@ async def listen_tls(door: Door, host: str, port: int, certificate: Certificate,
         ssl_key=certificate.key_file,
         ssl_protocol_min=SSLProtocols.tls12,
     )
+    if opened is not None:
+        server.on_startup(opened)
     task = asyncio.create_task(server.serve())
     watching = asyncio.create_task(_watch(server, certificate, fingerprint, port, patience))
     try:
@@ -92,16 +109,32 @@ async def _renewed(server: Server, certificate: Certificate, fingerprint: bytes)
         return found
 
 
-async def listen_plain(door: Door, host: str, port: int, patience: Patience = PATIENCE) -> None:
+async def listen_plain(
+    door: Door,
+    host: str,
+    port: int,
+    patience: Patience = PATIENCE,
+    *,
+    opened: Opened | None = None,
+    shares_port: bool = False,
+) -> None:
     """Serve plain HTTP/1.1 until cancelled; then finish open requests.
 
-    Forwarded addresses are left to our own rule, which knows whom to believe.
+    With `shares_port` other workers may listen on the same port. Forwarded addresses are left to our own rule, which
+    knows whom to believe.
     """
+    listening = None
+    if shares_port:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=True)
+    if opened is not None:
+        opened()
     await serve(
         door,
         host,
         port,
         stuck_seconds=patience.stuck_seconds,
+        listening=listening,
         http=PunctualProtocol,
         ws="none",
         proxy_headers=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from flotilla_common.settings import CommonSettings
@@ -9,6 +10,8 @@ from pydantic import Field, model_validator
 
 from agent_gateway.certificate import Certificate
 from agent_gateway.slow_clients import Patience
+
+LAST_PORT = 65_535
 
 
 class Settings(CommonSettings):
@@ -30,6 +33,8 @@ class Settings(CommonSettings):
     stuck_seconds: float = Field(30.0, gt=0, description="how long a client may take nothing of its answer")
     seen_first_seconds: float = Field(2.0, gt=0, description="when hosts that polled are first reported")
     seen_interval_seconds: float = Field(10.0, gt=0, description="how often they are reported then")
+    workers: int = Field(1, ge=1, le=256, description="processes that share the ports; health of n at HEALTH_PORT + n")
+    worker: int = Field(0, ge=0, description="which of the workers this is; set by their parent, never by people")
 
     @property
     def certificate(self) -> Certificate | None:
@@ -42,6 +47,33 @@ class Settings(CommonSettings):
     def patience(self) -> Patience:
         """How long connections are waited for."""
         return Patience(self.keep_alive_seconds, self.stuck_seconds)
+
+    @property
+    def is_parent(self) -> bool:
+        """Whether this process serves nobody itself and watches workers that do."""
+        return self.workers > 1 and not self.worker
+
+    @property
+    def bus_name(self) -> str:
+        """The name of this process's connection to the bus."""
+        return f"{self.nats_user} worker {self.worker}" if self.worker else self.nats_user
+
+    def health_port_of(self, worker: int) -> int:
+        """Return where a worker answers for its health and has its metrics; 0 = any free port."""
+        return self.health_port and self.health_port + worker
+
+    @model_validator(mode="after")
+    def _has_room_for_workers(self) -> Settings:
+        if self.workers > 1 and not sys.platform.startswith("linux"):
+            message = "FLOTILLA_WORKERS above 1 needs Linux, which spreads the connections to one port over processes"
+            raise ValueError(message)
+        if self.worker > self.workers or (self.worker and self.workers == 1):
+            message = "FLOTILLA_WORKER is for workers alone, whose parent sets it"
+            raise ValueError(message)
+        if self.workers > 1 and self.health_port_of(self.workers) > LAST_PORT:
+            message = "FLOTILLA_HEALTH_PORT leaves no ports for the workers behind it"
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _listens_somewhere(self) -> Settings:

@@ -8,6 +8,7 @@ from flotilla_stack import control
 from flotilla_stack.home import Home, default_home
 from flotilla_stack.run import Options, run
 
+WORKERS_LIMIT = 16
 CTL_HELP = """\
 commands:
   status [NAME]   what runs, with pids and restarts
@@ -36,6 +37,9 @@ def parser() -> argparse.ArgumentParser:
     )
     running.add_argument("--hosts", type=int, default=20, metavar="N", help="simulated hosts (default: 20)")
     running.add_argument("--without-simulator", action="store_true", help="no simulated hosts")
+    running.add_argument(
+        "--gateway-workers", type=worker_count, default=1, metavar="N", help="processes of each gateway (default: 1)"
+    )
     running.add_argument("-v", "--verbose", action="store_true", help="show every log line, not only warnings")
     ctl = commands.add_parser(
         "ctl",
@@ -49,13 +53,26 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def worker_count(text: str) -> int:
+    """Read a number of workers; the usual health ports of a gateway have room for so many.
+
+    Raises:
+        ValueError: it is none.
+
+    """
+    count = int(text)
+    if not 1 <= count <= WORKERS_LIMIT:
+        raise ValueError(text)
+    return count
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Parse the arguments, do it, and return the exit status."""
     chosen = parser().parse_args(arguments)
     home = chosen.home.absolute()
     if chosen.action == "run":
         hosts = 0 if chosen.without_simulator else max(chosen.hosts, 0)
-        return run(Options(home=home, hosts=hosts, verbose=chosen.verbose))
+        return run(Options(home=home, hosts=hosts, gateway_workers=chosen.gateway_workers, verbose=chosen.verbose))
     try:
         print(control.ask(Home(home).control, chosen.command, chosen.name)["text"])
     except control.ControlError as error:

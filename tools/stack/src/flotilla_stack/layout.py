@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from flotilla_stack.certificates import Keys, make_keys
 from flotilla_stack.home import Home
 from flotilla_stack.passwords import ADMIN_EMAIL, Passwords, load_passwords
-from flotilla_stack.ports_plan import Ports, choose_ports
+from flotilla_stack.ports_plan import GATEWAYS, Ports, choose_ports
 from flotilla_stack.servers import S3, Caddy, Nats, Postgres, Upstreams, Valkey
 from flotilla_stack.servers.ports import give_back
 
@@ -14,7 +14,6 @@ DATABASE = "flotilla"
 BUCKET = "flotilla-logs"
 S3_KEY = "flotilla"
 REGION = "us-east-1"
-GATEWAYS = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,8 @@ class Layout:
     valkey: Valkey
     s3: S3
     edge: Caddy
+    workers: int = 1
+    """Processes of each gateway that serve hosts."""
 
     @property
     def url(self) -> str:
@@ -56,9 +57,9 @@ class Layout:
         return f"http://127.0.0.1:{self.ports[health_port]}/metrics"
 
 
-def lay_out(home: Home) -> Layout:
+def lay_out(home: Home, *, workers: int = 1) -> Layout:
     """Choose ports, generate what is missing, and describe the servers; start nothing."""
-    ports = choose_ports(home.ports)
+    ports = choose_ports(home.ports, workers=workers)
     passwords = load_passwords(home.service_secrets, home.owner_secrets)
     keys = make_keys(home.keys, datetime.datetime.now(datetime.UTC))
     upstreams = Upstreams(gateways=[ports[f"gateway_{n}_plain"] for n in GATEWAYS], admin=ports["admin_api"])
@@ -82,4 +83,5 @@ def lay_out(home: Home) -> Layout:
             ca=keys.ca,
             port=ports["edge"],
         ),
+        workers=workers,
     )

@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 from flotilla_stack.files import write_private
-from flotilla_stack.layout import BUCKET, DATABASE, GATEWAYS, S3_KEY, Layout
+from flotilla_stack.layout import BUCKET, DATABASE, S3_KEY, Layout
 from flotilla_stack.parts import services
+from flotilla_stack.ports_plan import GATEWAYS, worker_names
 from flotilla_stack.seed import Seeded
 from flotilla_stack.supervisor import Supervisor
 
@@ -35,15 +36,7 @@ def dev(at: Layout, supervisor: Supervisor, seeded: Seeded) -> dict[str, Any]:
         "ca_file": str(at.keys.ca),
         "admin": {"email": at.admin_email, "password": seeded.password, "token": seeded.admin_token},
         "enroll_secret": seeded.enroll_secret,
-        "gateways": [
-            {
-                "url": f"https://localhost:{at.ports[f'gateway_{number}_tls']}",
-                "plain_url": f"http://127.0.0.1:{at.ports[f'gateway_{number}_plain']}",
-                "pid": pids.get(f"agent-gateway-{number}"),
-                "metrics_url": at.metrics_url(f"health_gateway_{number}"),
-            }
-            for number in GATEWAYS
-        ],
+        "gateways": [gateway(at, number, pids.get(f"agent-gateway-{number}")) for number in GATEWAYS],
         "services": {
             name: {"pid": pids.get(name), "metrics_url": at.metrics_url(port)} for name, port in health.items()
         },
@@ -59,6 +52,17 @@ def dev(at: Layout, supervisor: Supervisor, seeded: Seeded) -> dict[str, Any]:
         "ports": at.ports.by_name,
         "simulator": {"pid": pids.get("simulator")},
     }
+
+
+def gateway(at: Layout, number: int, pid: int | None) -> dict[str, Any]:
+    """Describe one gateway. With workers `pid` and `metrics_url` are their parent's, which serves no host itself."""
+    workers = [{"metrics_url": at.metrics_url(name)} for name in worker_names(number, at.workers)]
+    return {
+        "url": f"https://localhost:{at.ports[f'gateway_{number}_tls']}",
+        "plain_url": f"http://127.0.0.1:{at.ports[f'gateway_{number}_plain']}",
+        "pid": pid,
+        "metrics_url": at.metrics_url(f"health_gateway_{number}"),
+    } | ({"workers": workers} if workers else {})
 
 
 def flagfile(at: Layout) -> str:

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from flotilla_stack.layout import BUCKET, DATABASE, GATEWAYS, REGION, S3_KEY, Layout
+from flotilla_stack.layout import BUCKET, DATABASE, REGION, S3_KEY, Layout
 from flotilla_stack.part import Layer, Part, answers_readyz, part_of_server
+from flotilla_stack.ports_plan import GATEWAYS
 
 PASSED_ON = ("FLOTILLA_LOG_LEVEL", "FLOTILLA_OTLP_ENDPOINT", "FLOTILLA_LOGIN_RATE")
 """Settings of the caller that reach the services; every other FLOTILLA_ variable is ours."""
@@ -136,6 +137,7 @@ def gateway(at: Layout, number: int) -> Service:
         "FLOTILLA_TLS_KEY_FILE": str(at.keys.key),
         "FLOTILLA_COMMAND_KEYS_FILE": str(at.keys.command_keys),
         "FLOTILLA_TRUSTED_PROXIES": LOCAL_NETWORK,
+        "FLOTILLA_WORKERS": str(at.workers),
     }
     port = f"health_gateway_{number}"
     return Service(f"agent-gateway-{number}", ("agent_gateway",), "agent_gateway", port, settings, has_database=False)

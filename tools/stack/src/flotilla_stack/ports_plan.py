@@ -6,7 +6,9 @@ from pathlib import Path
 
 from flotilla_stack.files import write_private
 from flotilla_stack.home import read_json
-from flotilla_stack.servers.ports import choose_port
+from flotilla_stack.servers.ports import choose_port, choose_row
+
+GATEWAYS = (1, 2)
 
 USUAL = {
     "edge": 8443,
@@ -32,6 +34,9 @@ USUAL = {
     "health_analytics_collector": 9109,
 }
 
+USUAL_ROWS = {1: 9120, 2: 9140}
+"""Where the health ports of a gateway with workers begin: its own, and behind it one for each of them."""
+
 
 @dataclass(frozen=True)
 class Ports:
@@ -43,12 +48,27 @@ class Ports:
         return self.by_name[name]
 
 
-def choose_ports(record: Path) -> Ports:
-    """Take the ports of the last run where they are free, else the usual ones, else free ones; write them down."""
+def choose_ports(record: Path, *, workers: int = 1) -> Ports:
+    """Take the ports of the last run where they are free, else the usual ones, else free ones; write them down.
+
+    With several workers each gateway's health port has those of its workers behind it.
+    """
     last = read_json(record)
-    chosen = {name: choose_port(number_of(last.get(name), usual)) for name, usual in USUAL.items()}
+    chosen: dict[str, int] = {}
+    for gateway in GATEWAYS if workers > 1 else ():
+        names = [f"health_gateway_{gateway}", *worker_names(gateway, workers)]
+        preferred = number_of(last.get(names[0]), USUAL_ROWS[gateway]) if names[1] in last else USUAL_ROWS[gateway]
+        chosen |= zip(names, choose_row(len(names), preferred), strict=True)
+    for name, usual in USUAL.items():
+        if name not in chosen:
+            chosen[name] = choose_port(number_of(last.get(name), usual))
     write_private(record, json.dumps(chosen, indent=2) + "\n")
     return Ports(chosen)
+
+
+def worker_names(gateway: int, workers: int) -> list[str]:
+    """Return the names of the health ports of a gateway's workers; of a gateway without workers: none."""
+    return [f"health_gateway_{gateway}_worker_{number}" for number in range(1, workers + 1)] if workers > 1 else []
 
 
 def number_of(recorded: object, usual: int) -> int:

@@ -30,6 +30,7 @@ class Options:
 
     home: Path
     hosts: int
+    gateway_workers: int
     verbose: bool
 
 
@@ -58,7 +59,7 @@ async def run_in(home: Home, options: Options, console: Console) -> int:
     status = 0
     async with supervised_home(home, console) as supervisor:
         try:
-            at = await asyncio.to_thread(lay_out, home)
+            at = await asyncio.to_thread(lay_out, home, workers=options.gateway_workers)
             seeded = await unless(stopping, bring_up(at, supervisor))
             if options.hosts and may_enroll(at, seeded):
                 supervisor.add([simulator_part(at, options.hosts)])

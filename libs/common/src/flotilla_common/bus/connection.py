@@ -30,8 +30,10 @@ A = TypeVar("A", bound=Answer)
 PUBLISH_TIMEOUT_SECONDS = 5.0
 HEARTBEAT_SECONDS = 5.0
 CLOSED_LOOK_SECONDS = 5.0
-CLOSE_SECONDS = 2
+CLOSE_SECONDS = 2.0
 CONNECT_SECONDS = 10.0
+SETTLE_SECONDS = 10.0
+LOST_SECONDS = 120  # a PONG that is not here by then comes no more: nats-py gives a silent connection up after 30 s
 INBOX_PREFIX = "_INBOX"
 FOR_EVER: dict[str, Any] = {
     "allow_reconnect": True,
@@ -69,6 +71,7 @@ class Bus:
         self.name = name
         self.js: JetStreamContext = client.jetstream(timeout=PUBLISH_TIMEOUT_SECONDS)
         self.last_heard = time.monotonic()
+        self._round_trips: set[asyncio.Task[None]] = set()
 
     async def publish(self, event: Event) -> None:
         """Publish to the event's stream and wait for the ack; `event_id` makes a repeat harmless."""
@@ -117,8 +120,32 @@ class Bus:
         nats-py (2.16) writes the PING of a flush ahead of what waits to be written, which goes out before the PONG is
         read. The second PING is behind all of it.
         """
-        await self.client.flush()
-        await self.client.flush()
+        await self._round_trip(SETTLE_SECONDS)
+        await self._round_trip(SETTLE_SECONDS)
+
+    async def _round_trip(self, seconds: float) -> None:
+        """Send a PING and wait so long for its PONG; by then all that the server sent before it is here.
+
+        The waiting for one that comes later goes on: the reader of nats-py (2.16) ends without a word over a PONG that
+        nobody waits for any more, and the connection is deaf until it is given up.
+
+        Raises:
+            TimeoutError: no PONG in time.
+
+        """
+        flushing = asyncio.create_task(self.client.flush(timeout=LOST_SECONDS))
+        self._round_trips.add(flushing)
+        flushing.add_done_callback(self._has_ended)
+        done, _ = await asyncio.wait([flushing], timeout=seconds)
+        if not done:
+            raise TimeoutError
+        flushing.result()
+
+    def _has_ended(self, flushing: asyncio.Task[None]) -> None:
+        """Forget a round trip, and retrieve its exception even if nobody waits for it any more."""
+        self._round_trips.discard(flushing)
+        if not flushing.cancelled():
+            flushing.exception()
 
     @property
     def silence_seconds(self) -> float:
@@ -129,12 +156,24 @@ class Bus:
         """Keep `last_heard` true: a round trip every HEARTBEAT_SECONDS. Runs for ever, as a task of its own."""
         while True:
             try:
-                await self.client.flush(timeout=int(HEARTBEAT_SECONDS))
+                await self._round_trip(HEARTBEAT_SECONDS)
+                self._check_it_is_read()
                 self.last_heard = time.monotonic()
             except outage.kinds() as error:
                 log.warning("bus is silent", error=repr(error), seconds=round(self.silence_seconds, 1))
             heed()
             await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    def _check_it_is_read(self) -> None:
+        """Refuse to believe a round trip: without its reader nats-py (2.16) makes none, and returns as if it had.
+
+        Raises:
+            Unavailable: nobody reads what comes.
+
+        """
+        reading = self.client._reading_task
+        if reading is None or reading.done():
+            raise Unavailable("the connection is not read")
 
     async def until_closed(self) -> None:
         """Wait until `close` was called, as a task of its own: see `service.live_with`.
@@ -174,13 +213,15 @@ class Bus:
         self._is_ours_to_close = True
         try:
             if self.client.is_connected:
-                await self.client.flush(timeout=CLOSE_SECONDS)
+                await self._round_trip(CLOSE_SECONDS)
         except outage.kinds() as error:
             log.warning("bus closes without a last word", error=repr(error))
         try:
             await self.client.close()
         except outage.kinds() as error:
             log.warning("bus was cut while it closed", error=repr(error))
+        for flushing in tuple(self._round_trips):
+            flushing.cancel()
 
 
 def _read(request: Request[A], data: bytes) -> A:

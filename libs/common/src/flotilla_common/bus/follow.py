@@ -1,8 +1,10 @@
 """Follow a stream or bucket from memory: every process gets every message, in order, through any outage.
 
 Built on an ephemeral pull consumer that is made again from the last sequence seen whenever it is lost. So is it when a
-message is lost on the way (a reconnect), which shows as a gap in the consumer's own numbers. A stream that was made
-anew, or whose first message is beyond the last one seen, is reported by `on_gap` before following goes on.
+message is lost on the way (a reconnect), which shows as a gap in the consumer's own numbers, and when it is there, has
+messages and does not hand them out: each pull that brings nothing is its heartbeat, after which it is asked for its
+state. A stream that was made anew, or whose first message is beyond the last one seen, is reported by `on_gap` before
+following goes on.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ log = structlog.get_logger()
 
 BATCH = 256
 FETCH_TIMEOUT_SECONDS = 5.0
+DOUBT_SECONDS = 0.5  # for a consumer that says it has messages to hand them out
 RETRY_SECONDS = 0.25
 INACTIVE_SECONDS = 60.0
 
@@ -63,6 +66,7 @@ class Follower:
         self._created: datetime | None = None
         self._last_sequence = 0
         self._delivered = 0  # messages of the present consumer that reached us
+        self._is_in_doubt = False  # the present consumer had messages a moment ago, and a pull brought none
         self._heard_at = time.monotonic()
         self.caught_up = asyncio.Event()
 
@@ -77,21 +81,20 @@ class Follower:
             try:
                 async with await self._bind() as pull:
                     while True:
-                        await self._take(pull)
-                        self._heard_at = time.monotonic()
+                        if await self._take(pull):
+                            self._heard_at = time.monotonic()
             except outage.kinds(nats.js.errors.Error, nats.errors.Error) as error:
                 heed()
                 log.warning("follower waits for the bus", stream=self._stream, error=repr(error))
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _take(self, pull: Pull) -> None:
-        messages = await pull.take(BATCH, FETCH_TIMEOUT_SECONDS)
+    async def _take(self, pull: Pull) -> bool:
+        """Handle what comes next. Return whether that was all: nothing sent until now is still on its way."""
+        messages = await pull.take(BATCH, DOUBT_SECONDS if self._is_in_doubt else FETCH_TIMEOUT_SECONDS)
         if not messages:
-            # Raises when the consumer is gone.
-            info = await self._bus.js.consumer_info(self._stream, self._name)
-            if info.delivered is not None and info.delivered.consumer_seq != self._delivered:
-                raise Unavailable("a message was lost on the way")
+            return await self._is_idle()
         heed()
+        self._is_in_doubt = False
         for message in messages:
             place = message.metadata
             self._delivered += 1
@@ -101,6 +104,24 @@ class Follower:
             self._last_sequence = place.sequence.stream
             if place.num_pending == 0:
                 self.caught_up.set()
+        return place.num_pending == 0
+
+    async def _is_idle(self) -> bool:
+        """Ask the consumer whether it has nothing for us.
+
+        Raises:
+            nats.js.errors.NotFoundError: it is gone.
+            Unavailable: what it has does not come.
+
+        """
+        info = await self._bus.js.consumer_info(self._stream, self._name)
+        heed()
+        if info.delivered is not None and info.delivered.consumer_seq != self._delivered:
+            raise Unavailable("a message was lost on the way")
+        if self._is_in_doubt and info.num_pending:
+            raise Unavailable("the consumer hands out nothing")
+        self._is_in_doubt = bool(info.num_pending)  # one that came just now is no reason for it
+        return not self._is_in_doubt
 
     async def _bind(self) -> Pull:
         info = await self._bus.js.stream_info(self._stream)
@@ -125,7 +146,7 @@ class Follower:
         )
         consumer = await self._bus.js.add_consumer(self._stream, config)
         self._name = consumer.name
-        self._delivered = 0
+        self._delivered, self._is_in_doubt = 0, False
         if not consumer.num_pending:
             self._heard_at = time.monotonic()
             self.caught_up.set()

@@ -81,11 +81,20 @@ class QuietServer(uvicorn.Server):
         return nullcontext()
 
 
-async def serve(app: object, host: str, port: int, *, stuck_seconds: float | None = None, **options: object) -> None:
+async def serve(
+    app: object,
+    host: str,
+    port: int,
+    *,
+    stuck_seconds: float | None = None,
+    listening: socket.socket | None = None,
+    **options: object,
+) -> None:
     """Serve an ASGI application until cancelled; then finish open requests within 3 s.
 
     With `stuck_seconds` the system drops connections whose peer takes nothing for that long, also those that were
     closed already with bytes still to send: nobody holds memory by not reading. (On systems that can do this.)
+    `listening` is a socket bound to the port already; it is closed in the end.
     """
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
@@ -98,7 +107,9 @@ async def serve(app: object, host: str, port: int, *, stuck_seconds: float | Non
         **options,  # type: ignore[arg-type]
     )
     server = QuietServer(config)
-    task = asyncio.create_task(server.serve(None if stuck_seconds is None else [_impatient(config, stuck_seconds)]))
+    if stuck_seconds is not None:
+        listening = _impatient(listening or config.bind_socket(), stuck_seconds)
+    task = asyncio.create_task(server.serve(None if listening is None else [listening]))
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -107,8 +118,7 @@ async def serve(app: object, host: str, port: int, *, stuck_seconds: float | Non
         raise
 
 
-def _impatient(config: uvicorn.Config, stuck_seconds: float) -> socket.socket:
-    listening: socket.socket = config.bind_socket()
+def _impatient(listening: socket.socket, stuck_seconds: float) -> socket.socket:
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stuck_seconds * 1000))
     return listening

@@ -46,6 +46,22 @@ def choose_port(preferred: int | None = None) -> int:
     raise OSError(f"no TCP port between {CHOICE.start} and {CHOICE.stop - 1} is free")
 
 
+def choose_row(count: int, preferred: int | None = None) -> list[int]:
+    """Return so many ports with one number after the other, from the preferred one on if all of those are free.
+
+    Raises:
+        OSError: no such row of ports is free.
+
+    """
+    candidates = random.sample(range(CHOICE.start, CHOICE.stop - count), len(CHOICE) - count)
+    for first in [preferred, *candidates] if preferred else candidates:
+        row = list(range(first, first + count))
+        if all(port not in _given and is_free(port) for port in row) and all(map(_reserve, row)):
+            _given.update(row)
+            return row
+    raise OSError(f"no {count} TCP ports in a row between {CHOICE.start} and {CHOICE.stop - 1} are free")
+
+
 def give_back(*ports: int) -> None:
     """Take back the promise: the next `choose_port` of this process may give these ports again."""
     _given.difference_update(ports)
