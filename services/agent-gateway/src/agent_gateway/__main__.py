@@ -27,6 +27,7 @@ from agent_gateway.consumers.on_details import details_follower
 from agent_gateway.consumers.on_device_tokens import device_tokens_follower
 from agent_gateway.consumers.on_hosts import hosts_follower
 from agent_gateway.consumers.on_plans import plans_follower
+from agent_gateway.consumers.watch_streams import watch_streams
 from agent_gateway.deps import Deps
 from agent_gateway.domain.clients import networks
 from agent_gateway.domain.commands import public_keys
@@ -53,7 +54,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     await provision.verify(bus, "HOSTS", "DEVICE_TOKENS", "LOGS", "ANSWERS", "RESULTS")
     custody = CustodyPublisher(bus)
     await custody.open()
-    gateway = build_gateway(bus, custody, await open_bucket(bus, plan_contracts.BUCKET))
+    gateway = build_gateway(bus, custody, await open_bucket(bus, plan_contracts.BUCKET), settings.limits)
     followers = {
         "hosts": hosts_follower(bus, gateway.hosts, gateway.orbit.hosts),
         "device tokens": device_tokens_follower(bus, gateway.orbit.tokens),
@@ -65,6 +66,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     gateway.orbit.tokens.silence = lambda: followers["device tokens"].silence_seconds
     await _follow(followers, tasks)
     tasks.create_task(gateway.starts.run(), name="late targets")
+    tasks.create_task(watch_streams(bus, gateway.admission.gates), name="watch streams")
     door = create_app(Deps(gateway, networks(settings.trusted_proxies)))
     REGISTRY.register(GatewayCollector(gateway, lambda: door.inside))
     tasks.create_task(_keep_open(settings, door, gateway, bus), name="door")

@@ -26,4 +26,4 @@ def create_app(deps: Deps, *, is_hot: bool = True) -> Door:
     for prefix in DEVICE_PREFIXES:
         app.include_router(device.router, prefix=prefix)
     dialect.speak(app)
-    return Door(HotRoad(app, deps.gateway) if is_hot else app)
+    return Door(HotRoad(app, deps.gateway, deps.guard) if is_hot else app)

@@ -8,6 +8,7 @@ from flotilla_common.settings import CommonSettings
 from pydantic import Field, model_validator
 
 from agent_gateway.certificate import Certificate
+from agent_gateway.domain.admission import Limits
 
 
 class Settings(CommonSettings):
@@ -24,6 +25,20 @@ class Settings(CommonSettings):
     keep_alive_seconds: int = Field(90, ge=5, description="how long an idle connection to the plain port is kept")
     seen_first_seconds: float = Field(2.0, gt=0, description="when hosts that polled are first reported")
     seen_interval_seconds: float = Field(10.0, gt=0, description="how often they are reported then")
+    host_log_bytes_per_second: float = Field(
+        Limits.host_log_bytes_per_second, ge=0, description="log bodies of one host, 16 s of it at once; 0: no limit"
+    )
+    host_write_bytes_per_second: float = Field(
+        Limits.host_write_bytes_per_second, ge=0, description="results of one host, 16 s of it at once; 0: no limit"
+    )
+    address_failures_per_second: float = Field(
+        Limits.address_failures_per_second,
+        ge=0,
+        description="unknown keys and bad enroll secrets of one address, 60 s of it at once; 0: no limit",
+    )
+    streams_full_at: float = Field(
+        Limits.full_at, ge=0.5, le=1, description="share of the limits of LOGS and RESULTS from which nothing is taken"
+    )
 
     @property
     def certificate(self) -> Certificate | None:
@@ -31,6 +46,16 @@ class Settings(CommonSettings):
         if self.tls_port is None or self.tls_cert_file is None or self.tls_key_file is None:
             return None
         return Certificate(self.tls_cert_file, self.tls_key_file, self.tls_reload_seconds)
+
+    @property
+    def limits(self) -> Limits:
+        """What one process grants."""
+        return Limits(
+            self.host_log_bytes_per_second,
+            self.host_write_bytes_per_second,
+            self.address_failures_per_second,
+            self.streams_full_at,
+        )
 
     @model_validator(mode="after")
     def _listens_somewhere(self) -> Settings:

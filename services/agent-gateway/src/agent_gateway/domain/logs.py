@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from flotilla_common.contracts.logs import LINES_HEADER, LogType, Manifest, Segment, subject
 from flotilla_common.contracts.shards import shard_of
-from flotilla_common.errors import FleetError, Refused, Unavailable
+from flotilla_common.errors import FleetError, Unavailable
 
 from agent_gateway.domain import patience
 from agent_gateway.domain.counters import Counters
@@ -18,7 +18,6 @@ from agent_gateway.domain.lines import MESSAGE_BYTES, Piece
 
 LINGER_SECONDS = 0.005
 FLUSH_BYTES = 256 * 1024
-ASK_AGAIN_SECONDS = 1.0  # after the stream refused a message, POSTs are refused without asking it for this long
 MESSAGES_AT_ONCE = 4  # of one POST
 
 Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[int]]
@@ -45,11 +44,6 @@ class LogIntake:
         self._counters = counters
         self._open: dict[tuple[LogType, int], _Batch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ask_again_at = 0.0
-
-    def refusal(self) -> Unavailable | None:
-        """Return why lines would be refused now, None when they are taken: a full stream is not asked at every POST."""
-        return Unavailable("the stream is full") if time.monotonic() < self._ask_again_at else None
 
     async def store(self, log_type: LogType, host: Host, pieces: list[Piece], received_ms: int) -> None:
         """Return once every line is in custody. A large POST goes out a few messages at a time, each a copy.
@@ -107,8 +101,6 @@ class LogIntake:
             batch.stored.set_result(None)
         except FleetError as error:
             failure = error
-            if isinstance(error, Refused):
-                self._ask_again_at = time.monotonic() + ASK_AGAIN_SECONDS
         finally:
             if not batch.stored.done():
                 batch.stored.set_exception(failure)

@@ -14,15 +14,17 @@ from agent_gateway.asgi import body_deadline, body_of, first_message, send_json
 from agent_gateway.domain.clients import key_in_header
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.roads import ALL_ROADS, Road
+from agent_gateway.guard import Guard
 from agent_gateway.refusals import LAST_RESORT, error_body, error_headers, error_status
 
 
 class HotRoad:
     """An ASGI application before another one."""
 
-    def __init__(self, app: App, gateway: Gateway) -> None:
+    def __init__(self, app: App, gateway: Gateway, guard: Guard) -> None:
         self._app = app
         self._gateway = gateway
+        self._guard = guard
         self._roads = ALL_ROADS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,6 +39,7 @@ class HotRoad:
             body = await self._answer(road, scope, receive)
         except FleetError as error:
             counters.failures[error.code] += 1
+            self._guard.failed(scope, error)
             await send_json(send, error_status(error), error_body(error, road.surface), error_headers(error))
         except ClientDisconnect:
             raise
@@ -64,7 +67,8 @@ class HotRoad:
                 if answer is not None:
                     return answer
             receive = _again(message, receive)
-        refusal = gateway.log_refusal() if road.is_log else None
+        gateway = self._guard.gateway_for(scope)
+        refusal = gateway.refusal(road.request_class, header_key)
         async with body_of(receive, gateway, road.limit, gzip=gzip, refusal=refusal, deadline=deadline) as whole:
             return await road.answer(gateway, whole, header_key)
 

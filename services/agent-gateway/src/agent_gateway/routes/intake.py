@@ -39,8 +39,9 @@ def pong() -> Response:
 
 async def answer_road(road: Road, request: Request, deps: Deps) -> Response:
     """Answer as the hot road does, by the ordinary way."""
-    gateway = deps.gateway
-    gateway.counters.requests[road.endpoint] += 1
-    refusal = gateway.log_refusal() if road.is_log else None
+    deps.gateway.counters.requests[road.endpoint] += 1
+    gateway = deps.guard.gateway_for(request.scope)
+    header_key = node_key_of(request)
+    refusal = gateway.refusal(road.request_class, header_key)
     async with body_of(request.receive, gateway, road.limit, gzip=is_gzip(request), refusal=refusal) as body:
-        return answered(await road.answer(gateway, body, node_key_of(request)))
+        return answered(await road.answer(gateway, body, header_key))

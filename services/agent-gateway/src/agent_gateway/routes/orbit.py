@@ -26,8 +26,10 @@ async def ping(deps: DepsDep) -> Response:
 async def enroll(request: Request, deps: DepsDep) -> Response:
     """Trade an enroll secret for an orbit key."""
     deps.gateway.counters.requests["orbit_enroll"] += 1
-    async with body_of(request.receive, deps.gateway, READ_LIMIT, gzip=is_gzip(request)) as body:
-        return answered(await answer_orbit_enroll(deps.gateway, body, address_of(request, deps)))
+    gateway = deps.guard.gateway_for(request.scope)
+    refusal = gateway.refusal("enroll")
+    async with body_of(request.receive, gateway, READ_LIMIT, gzip=is_gzip(request), refusal=refusal) as body:
+        return answered(await answer_orbit_enroll(gateway, body, address_of(request, deps)))
 
 
 @router.post("/config")
@@ -40,5 +42,6 @@ async def config(request: Request, deps: DepsDep) -> Response:
 async def device_token(request: Request, deps: DepsDep) -> Response:
     """Remember the token that the host's desktop will show."""
     deps.gateway.counters.requests["orbit_device_token"] += 1
-    async with body_of(request.receive, deps.gateway, READ_LIMIT, gzip=is_gzip(request)) as body:
-        return answered(await answer_device_token(deps.gateway, body))
+    gateway = deps.guard.gateway_for(request.scope)
+    async with body_of(request.receive, gateway, READ_LIMIT, gzip=is_gzip(request)) as body:
+        return answered(await answer_device_token(gateway, body))

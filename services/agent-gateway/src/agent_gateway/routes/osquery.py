@@ -18,8 +18,10 @@ router = APIRouter()
 async def enroll(request: Request, deps: DepsDep) -> Response:
     """Trade an enroll secret for a node key."""
     deps.gateway.counters.requests["enroll"] += 1
-    async with body_of(request.receive, deps.gateway, ENROLL_LIMIT, gzip=is_gzip(request)) as body:
-        return answered(await answer_enroll(deps.gateway, body, address_of(request, deps)))
+    gateway = deps.guard.gateway_for(request.scope)
+    refusal = gateway.refusal("enroll")
+    async with body_of(request.receive, gateway, ENROLL_LIMIT, gzip=is_gzip(request), refusal=refusal) as body:
+        return answered(await answer_enroll(gateway, body, address_of(request, deps)))
 
 
 @router.post("/config")
