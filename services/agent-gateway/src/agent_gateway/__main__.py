@@ -29,6 +29,7 @@ from agent_gateway.consumers.on_details import details_follower
 from agent_gateway.consumers.on_device_tokens import device_tokens_follower
 from agent_gateway.consumers.on_hosts import hosts_follower
 from agent_gateway.consumers.on_plans import plans_follower
+from agent_gateway.consumers.watch_streams import watch_streams
 from agent_gateway.deps import Deps
 from agent_gateway.domain.clients import networks
 from agent_gateway.domain.commands import public_keys
@@ -57,7 +58,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     await provision.verify(bus, "HOSTS", "DEVICE_TOKENS", "LOGS", "ANSWERS", "RESULTS")
     custody = CustodyPublisher(bus)
     await custody.open()
-    gateway = build_gateway(bus, custody, await open_bucket(bus, plan_contracts.BUCKET))
+    gateway = build_gateway(bus, custody, await open_bucket(bus, plan_contracts.BUCKET), settings.limits)
     gateway.body_seconds = settings.body_seconds
     followers = {
         "hosts": hosts_follower(bus, gateway.hosts, gateway.orbit.hosts),
@@ -70,6 +71,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     gateway.orbit.tokens.silence = lambda: followers["device tokens"].silence_seconds
     await _follow(followers, tasks)
     tasks.create_task(gateway.starts.run(), name="late targets")
+    tasks.create_task(watch_streams(bus, gateway.admission.gates), name="watch streams")
     deps = Deps(gateway, networks(settings.trusted_proxies))
     door = create_app(deps, plain_is_shared=settings.plain_port_is_shared)
     REGISTRY.register(GatewayCollector(gateway, lambda: door.inside))

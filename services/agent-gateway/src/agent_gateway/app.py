@@ -26,4 +26,4 @@ def create_app(deps: Deps, *, is_hot: bool = True, plain_is_shared: bool = True)
     for prefix in DEVICE_PREFIXES:
         app.include_router(device.router, prefix=prefix)
     dialect.speak(app)
-    return Door(app, HotRoad(deps.gateway) if is_hot else None, plain_is_shared=plain_is_shared)
+    return Door(app, HotRoad(deps.gateway, deps.guard) if is_hot else None, plain_is_shared=plain_is_shared)

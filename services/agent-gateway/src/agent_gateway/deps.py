@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from agent_gateway.domain.clients import Network
 from agent_gateway.domain.gateway import Gateway
+from agent_gateway.guard import Guard
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,11 @@ class Deps:
 
     gateway: Gateway
     trusted_proxies: tuple[Network, ...] = ()
+
+    @cached_property
+    def guard(self) -> Guard:
+        """Who watches addresses."""
+        return Guard(self.gateway, self.trusted_proxies)
 
 
 def deps_of(request: Request) -> Deps:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flotilla_common.errors import Denied, Invalid
+from flotilla_common.errors import Denied, Invalid, Unavailable
 
 
 class MissingNodeKey(Denied):
@@ -73,3 +73,9 @@ class UnknownLogType(Invalid):
     """A log POST says neither `result` nor `status`."""
 
     code = "unknown_log_type"
+
+
+class TooMuch(Unavailable):
+    """Who asks has had its share for now. It keeps what it has and comes again; nothing about it is called invalid."""
+
+    code = "too_many_requests"

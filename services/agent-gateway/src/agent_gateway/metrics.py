@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from agent_gateway.domain.gateway import Gateway
+from agent_gateway.domain.request_classes import RequestClass
 
 PREFIX = "flotilla_gateway_"
+CAN_CLOSE: tuple[RequestClass, ...] = ("log", "write", "enroll")
 
 
 class GatewayCollector(Collector):
@@ -40,6 +43,7 @@ class GatewayCollector(Collector):
         )
         yield CounterMetricFamily(PREFIX + "queries_offered", "Campaign queries handed out", counters.queries_offered)
         yield from self._gauges()
+        yield from self._admission()
 
     def _gauges(self) -> Iterator[Metric]:
         gateway = self._gateway
@@ -52,8 +56,32 @@ class GatewayCollector(Collector):
         yield GaugeMetricFamily(PREFIX + "requests_inside", "Requests being handled", self._inside())
         yield GaugeMetricFamily(PREFIX + "bus_silence_seconds", "Since the bus was last heard", gateway.silence())
 
+    def _admission(self) -> Iterator[Metric]:
+        admission = self._gateway.admission
+        refused = CounterMetricFamily(
+            PREFIX + "refused", "Requests refused by admission control", labels=["class", "reason"]
+        )
+        for (request_class, reason), count in list(admission.refused.items()):
+            refused.add_metric([request_class, reason], count)
+        yield refused
+        yield _counter("bodies_too_large", "Bodies above their cap", "class", admission.too_large)
+        closed = {name: admission.is_closed(name) for name in CAN_CLOSE}
+        yield _gauge("class_closed", "1 while requests of a class are refused", "class", closed)
+        fullness = {gate.stream: gate.fullness for gate in admission.gates}
+        yield _gauge("stream_fullness", "Bytes in a stream, as a share of its limit", "stream", fullness)
+        yield GaugeMetricFamily(
+            PREFIX + "enrolls_waiting", "Enrolls that wait for their turn", self._gateway.enrollments.waiting
+        )
 
-def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> CounterMetricFamily:
+
+def _gauge(name: str, text: str, label: str, values: Mapping[Any, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(PREFIX + name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def _counter(name: str, text: str, label: str, values: Mapping[Any, int]) -> CounterMetricFamily:
     family = CounterMetricFamily(PREFIX + name, text, labels=[label])
     for key, value in list(values.items()):
         family.add_metric([key], value)

@@ -27,6 +27,7 @@ from agent_gateway.errors import (
     NeverEnding,
     NodeKeysDiffer,
     TooLarge,
+    TooMuch,
     UnknownLogType,
     UnknownNodeKey,
     UnknownOrbitNodeKey,
@@ -38,6 +39,7 @@ STATUSES: tuple[tuple[tuple[type[FleetError], ...], int], ...] = (
     (NOT_LET_IN, 401),
     ((TooLarge,), 413),
     ((BodyTooSlow,), 408),
+    ((TooMuch,), 429),
     ((Malformed, UnknownLogType, MalformedDeviceToken), 400),
 )
 CLOSES = (BodyTooSlow, NeverEnding)

@@ -9,6 +9,7 @@ from flotilla_common.settings import CommonSettings
 from pydantic import Field, model_validator
 
 from agent_gateway.certificate import Certificate
+from agent_gateway.domain.admission import Limits
 from agent_gateway.slow_clients import Patience
 
 LAST_PORT = 65_535
@@ -35,6 +36,20 @@ class Settings(CommonSettings):
     seen_interval_seconds: float = Field(10.0, gt=0, description="how often they are reported then")
     workers: int = Field(1, ge=1, le=256, description="processes that share the ports; health of n at HEALTH_PORT + n")
     worker: int = Field(0, ge=0, description="which of the workers this is; set by their parent, never by people")
+    host_log_bytes_per_second: float = Field(
+        Limits.host_log_bytes_per_second, ge=0, description="log bodies of one host, 16 s of it at once; 0: no limit"
+    )
+    host_write_bytes_per_second: float = Field(
+        Limits.host_write_bytes_per_second, ge=0, description="results of one host, 16 s of it at once; 0: no limit"
+    )
+    address_failures_per_second: float = Field(
+        Limits.address_failures_per_second,
+        ge=0,
+        description="unknown keys and bad enroll secrets of one address, 60 s of it at once; 0: no limit",
+    )
+    streams_full_at: float = Field(
+        Limits.full_at, ge=0.5, le=1, description="share of the limits of LOGS and RESULTS from which nothing is taken"
+    )
 
     @property
     def certificate(self) -> Certificate | None:
@@ -47,6 +62,16 @@ class Settings(CommonSettings):
     def patience(self) -> Patience:
         """How long connections are waited for."""
         return Patience(self.keep_alive_seconds, self.stuck_seconds)
+
+    @property
+    def limits(self) -> Limits:
+        """What one process grants."""
+        return Limits(
+            self.host_log_bytes_per_second,
+            self.host_write_bytes_per_second,
+            self.address_failures_per_second,
+            self.streams_full_at,
+        )
 
     @property
     def is_parent(self) -> bool:

@@ -12,7 +12,9 @@ from flotilla_common.bus.objects import Objects
 from flotilla_common.contracts.campaigns import STORE
 from flotilla_common.http.health import Health
 
+from agent_gateway.domain.admission import Admission, Limits
 from agent_gateway.domain.answers import Answers
+from agent_gateway.domain.bodies import Memory
 from agent_gateway.domain.campaigns import Campaigns
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.device_tokens import DeviceTokens
@@ -30,10 +32,15 @@ from agent_gateway.domain.query_sets import QuerySets
 from agent_gateway.domain.seen import SeenHosts
 from agent_gateway.domain.starts import Starts
 
+USUAL = Limits()
 
-def build_gateway(bus: Bus, custody: CustodyPublisher, plans_bucket: Bucket) -> Gateway:
+
+def build_gateway(bus: Bus, custody: CustodyPublisher, plans_bucket: Bucket, limits: Limits = USUAL) -> Gateway:
     """Return the state of a process, empty, that asks and publishes over this bus."""
     counters = Counters()
+    memory = Memory()
+    admission = Admission(custody.publish, lambda: bus.client.is_connected, memory, limits)
+    ask = admission.inventory.asking(bus.request)
     hosts = HostCache()
     campaigns = Campaigns()
     tokens = DeviceTokens()
@@ -45,20 +52,28 @@ def build_gateway(bus: Bus, custody: CustodyPublisher, plans_bucket: Bucket) -> 
         plans=plans,
         campaigns=campaigns,
         starts=Starts(campaigns, Objects(bus, STORE).get, counters, time.time),
-        answers=Answers(custody.publish, counters),
+        answers=Answers(admission.answers.publish_if_open, counters),
         query_sets=QuerySets(plans),
-        query_results=QueryResults(custody.publish, counters),
-        logs=LogIntake(custody.publish, counters),
-        enrollments=Enrollments(hosts, bus.request, counters),
+        query_results=QueryResults(admission.results.publish_if_open, counters),
+        logs=LogIntake(admission.logs.publish, counters),
+        enrollments=Enrollments(hosts, ask, counters),
         orbit=Orbit(
             hosts=orbit_hosts,
-            keys=KeyResolver(orbit_hosts, asking_for_orbit(bus.request), counters, kind="resolve_orbit_keys"),
+            keys=KeyResolver(
+                orbit_hosts,
+                asking_for_orbit(bus.request),
+                counters,
+                "inventory, about orbit keys",
+                kind="resolve_orbit_keys",
+            ),
             plans=OrbitPlans(plans, plans_bucket.get, counters),
             tokens=tokens,
-            ask=bus.request,
+            ask=ask,
         ),
         seen=SeenHosts(),
         counters=counters,
+        admission=admission,
+        memory=memory,
         silence=lambda: bus.silence_seconds,
         now=time.time,
     )

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from agent_gateway.domain.bodies import IN_FLIGHT_LIMIT, LOG_LIMIT, Intake, Memory
+from agent_gateway.domain.bodies import (
+    DISTRIBUTED_WRITE_LIMIT,
+    ENROLL_LIMIT,
+    IN_FLIGHT_LIMIT,
+    LOG_LIMIT,
+    MIB,
+    Intake,
+    Memory,
+)
 from flotilla_common.errors import Unavailable
 
 
@@ -29,17 +37,25 @@ def test_only_the_caller_holds_a_body_that_was_joined() -> None:
     assert intake.join() == b""
 
 
-def test_a_process_takes_two_of_the_largest_bodies_and_no_byte_more() -> None:
-    memory = Memory()
-    piece = bytes(1024 * 1024)
-    for _ in range(2):
-        intake = Intake(LOG_LIMIT, memory)
-        for _ in range(LOG_LIMIT // len(piece)):
-            intake.feed(piece)
-        intake.finish()
-    one_more = Intake(LOG_LIMIT, memory)
-    one_more.feed(b"x")
+def fill(memory: Memory, cap: int, size: int) -> Intake:
+    """Have a body of a class with this cap come in, of so many bytes."""
+    intake = Intake(cap, memory)
+    for start in range(0, size, MIB):
+        intake.feed(bytes(min(MIB, size - start)))
+    return intake
 
-    assert memory.used == 2 * IN_FLIGHT_LIMIT
-    with pytest.raises(Unavailable):
-        one_more.finish()
+
+def test_a_process_takes_so_many_bodies_of_a_class_and_no_byte_more_and_leaves_room_for_smaller_ones() -> None:
+    memory = Memory()
+    for cap, size, total in (
+        (LOG_LIMIT, LOG_LIMIT, 128 * MIB),
+        (LOG_LIMIT, 64 * MIB, 192 * MIB),
+        (DISTRIBUTED_WRITE_LIMIT, 32 * MIB, 224 * MIB),
+        (ENROLL_LIMIT, 31 * MIB // 32, 224 * MIB + 31 * MIB // 32),
+    ):
+        fill(memory, cap, size).finish()
+        assert memory.used == 2 * total
+        if cap != ENROLL_LIMIT and total != 128 * MIB:
+            with pytest.raises(Unavailable):
+                fill(memory, cap, 1).finish()
+    assert memory.used <= 2 * IN_FLIGHT_LIMIT

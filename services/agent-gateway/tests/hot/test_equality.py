@@ -294,3 +294,26 @@ async def test_while_nobody_answers(twins: Twins) -> None:
         for key in (known[path], unknown[path], "nobody"):
             answer = json.loads(await twins.agree(request(path, usual(key)[path])))
             assert "node_invalid" not in answer
+
+
+async def test_while_something_is_short(twins: Twins) -> None:
+    known, greedy = enrolled_once(twins, 1), enrolled_once(twins, 2)
+    admission = twins.house.gateway.admission
+    for path in PATHS:
+        for keys in (known, greedy):
+            await twins.agree(request(path, usual(keys[path])[path]))
+    for gate in admission.gates:
+        gate.measured(99, 100)
+    admission.take_bytes("log", 2, 10**12)
+    admission.failures.take("127.0.0.1", 10**9)
+    for path in PATHS:
+        for key in (known[path], greedy[path], "nobody"):
+            for extra in ("", f"Authorization: NodeKey {key}"):
+                answer = json.loads(await twins.agree(request(path, usual(key)[path], *([extra] if extra else []))))
+                assert "node_invalid" not in answer
+        await twins.agree(request(path, b"x" * (2 * 1024 * KIB)))
+    for gate in admission.gates:
+        gate.measured(1, 100)
+    for key in (known["/log"], greedy["/log"], "nobody"):
+        for extra in ((), (f"Authorization: NodeKey {key}",)):
+            await twins.agree(request("/log", usual(key)["/log"], *extra))

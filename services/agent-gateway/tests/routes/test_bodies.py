@@ -133,7 +133,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(house: House
 async def test_a_full_stream_is_not_asked_at_every_post_and_bodies_are_not_kept_meanwhile(
     house: House, limit_stream: LimitStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent_gateway.domain.logs.ASK_AGAIN_SECONDS", 3600.0)
+    monkeypatch.setattr("agent_gateway.domain.circuits.PROBE_SECONDS", 3600.0)
     key = house.inventory.add_host()
     body = {"data": [{"text": "x" * 2000}], "log_type": "result", "node_key": key}
     await limit_stream(1024)
@@ -157,7 +157,7 @@ async def test_a_full_stream_is_not_asked_at_every_post_and_bodies_are_not_kept_
 async def test_a_stream_that_has_room_again_takes_lines_again(
     house: House, limit_stream: LimitStream, bus_for: BusFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent_gateway.domain.logs.ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("agent_gateway.domain.circuits.PROBE_SECONDS", 0.0)
     key = house.inventory.add_host()
     body = {"data": [{"text": "x" * 2000}], "log_type": "result", "node_key": key}
     await limit_stream(1024)

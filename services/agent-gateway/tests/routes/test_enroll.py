@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from agent_gateway.domain import enrollment
+from agent_gateway.domain.slots import Slots
 from flotilla_common.contracts.hosts import (
     EnrollSecretExpired,
     EnrollSecretUsedUp,
@@ -88,13 +89,13 @@ async def test_a_gateway_that_hears_nothing_calls_no_secret_invalid(house: House
 async def test_inventory_is_told_how_long_a_host_waited_for_its_turn(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slots, seconds = asyncio.Semaphore(0), [100.0]
+    slots, seconds = Slots(1, queue=1, lane=1), [100.0]
     monkeypatch.setattr(house.gateway.enrollments, "_slots", slots)
     monkeypatch.setattr(enrollment, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
-    post = asyncio.create_task(house.post("enroll", OLD_CLIENT))
-    await eventually(lambda: house.gateway.enrollments._queued)
-    seconds[0] += 2.5
-    slots.release()
+    async with slots.slot("another", 1.0):
+        post = asyncio.create_task(house.post("enroll", OLD_CLIENT))
+        await eventually(lambda: house.gateway.enrollments.waiting == 1)
+        seconds[0] += 2.5
     await post
 
     [request] = house.inventory.enrolls
@@ -159,12 +160,17 @@ async def test_oversized_details_are_cut(house: House) -> None:
 
 
 async def test_a_storm_beyond_the_queue_gets_an_error(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(enrollment, "QUEUE_LIMIT", 0)
+    monkeypatch.setattr(house.gateway.enrollments, "_slots", Slots(1, queue=0, lane=0))
+    house.inventory.hold = asyncio.Event()
+    first = asyncio.create_task(house.post("enroll", OLD_CLIENT))
+    await eventually(lambda: len(house.inventory.enrolls) == 1)
 
     replies = await asyncio.gather(*(house.post("enroll", OLD_CLIENT) for _ in range(3)))
+    house.inventory.hold.set()
 
     assert {reply.status_code for reply in replies} == {503}
     assert all(reply.json() == {"error": "unavailable"} for reply in replies)
+    assert "node_key" in (await first).json()
 
 
 async def test_an_enroll_that_takes_too_long_gets_an_error_and_frees_its_place(

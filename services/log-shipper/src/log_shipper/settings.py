@@ -13,7 +13,7 @@ class Settings(DatabaseSettings):
 
     destinations: str = Field("file", description="destinations, comma separated: the files of sinks/, e.g. file,s3")
     replay_window: float = Field(
-        0.5, description="share of the stream's limit that is kept, though delivered, for replay", ge=0, le=1
+        0.5, description="share of the stream's limit that is kept, though delivered, for replay", ge=0, le=0.8
     )
 
     @field_validator("destinations")

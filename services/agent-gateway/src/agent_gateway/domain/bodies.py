@@ -35,6 +35,14 @@ class Memory:
     limit: int = COPIES * IN_FLIGHT_LIMIT
     used: int = 0
 
+    def has_room_for(self, cap: int, size: int = 0) -> bool:
+        """Whether a body whose class may send up to `cap` bytes may have `size` more.
+
+        The larger the bodies of a class may be, the sooner it has to wait: logs leave a quarter of the whole to the
+        others, writes an eighth, enrolls can have nearly all of it.
+        """
+        return self.used + COPIES * size <= self.limit - cap
+
 
 class DrainedEnough(Exception):
     """The sender of a refused body does not come to an end: answer and close."""
@@ -106,7 +114,7 @@ class Intake:
     def _keep(self, piece: bytes) -> None:
         if self._kept + len(piece) > self._limit:
             self._refuse(TooLarge(f"more than {self._limit} bytes"))
-        elif self._memory.used + COPIES * len(piece) > self._memory.limit:
+        elif not self._memory.has_room_for(self._limit, len(piece)):
             self._refuse(Unavailable("too many bodies at once"))
         elif piece:
             self._pieces.append(piece)

@@ -42,12 +42,13 @@ def remote_address(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) 
     """Return the client's address: the last one in the chain that no trusted proxy could have made up."""
     chain = [*(item.strip() for item in forwarded_for.split(",") if item.strip()), peer]
     for address in reversed(chain):
-        if not _within(address, trusted):
+        if not within(address, trusted):
             return address[:64]
     return chain[0][:64]
 
 
-def _within(address: str, trusted: tuple[Network, ...]) -> bool:
+def within(address: str, trusted: tuple[Network, ...]) -> bool:
+    """Whether an address is one of these networks'; what is no address is not."""
     try:
         parsed = ip_address(address)
     except ValueError:

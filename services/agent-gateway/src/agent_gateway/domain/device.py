@@ -30,6 +30,7 @@ async def transparency_url(gateway: Gateway, token: str) -> str:
 async def refetch(gateway: Gateway, token: str) -> bytes:
     """Have the host's details asked for again."""
     host = await gateway.device_host_of(token)
+    gateway.admission.take_asking("device", host.host_id)
     gateway.counters.backend_operations["refetch_host"] += 1
     affected = await gateway.orbit.ask(RefetchHostV1(host_id=host.host_id))
     if not affected.count:

@@ -34,6 +34,7 @@ async def answer_write(gateway: Gateway, body: bytes, header_key: str | None) ->
     request = await gateway.large.run(len(body), lambda: parse_write(body))
     gateway.check_bus()
     host = await gateway.host_of(request.node_key, header_key)
+    gateway.admission.take_bytes("write", host.host_id, len(body))
     wanted = wanted_of(gateway, host, request)
     if wanted:
         answers, results = await gateway.large.run(len(body), lambda: _read(request, wanted))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flotilla_common.contracts.device_tokens import hash_device_token
 from flotilla_common.contracts.node_keys import hash_node_key
 from flotilla_common.deadlines import Deadlines
-from flotilla_common.errors import Denied, Unavailable
+from flotilla_common.errors import Denied, FleetError, Unavailable
 
+from agent_gateway.domain.admission import Admission
 from agent_gateway.domain.answers import Answers
 from agent_gateway.domain.bodies import Memory
 from agent_gateway.domain.campaigns import Campaigns
@@ -25,11 +26,13 @@ from agent_gateway.domain.patience import BODY_SECONDS
 from agent_gateway.domain.plans import Plans
 from agent_gateway.domain.query_results import QueryResults
 from agent_gateway.domain.query_sets import QuerySets
+from agent_gateway.domain.request_classes import RequestClass
 from agent_gateway.domain.seen import SeenHosts
 from agent_gateway.domain.starts import Starts
-from agent_gateway.errors import BadDeviceToken, MissingOrbitNodeKey, UnknownNodeKey, UnknownOrbitNodeKey
+from agent_gateway.errors import BadDeviceToken, MissingOrbitNodeKey, TooMuch, UnknownNodeKey, UnknownOrbitNodeKey
 
 SILENCE_LIMIT_SECONDS = 60.0
+KEEP_NOTHING_WHEN_DEAF = frozenset[RequestClass](("log", "write", "enroll"))
 
 
 @dataclass
@@ -49,9 +52,10 @@ class Gateway:
     orbit: Orbit
     seen: SeenHosts
     counters: Counters
+    admission: Admission
     silence: Callable[[], float]
     now: Callable[[], float]
-    memory: Memory = field(default_factory=Memory)
+    memory: Memory
     large: LargeBodies = field(default_factory=LargeBodies)
     body_seconds: float = BODY_SECONDS
     slow_bodies: Deadlines = field(init=False)
@@ -131,9 +135,34 @@ class Gateway:
         if self.is_deaf():
             raise Unavailable("the bus is silent")
 
-    def log_refusal(self) -> Unavailable | None:
-        """Return why log lines would be refused now: their bodies need not be kept. None when they are taken."""
-        return Unavailable("the bus is silent") if self.is_deaf() else self.logs.refusal()
+    def refusal(self, request_class: RequestClass, header_key: str | None = None) -> FleetError | None:
+        """Return why requests of a class are refused now: their bodies need not be kept. None when they are let in.
+
+        With `header_key` a host that has had its share is told so as early as that.
+        """
+        if request_class in KEEP_NOTHING_WHEN_DEAF and self.is_deaf():
+            return self._refused(request_class, "silence")
+        reason = self.admission.reason(request_class)
+        if reason is not None:
+            return self._refused(request_class, reason)
+        if header_key is not None and self.admission.any_spent(request_class):
+            host = self.hosts.find(hash_node_key(header_key))
+            if host is not None and self.admission.is_spent(request_class, host.host_id):
+                self.admission.refused[request_class, "host"] += 1
+                return TooMuch("this host has had its share")
+        return None
+
+    def _refused(self, request_class: RequestClass, reason: str) -> Unavailable:
+        self.admission.refused[request_class, reason] += 1
+        return Unavailable(f"{request_class}: {reason}")
+
+    def cautious(self) -> Gateway:
+        """Return this gateway for an address that failed too often: nobody is asked about what nobody has proven.
+
+        All state is the same: who is known is served as ever.
+        """
+        orbit = replace(self.orbit, keys=self.orbit.keys.cautious())
+        return replace(self, keys=self.keys.cautious(), enrollments=self.enrollments.cautious(), orbit=orbit)
 
     async def close(self) -> None:
         """Bring what is in hand to its end, then stop."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import Awaitable, Callable
 
@@ -10,14 +11,15 @@ from flotilla_common.contracts.hosts import NodeKeysResolvedV1, ResolveNodeKeysV
 from flotilla_common.contracts.node_keys import hash_node_key
 from flotilla_common.errors import FleetError, Unavailable
 
+from agent_gateway.domain.circuits import Circuit
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.hosts import Host, HostCache
 from agent_gateway.domain.patience import RESOLVE_SECONDS, patience
-from agent_gateway.errors import MissingNodeKey, NodeKeysDiffer, UnknownNodeKey
+from agent_gateway.errors import MissingNodeKey, NodeKeysDiffer, TooMuch, UnknownNodeKey
 
 BATCH = 1000
 BATCHES_AT_ONCE = 4
-RETRY_SECONDS = 1.0  # after a failure, hosts known before are served as they were known, without asking, for this long
+WAITING_LIMIT = 100_000  # keys; further ones are not asked about
 
 Ask = Callable[[ResolveNodeKeysV1], Awaitable[NodeKeysResolvedV1]]
 
@@ -41,18 +43,26 @@ def one_key(in_body: str | None, in_header: str | None) -> str:
 class KeyResolver:
     """Finds hosts by key. Keys asked for while a batch is on its way wait for the next one together.
 
-    `kind` is the name under which questions are counted.
+    While inventory does not answer, hosts known before are served as they were known, and about others one question a
+    second is asked. `kind` is the name under which questions are counted, `name` says in the log whose keys these are.
     """
 
     def __init__(
-        self, hosts: HostCache, ask: Ask, counters: Counters, *, kind: str, clock: Callable[[], float] = time.monotonic
+        self,
+        hosts: HostCache,
+        ask: Ask,
+        counters: Counters,
+        name: str = "inventory, about node keys",
+        *,
+        kind: str,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._hosts = hosts
         self._ask = ask
         self._counters = counters
         self._kind = kind
-        self._clock = clock
-        self._ask_again_at = 0.0
+        self.circuit = Circuit(name, clock=clock)
+        self._is_cautious = False
         self._waiting: dict[bytes, asyncio.Future[Host | None]] = {}
         self._queue: list[bytes] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -62,7 +72,7 @@ class KeyResolver:
 
         Raises:
             UnknownNodeKey: positively no host has it, as of a moment ago.
-            Unavailable: inventory cannot be asked, and the host was not known before.
+            Unavailable: inventory cannot be asked, and the host was not known before; TooMuch: it is not asked.
 
         """
         return await self.host_of_hash(hash_node_key(node_key))
@@ -73,12 +83,19 @@ class KeyResolver:
         if host is None:
             if self._hosts.is_known_unknown(key_hash):
                 raise UnknownNodeKey
-            host = self._hosts.find_even_stale(key_hash) if self._clock() < self._ask_again_at else None
-            host = host or await self._resolve(key_hash)
+            host = await self._resolve(key_hash)
         return host
 
+    def cautious(self) -> KeyResolver:
+        """Return this resolver for somebody who showed too many unknown keys: it asks about keys that were known."""
+        found = copy.copy(self)
+        found._is_cautious = True
+        return found
+
     async def _resolve(self, key_hash: bytes) -> Host:
+        self._check_share(key_hash)
         try:
+            self.circuit.check()
             async with patience(RESOLVE_SECONDS, "resolving a key"):
                 host = await asyncio.shield(self._future(key_hash))
         except Unavailable:
@@ -88,6 +105,13 @@ class KeyResolver:
         if host is None:
             raise UnknownNodeKey
         return host
+
+    def _check_share(self, key_hash: bytes) -> None:
+        """Refuse to ask. Nobody is served as he was known for that: the key may have been revoked meanwhile."""
+        if self._is_cautious and self._hosts.find_even_stale(key_hash) is None:
+            raise TooMuch("too many unknown keys came from there")
+        if len(self._waiting) >= WAITING_LIMIT and key_hash not in self._waiting:
+            raise TooMuch("too many keys are asked about")
 
     def _future(self, key_hash: bytes) -> asyncio.Future[Host | None]:
         future = self._waiting.get(key_hash)
@@ -112,7 +136,8 @@ class KeyResolver:
 
     async def _run(self) -> None:
         """Ask for one batch. What the cache held when the question was asked decides what a "no" may remove."""
-        batch, self._queue = self._queue[:BATCH], self._queue[BATCH:]
+        batch = self._queue[:BATCH]
+        del self._queue[:BATCH]  # in place: cautious resolvers share the list
         if not batch:
             return
         before = {key_hash: self._hosts.find_even_stale(key_hash) for key_hash in batch}
@@ -121,10 +146,11 @@ class KeyResolver:
         failure: FleetError = Unavailable("stopping")
         try:
             answer = await self._ask(ResolveNodeKeysV1(key_hashes=tuple(key_hash.hex() for key_hash in batch)))
+            self.circuit.succeeded()
             self._take(batch, before, answer, scope, generation)
         except FleetError as error:
             failure = error
-            self._ask_again_at = self._clock() + RETRY_SECONDS
+            self.circuit.failed(error)
         finally:
             self._fail(batch, failure)
 

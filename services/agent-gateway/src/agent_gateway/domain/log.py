@@ -14,6 +14,7 @@ async def answer_log(gateway: Gateway, body: bytes, header_key: str | None) -> b
     request = await gateway.large.run(len(body), lambda: parse(lines.decoder, body))
     gateway.check_bus()
     host = await gateway.host_of(request.node_key, header_key)
+    gateway.admission.take_bytes("log", host.host_id, len(body))
     log_type = lines.log_type_of(request)
     data = request.data or []
     cut = await gateway.large.run(len(body), lambda: lines.cut(data, body))

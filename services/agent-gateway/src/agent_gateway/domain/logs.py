@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
 from flotilla_common.contracts.logs import LINES_HEADER, LogType, Manifest, Segment, subject
 from flotilla_common.contracts.shards import shard_of
-from flotilla_common.errors import Refused, Unavailable
 
 from agent_gateway.domain import patience
 from agent_gateway.domain.counters import Counters
@@ -17,7 +15,6 @@ from agent_gateway.domain.hosts import Host
 from agent_gateway.domain.lines import MESSAGE_BYTES, Piece
 from agent_gateway.domain.sharing import Load, Sharing, all_of
 
-ASK_AGAIN_SECONDS = 1.0  # after the stream refused a message, POSTs are refused without asking it for this long
 MESSAGES_AT_ONCE = 4  # of one POST
 
 Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[int]]
@@ -30,11 +27,6 @@ class LogIntake:
         self._publish = publish
         self._counters = counters
         self._sharing: Sharing[tuple[LogType, int], Segment] = Sharing(self._send, message_bytes=MESSAGE_BYTES)
-        self._ask_again_at = 0.0
-
-    def refusal(self) -> Unavailable | None:
-        """Return why lines would be refused now, None when they are taken: a full stream is not asked at every POST."""
-        return Unavailable("the stream is full") if time.monotonic() < self._ask_again_at else None
 
     async def store(self, log_type: LogType, host: Host, pieces: list[Piece], received_ms: int) -> None:
         """Return once every line is in custody. A large POST goes out a few messages at a time, each a copy.
@@ -66,8 +58,4 @@ class LogIntake:
         lines = sum(segment.lines for segment in load.notes)
         body = b"".join((manifest, b"\n", *load.pieces))
         load.pieces.clear()
-        try:
-            await self._publish(subject(*key), body, {LINES_HEADER: str(lines)})
-        except Refused:
-            self._ask_again_at = time.monotonic() + ASK_AGAIN_SECONDS
-            raise
+        await self._publish(subject(*key), body, {LINES_HEADER: str(lines)})

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
-from flotilla_common.contracts.base import A, Request
-
+from agent_gateway.domain.circuits import Ask
 from agent_gateway.domain.device_tokens import DeviceTokens
 from agent_gateway.domain.keys import KeyResolver
 from agent_gateway.domain.orbit_hosts import OrbitHosts
 from agent_gateway.domain.orbit_plans import OrbitPlans
-
-
-class Ask(Protocol):
-    """Asks the owner of some state, over the bus."""
-
-    async def __call__(self, request: Request[A], /) -> A:
-        """Return its answer, or raise what it raised."""
-        ...
 
 
 @dataclass

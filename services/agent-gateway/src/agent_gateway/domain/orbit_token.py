@@ -38,6 +38,7 @@ async def answer_device_token(gateway: Gateway, body: bytes) -> bytes:
     good = gateway.orbit.tokens.find(token_hash)
     if good is not None and good.orbit_key_hash == key_hash:
         return KEPT
+    gateway.admission.take_asking("orbit", host.host_id)
     gateway.counters.backend_operations["set_device_token"] += 1
     try:
         kept = await gateway.orbit.ask(

@@ -13,7 +13,8 @@ from agent_gateway.domain.distributed_write import answer_write
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.log import answer_log
 from agent_gateway.domain.orbit_config import answer_orbit_config, orbit_config_from_memory
-from agent_gateway.domain.surfaces import ORBIT_PREFIX, Headers, Surface
+from agent_gateway.domain.request_classes import RequestClass
+from agent_gateway.domain.surfaces import ORBIT_PREFIX, Headers, Surface, surface_of
 
 PREFIXES = ("/api/osquery", "/api/v1/osquery")
 
@@ -26,12 +27,11 @@ class Road:
     """One path. `endpoint` is its name in the counters."""
 
     endpoint: str
+    request_class: RequestClass
     limit: int
     answer: Answer
     from_memory: FromMemory | None = None
     """The usual answer, at once; None means that the request must go the whole way, and nothing has been done."""
-    is_log: bool = False
-    """Whether its bodies need not be kept while log lines are refused."""
     surface: Surface = Surface.OSQUERY
     """In whose words its failures are said."""
 
@@ -46,14 +46,27 @@ class Road:
         return self.surface.headers(closes=True)
 
 
-CONFIG = Road("config", READ_LIMIT, answer_config, config_from_memory)
-DISTRIBUTED_READ = Road("distributed_read", READ_LIMIT, answer_read, read_from_memory)
-DISTRIBUTED_WRITE = Road("distributed_write", DISTRIBUTED_WRITE_LIMIT, answer_write)
-LOG = Road("log", LOG_LIMIT, answer_log, is_log=True)
+CONFIG = Road("config", "config", READ_LIMIT, answer_config, config_from_memory)
+DISTRIBUTED_READ = Road("distributed_read", "read", READ_LIMIT, answer_read, read_from_memory)
+DISTRIBUTED_WRITE = Road("distributed_write", "write", DISTRIBUTED_WRITE_LIMIT, answer_write)
+LOG = Road("log", "log", LOG_LIMIT, answer_log)
 
-ORBIT_CONFIG = Road("orbit_config", READ_LIMIT, answer_orbit_config, orbit_config_from_memory, surface=Surface.ORBIT)
+ORBIT_CONFIG = Road(
+    "orbit_config", "orbit", READ_LIMIT, answer_orbit_config, orbit_config_from_memory, surface=Surface.ORBIT
+)
 
 ROADS = {"/config": CONFIG, "/distributed/read": DISTRIBUTED_READ, "/distributed/write": DISTRIBUTED_WRITE, "/log": LOG}
 
 ALL_ROADS = {prefix + path: road for prefix in PREFIXES for path, road in ROADS.items()}
 ALL_ROADS[f"{ORBIT_PREFIX}/config"] = ORBIT_CONFIG
+OTHERS: dict[Surface, RequestClass] = {Surface.OSQUERY: "read", Surface.ORBIT: "orbit", Surface.DEVICE: "device"}
+
+
+def class_of(path: str) -> RequestClass:
+    """Return the class of the requests to a path; `read` of one that nobody knows."""
+    road = ALL_ROADS.get(path)
+    if road is not None:
+        return road.request_class
+    if path.endswith("/enroll"):
+        return "enroll"
+    return OTHERS[surface_of(path)]

@@ -18,14 +18,16 @@ from agent_gateway.domain.clients import key_in_header, never_reuses
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.roads import ALL_ROADS, Road
 from agent_gateway.errors import BodyTooSlow
+from agent_gateway.guard import Guard
 from agent_gateway.refusals import LAST_RESORT, error_body, error_headers, error_status
 
 
 class HotRoad:
     """Answers requests to the paths of `ALL_ROADS`."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, guard: Guard) -> None:
         self._gateway = gateway
+        self._guard = guard
         self._roads = ALL_ROADS
 
     def road_of(self, scope: Scope) -> Road | None:
@@ -51,9 +53,10 @@ class HotRoad:
             elif name == b"content-encoding":
                 gzip = value.strip() == b"gzip"  # uvicorn leaves blanks at the end of a value
         try:
-            body = await self._answer(road, receive, header_key, gzip=gzip)
+            body = await self._answer(road, scope, receive, header_key, gzip=gzip)
         except FleetError as error:
             counters.failures[error.code] += 1
+            self._guard.failed(scope, error)
             await send_json(send, error_status(error), error_body(error, road.surface), error_headers(error), more)
         except ClientDisconnect:
             raise
@@ -64,11 +67,11 @@ class HotRoad:
         else:
             await send_json(send, 200, body, [], more)
 
-    async def _answer(self, road: Road, receive: Receive, header_key: str | None, *, gzip: bool) -> bytes:
-        gateway = self._gateway
+    async def _answer(self, road: Road, scope: Scope, receive: Receive, header_key: str | None, *, gzip: bool) -> bytes:
+        gateway, slow_bodies = self._gateway, self._gateway.slow_bodies
         intake: Intake | None = None
         try:
-            waiter = gateway.slow_bodies.begin()
+            waiter = slow_bodies.begin()
             try:
                 message = await receive()
                 if road.from_memory is not None and not gzip and not message.get("more_body", False):
@@ -76,14 +79,15 @@ class HotRoad:
                     answer = road.from_memory(gateway, body, header_key) if len(body) <= road.limit else None
                     if answer is not None:
                         return answer
-                refusal = gateway.log_refusal() if road.is_log else None
+                gateway = self._guard.gateway_for(scope)
+                refusal = gateway.refusal(road.request_class, header_key)
                 intake = Intake(road.limit, gateway.memory, gzip=gzip, refusal=refusal)
                 await fill(intake, message, receive)
             except asyncio.CancelledError:
-                gateway.slow_bodies.raise_if_late(waiter, BodyTooSlow)
+                slow_bodies.raise_if_late(waiter, BodyTooSlow)
                 raise
             finally:
-                gateway.slow_bodies.end(waiter)
+                slow_bodies.end(waiter)
             intake.finish()
             return await road.answer(gateway, await gateway.large.run(intake.size, intake.join), header_key)
         finally:

@@ -20,6 +20,7 @@ async def answer_fleet_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, FleetError):
         raise error
     _count(request, error.code)
+    deps_of(request).guard.failed(request.scope, error)
     headers = {name.decode(): value.decode() for name, value in error_headers(error)}
     return Response(
         error_body(error, surface_of(request.scope["path"])), error_status(error), headers=headers, media_type=JSON

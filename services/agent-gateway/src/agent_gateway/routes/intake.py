@@ -11,6 +11,7 @@ from agent_gateway.asgi import JSON, body_of
 from agent_gateway.deps import Deps
 from agent_gateway.domain.clients import key_in_header, remote_address
 from agent_gateway.domain.gateway import Gateway
+from agent_gateway.domain.request_classes import RequestClass
 from agent_gateway.domain.roads import Road
 
 
@@ -20,12 +21,21 @@ def counted(endpoint: str, deps: Deps) -> Gateway:
     return deps.gateway
 
 
+def counted_and_guarded(endpoint: str, request: Request, deps: Deps) -> Gateway:
+    """Do the same for a request that brings a credential: who failed too often has nobody asked about it."""
+    counted(endpoint, deps)
+    return deps.guard.gateway_for(request.scope)
+
+
 @asynccontextmanager
-async def counted_body(endpoint: str, request: Request, deps: Deps, limit: int) -> AsyncIterator[bytes]:
-    """Count a request and read its body, of `limit` bytes at most; raises as `body_of` does."""
-    gateway = counted(endpoint, deps)
-    async with body_of(request.receive, gateway, limit, gzip=is_gzip(request)) as body:
-        yield body
+async def counted_body(
+    endpoint: str, request: Request, deps: Deps, limit: int, request_class: RequestClass
+) -> AsyncIterator[tuple[Gateway, bytes]]:
+    """Count a request, read its body, of `limit` bytes at most, and yield what answers it; raises as `body_of` does."""
+    gateway = counted_and_guarded(endpoint, request, deps)
+    refusal = gateway.refusal(request_class)
+    async with body_of(request.receive, gateway, limit, gzip=is_gzip(request), refusal=refusal) as body:
+        yield gateway, body
 
 
 def is_gzip(request: Request) -> bool:
@@ -57,7 +67,8 @@ def pong() -> Response:
 
 async def answer_road(road: Road, request: Request, deps: Deps) -> Response:
     """Answer as the hot road does, by the ordinary way."""
-    gateway = counted(road.endpoint, deps)
-    refusal = gateway.log_refusal() if road.is_log else None
+    gateway = counted_and_guarded(road.endpoint, request, deps)
+    header_key = node_key_of(request)
+    refusal = gateway.refusal(road.request_class, header_key)
     async with body_of(request.receive, gateway, road.limit, gzip=is_gzip(request), refusal=refusal) as body:
-        return answered(await road.answer(gateway, body, node_key_of(request)))
+        return answered(await road.answer(gateway, body, header_key))

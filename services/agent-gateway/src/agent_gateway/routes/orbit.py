@@ -24,8 +24,8 @@ async def ping(deps: DepsDep) -> Response:
 @router.post("/enroll")
 async def enroll(request: Request, deps: DepsDep) -> Response:
     """Trade an enroll secret for an orbit key."""
-    async with counted_body("orbit_enroll", request, deps, READ_LIMIT) as body:
-        return answered(await answer_orbit_enroll(deps.gateway, body, address_of(request, deps)))
+    async with counted_body("orbit_enroll", request, deps, READ_LIMIT, "enroll") as (gateway, body):
+        return answered(await answer_orbit_enroll(gateway, body, address_of(request, deps)))
 
 
 @router.post("/config")
@@ -37,5 +37,5 @@ async def config(request: Request, deps: DepsDep) -> Response:
 @router.post("/device_token")
 async def device_token(request: Request, deps: DepsDep) -> Response:
     """Remember the token that the host's desktop will show."""
-    async with counted_body("orbit_device_token", request, deps, READ_LIMIT) as body:
-        return answered(await answer_device_token(deps.gateway, body))
+    async with counted_body("orbit_device_token", request, deps, READ_LIMIT, "orbit") as (gateway, body):
+        return answered(await answer_device_token(gateway, body))

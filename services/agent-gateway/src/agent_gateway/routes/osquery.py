@@ -16,8 +16,8 @@ router = APIRouter()
 @router.post("/enroll")
 async def enroll(request: Request, deps: DepsDep) -> Response:
     """Trade an enroll secret for a node key."""
-    async with counted_body("enroll", request, deps, ENROLL_LIMIT) as body:
-        return answered(await answer_enroll(deps.gateway, body, address_of(request, deps)))
+    async with counted_body("enroll", request, deps, ENROLL_LIMIT, "enroll") as (gateway, body):
+        return answered(await answer_enroll(gateway, body, address_of(request, deps)))
 
 
 @router.post("/config")
