@@ -38,6 +38,14 @@ from flotilla_common.bus.permissions import PROVISION_USER
 from flotilla_common.contracts import campaigns, logs, plans
 from flotilla_common.contracts.base import Event
 from flotilla_common.contracts.campaigns import CampaignCommand, command_key, done_key, encode_command
+from flotilla_common.contracts.carves import (
+    SESSION_DOMAIN,
+    BeginCarveV1,
+    CarveBegunV1,
+    CarveSession,
+    encode_session,
+    request_digest,
+)
 from flotilla_common.contracts.device_tokens import (
     DeviceToken,
     DeviceTokenInUse,
@@ -239,11 +247,34 @@ class StandInMerger:
 
 @dataclass
 class StandInLiveQuery:
-    """Writes bucket CAMPAIGNS for live-query."""
+    """Writes bucket CAMPAIGNS and begins carves for live-query."""
 
     bucket: Bucket
     objects: Objects
     key: Ed25519PrivateKey
+    begins: list[BeginCarveV1] = field(default_factory=list)
+    refusal: FleetError | None = None
+    hold: asyncio.Event | None = None
+
+    async def begin(self, request: BeginCarveV1, _: None) -> CarveBegunV1:
+        self.begins.append(request)
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.refusal is not None:
+            raise self.refusal
+        session = CarveSession(
+            carve_id=len(self.begins),
+            host_id=request.host_id,
+            request_digest=request_digest(request.request_id),
+            block_count=request.block_count,
+            block_size=request.block_size,
+            expires_at=int(time.time()) + 3600,
+        )
+        return CarveBegunV1(session_id=SecretStr(self.sign(session)))
+
+    def sign(self, session: CarveSession, key: Ed25519PrivateKey | None = None, domain: bytes = SESSION_DOMAIN) -> str:
+        payload = msgspec.json.encode(session)
+        return encode_session((key or self.key).sign(domain + payload), payload)
 
     async def start(
         self,
@@ -387,6 +418,7 @@ async def neighbours(bus_for: BusFor) -> AsyncIterator[Neighbours]:
             Responder(RefetchHostV1, inventory.refetch),  # type: ignore[arg-type]
         )
         running += await _answer_for(merger_bus, tasks, Responder(RenderPlanV1, merger.render))  # type: ignore[arg-type]
+        running += await _answer_for(live_query_bus, tasks, Responder(BeginCarveV1, live_query.begin))  # type: ignore[arg-type]
         yield Neighbours(inventory, merger, live_query)
         for task in running:
             task.cancel()
@@ -401,7 +433,7 @@ async def house(bus_for: BusFor, neighbours: Neighbours, request: pytest.Fixture
     bus = await bus_for("agent_gateway")
     custody = CustodyPublisher(bus)
     await custody.open()
-    gateway = build_gateway(bus, custody, await open_bucket(bus, plans.BUCKET))
+    gateway = build_gateway(bus, custody, await open_bucket(bus, plans.BUCKET), neighbours.command_keys)
     door = create_app(Deps(gateway), is_hot=getattr(request, "param", True))
     followers = [
         hosts_follower(bus, gateway.hosts, gateway.orbit.hosts),

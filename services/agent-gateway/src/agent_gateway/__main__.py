@@ -50,10 +50,10 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     keys = public_keys(settings.command_keys_file.read_bytes())
     bus = await connect(settings)
     live_with(bus, tasks, health)
-    await provision.verify(bus, "HOSTS", "DEVICE_TOKENS", "LOGS", "ANSWERS", "RESULTS")
+    await provision.verify(bus, "HOSTS", "DEVICE_TOKENS", "LOGS", "ANSWERS", "RESULTS", "CARVES")
     custody = CustodyPublisher(bus)
     await custody.open()
-    gateway = build_gateway(bus, custody, await open_bucket(bus, plan_contracts.BUCKET))
+    gateway = build_gateway(bus, custody, await open_bucket(bus, plan_contracts.BUCKET), keys)
     followers = {
         "hosts": hosts_follower(bus, gateway.hosts, gateway.orbit.hosts),
         "device tokens": device_tokens_follower(bus, gateway.orbit.tokens),

@@ -35,6 +35,7 @@ class GatewayCollector(Collector):
         )
         yield _counter("results", "Detail, label and policy results taken", "kind", counters.results)
         yield _counter("results_unasked", "Results that no query asks for", "kind", counters.results_unasked)
+        yield _counter("carve_blocks", "Blocks of carves", "outcome", counters.carve_blocks)
         yield CounterMetricFamily(
             PREFIX + "commands_refused", "Campaign commands not believed", counters.commands_refused
         )

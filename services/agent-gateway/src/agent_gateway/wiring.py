@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from flotilla_common.bus.buckets import Bucket
 from flotilla_common.bus.connection import Bus
 from flotilla_common.bus.custody import CustodyPublisher
@@ -14,6 +16,7 @@ from flotilla_common.http.health import Health
 
 from agent_gateway.domain.answers import Answers
 from agent_gateway.domain.campaigns import Campaigns
+from agent_gateway.domain.carves import Carves
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.device_tokens import DeviceTokens
 from agent_gateway.domain.enrollment import Enrollments
@@ -31,8 +34,10 @@ from agent_gateway.domain.seen import SeenHosts
 from agent_gateway.domain.starts import Starts
 
 
-def build_gateway(bus: Bus, custody: CustodyPublisher, plans_bucket: Bucket) -> Gateway:
-    """Return the state of a process, empty, that asks and publishes over this bus."""
+def build_gateway(
+    bus: Bus, custody: CustodyPublisher, plans_bucket: Bucket, keys: Sequence[Ed25519PublicKey] = ()
+) -> Gateway:
+    """Return the state of a process, empty, that asks and publishes over this bus; `keys` are live-query's."""
     counters = Counters()
     hosts = HostCache()
     campaigns = Campaigns()
@@ -49,6 +54,7 @@ def build_gateway(bus: Bus, custody: CustodyPublisher, plans_bucket: Bucket) -> 
         query_results=QueryResults(custody.publish, counters),
         logs=LogIntake(custody.publish, counters),
         enrollments=Enrollments(hosts, bus.request, counters),
+        carves=Carves(bus.request, custody.publish, keys, counters, time.time),
         orbit=Orbit(
             hosts=orbit_hosts,
             keys=KeyResolver(orbit_hosts, asking_for_orbit(bus.request), counters),

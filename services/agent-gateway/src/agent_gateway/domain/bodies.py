@@ -21,6 +21,7 @@ READ_LIMIT = 64 * KIB  # bytes; also config
 ENROLL_LIMIT = MIB
 LOG_LIMIT = 128 * MIB
 DISTRIBUTED_WRITE_LIMIT = 64 * MIB  # all results that one host may post at once
+CARVE_BLOCK_LIMIT = 16 * MIB  # in base64: some 12 MiB of the file
 COPIES = 2  # a body is held as it came, and once more as what it becomes: joined, then cut into messages
 IN_FLIGHT_LIMIT = 256 * MIB  # bodies; they cost twice that
 DRAIN_LIMIT = 512 * MIB  # who sends more than this into a refused body loses the connection

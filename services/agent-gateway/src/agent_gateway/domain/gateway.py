@@ -12,6 +12,7 @@ from flotilla_common.errors import Denied, Unavailable
 from agent_gateway.domain.answers import Answers
 from agent_gateway.domain.bodies import Memory
 from agent_gateway.domain.campaigns import Campaigns
+from agent_gateway.domain.carves import Carves
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.enrollment import Enrollments
 from agent_gateway.domain.hosts import Host, HostCache
@@ -43,6 +44,7 @@ class Gateway:
     query_results: QueryResults
     logs: LogIntake
     enrollments: Enrollments
+    carves: Carves
     orbit: Orbit
     seen: SeenHosts
     counters: Counters

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Request, Response
 from agent_gateway.asgi import body_of
 from agent_gateway.deps import DepsDep
 from agent_gateway.domain import roads
-from agent_gateway.domain.bodies import ENROLL_LIMIT
+from agent_gateway.domain.bodies import CARVE_BLOCK_LIMIT, ENROLL_LIMIT, READ_LIMIT
+from agent_gateway.domain.carve import answer_begin, answer_block
 from agent_gateway.domain.enroll import answer_enroll
-from agent_gateway.routes.intake import address_of, answer_road, answered, is_gzip
+from agent_gateway.routes.intake import address_of, answer_road, answered, is_gzip, node_key_of
 
 router = APIRouter()
 
@@ -44,3 +45,19 @@ async def distributed_write(request: Request, deps: DepsDep) -> Response:
 async def log(request: Request, deps: DepsDep) -> Response:
     """Take result and status lines into custody."""
     return await answer_road(roads.LOG, request, deps)
+
+
+@router.post("/carve/begin")
+async def carve_begin(request: Request, deps: DepsDep) -> Response:
+    """Let a host send a file that it was asked for."""
+    deps.gateway.counters.requests["carve_begin"] += 1
+    async with body_of(request.receive, deps.gateway, READ_LIMIT, gzip=is_gzip(request)) as body:
+        return answered(await answer_begin(deps.gateway, body, node_key_of(request)))
+
+
+@router.post("/carve/block")
+async def carve_block(request: Request, deps: DepsDep) -> Response:
+    """Take a block of such a file."""
+    deps.gateway.counters.requests["carve_block"] += 1
+    async with body_of(request.receive, deps.gateway, CARVE_BLOCK_LIMIT, gzip=is_gzip(request)) as body:
+        return answered(await answer_block(deps.gateway, body, node_key_of(request)))
