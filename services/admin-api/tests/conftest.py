@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -18,6 +19,7 @@ from admin_api.routes.body_gate import BodyGate, BodyLimits
 from admin_api.settings import Settings
 from argon2 import PasswordHasher
 from fastapi import FastAPI
+from flotilla_common.blobs import open_blobs
 from flotilla_common.bus.connection import Bus
 from flotilla_common.db import engine as db
 from flotilla_common.db.models.admin_api import Activity, Outbox, Team, User, UserTeam
@@ -64,7 +66,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def settings(database: Database, redis_url: str, secrets_key: bytes) -> Settings:
+def settings(database: Database, redis_url: str, secrets_key: bytes, tmp_path: Path) -> Settings:
     return Settings(
         nats_url="nats://unused",
         nats_user="admin_api",
@@ -76,6 +78,7 @@ def settings(database: Database, redis_url: str, secrets_key: bytes) -> Settings
         secrets_key=SecretStr(base64.b64encode(secrets_key).decode()),
         trusted_proxies="127.0.0.0/8",
         failed_login_seconds=0,
+        blob_url=tmp_path.as_uri(),
     )
 
 
@@ -98,6 +101,7 @@ async def deps(
         settings=settings,
         secrets_key=secrets_key,
         passwords=passwords,
+        blobs=open_blobs(settings),
     )
     passwords.close()
     await redis.aclose()

@@ -32,6 +32,7 @@ from flotilla_common.bus.custody import CustodyPublisher
 from flotilla_common.bus.objects import open_objects
 from flotilla_common.bus.permissions import PROVISION_USER
 from flotilla_common.contracts import campaigns, logs, plans
+from flotilla_common.contracts.carves import BeginCarveV1
 from flotilla_common.contracts.device_tokens import SetDeviceTokenV1
 from flotilla_common.contracts.hosts import (
     EnrollHostV1,
@@ -154,6 +155,7 @@ async def neighbours(bus_for: BusFor) -> AsyncIterator[Neighbours]:
             Responder(RefetchHostV1, inventory.refetch),  # type: ignore[arg-type]
         )
         running += await _answer_for(merger_bus, tasks, Responder(RenderPlanV1, merger.render))  # type: ignore[arg-type]
+        running += await _answer_for(live_query_bus, tasks, Responder(BeginCarveV1, live_query.begin))  # type: ignore[arg-type]
         yield Neighbours(inventory, merger, live_query)
         for task in running:
             task.cancel()
@@ -168,7 +170,7 @@ async def house(bus_for: BusFor, neighbours: Neighbours, request: pytest.Fixture
     bus = await bus_for("agent_gateway")
     custody = CustodyPublisher(bus)
     await custody.open()
-    gateway = build_gateway(bus, custody, await open_bucket(bus, plans.BUCKET))
+    gateway = build_gateway(bus, custody, await open_bucket(bus, plans.BUCKET), neighbours.command_keys)
     door = create_app(Deps(gateway), is_hot=getattr(request, "param", True))
     followers = [
         hosts_follower(bus, gateway.hosts, gateway.orbit.hosts),

@@ -15,6 +15,14 @@ from flotilla_common.bus.connection import Bus
 from flotilla_common.bus.objects import Objects
 from flotilla_common.contracts.base import Event
 from flotilla_common.contracts.campaigns import CampaignCommand, command_key, done_key, encode_command
+from flotilla_common.contracts.carves import (
+    SESSION_DOMAIN,
+    BeginCarveV1,
+    CarveBegunV1,
+    CarveSession,
+    encode_session,
+    request_digest,
+)
 from flotilla_common.contracts.device_tokens import (
     DeviceToken,
     DeviceTokenInUse,
@@ -214,11 +222,34 @@ class StandInMerger:
 
 @dataclass
 class StandInLiveQuery:
-    """Writes bucket CAMPAIGNS for live-query."""
+    """Writes bucket CAMPAIGNS and begins carves for live-query."""
 
     bucket: Bucket
     objects: Objects
     key: Ed25519PrivateKey
+    begins: list[BeginCarveV1] = field(default_factory=list)
+    refusal: FleetError | None = None
+    hold: asyncio.Event | None = None
+
+    async def begin(self, request: BeginCarveV1, _: None) -> CarveBegunV1:
+        self.begins.append(request)
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.refusal is not None:
+            raise self.refusal
+        session = CarveSession(
+            carve_id=len(self.begins),
+            host_id=request.host_id,
+            request_digest=request_digest(request.request_id),
+            block_count=request.block_count,
+            block_size=request.block_size,
+            expires_at=int(time.time()) + 3600,
+        )
+        return CarveBegunV1(session_id=SecretStr(self.sign(session)))
+
+    def sign(self, session: CarveSession, key: Ed25519PrivateKey | None = None, domain: bytes = SESSION_DOMAIN) -> str:
+        payload = msgspec.json.encode(session)
+        return encode_session((key or self.key).sign(domain + payload), payload)
 
     async def start(
         self,

@@ -40,6 +40,7 @@ async def test_the_bus_is_stopped_and_started_again(house: House, nats_server: N
         "config": await post(house, "config", node_key=key),
         "log": await post(house, "log", node_key=key, log_type="result", data=[{"n": 1}]),
         "stranger": await post(house, "config", node_key="who-knows"),
+        "begin": await post(house, "carve/begin", node_key=key),
         "enroll": await post(house, "enroll", enroll_secret=SECRET, host_identifier="A-1"),
     }
     nats_server.running.start()
@@ -53,6 +54,7 @@ async def test_the_bus_is_stopped_and_started_again(house: House, nats_server: N
         "config": config,
         "log": UNAVAILABLE,
         "stranger": UNAVAILABLE,
+        "begin": UNAVAILABLE,
         "enroll": UNAVAILABLE,
     }
     assert set(await lines_stored(bus_for)) == {2}

@@ -17,7 +17,7 @@ from .stand_ins import SECRET
 
 pytestmark = BOTH_ROADS
 
-PATHS = ("enroll", "config", "distributed/read", "distributed/write", "log")
+PATHS = ("enroll", "config", "distributed/read", "distributed/write", "log", "carve/begin", "carve/block")
 ORBIT_PATHS = ("enroll", "config", "device_token")
 KEY = "@the key of a host@"
 FUZZ = settings(
@@ -42,8 +42,9 @@ NAMES = st.sampled_from(
 )
 OF_ENROLL = ["enroll_secret", "host_identifier", "platform_type", "host_details", "system_info", "osquery_info"]
 OF_OTHERS = ["node_key", "etag", "log_type", "data", "queries", "statuses", "messages", "stats", "memory"]
+OF_CARVES = ["block_count", "block_size", "carve_size", "carve_id", "block_id", "session_id", "request_id"]
 OF_ORBIT = ["orbit_node_key", "device_auth_token", "hardware_uuid", "osquery_identifier", "platform"]
-MEMBERS = st.sampled_from(OF_ENROLL + OF_OTHERS + OF_ORBIT)
+MEMBERS = st.sampled_from(OF_ENROLL + OF_OTHERS + OF_CARVES + OF_ORBIT)
 RAW_SCALARS = st.sampled_from(
     [
         b"1e999",

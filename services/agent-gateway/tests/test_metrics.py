@@ -34,7 +34,9 @@ async def test_admission_is_told_by_class_reason_and_stream(house: House) -> Non
         'flotilla_gateway_class_closed{class="log"} 1.0',
         'flotilla_gateway_class_closed{class="write"} 0.0',
         'flotilla_gateway_class_closed{class="enroll"} 0.0',
+        'flotilla_gateway_class_closed{class="carve"} 0.0',
         'flotilla_gateway_stream_fullness{stream="LOGS"} 0.97',
+        'flotilla_gateway_stream_fullness{stream="CARVES"} 0.0',
         "flotilla_gateway_enrolls_waiting 0.0",
     ):
         assert line in text

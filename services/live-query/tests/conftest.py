@@ -15,6 +15,7 @@ import msgspec
 import nats.js.errors
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from flotilla_common.blobs import Blobs
 from flotilla_common.bus import outage
 from flotilla_common.bus.buckets import Bucket, open_bucket
 from flotilla_common.bus.connection import Bus
@@ -33,6 +34,7 @@ from flotilla_common.contracts.campaigns import (
     done_key,
     split_command,
 )
+from flotilla_common.contracts.carves import BeginCarveV1
 from flotilla_common.contracts.hosts import HostDeletedV1, HostRecord
 from flotilla_common.contracts.redis_keys import campaign_rows
 from flotilla_common.contracts.shards import shard_of
@@ -44,6 +46,7 @@ from flotilla_common.testing.database import Database
 from live_query.app import listen
 from live_query.deps import Deps
 from live_query.domain.answers import Limits
+from live_query.domain.carves import CarvePolicy
 from live_query.store import rows as rows_store
 from live_query.store.rows import ResultRows
 from pyroaring import BitMap
@@ -52,10 +55,13 @@ from sqlalchemy import delete, update
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import col
 
+from .carving import Carving
+
 BusFor = Callable[[str], Awaitable[Bus]]
 STATES = ("pending", "answered", "failed", "denylisted", "expired", "cancelled", "unreachable")
 LIMITS = Limits(rows=100, rows_bytes=64 * 1024)
 CAMPAIGN_BYTES = 1024 * 1024
+CARVE_POLICY = CarvePolicy(host_bytes=10_000, host_carves=5, total_bytes=25_000, keep=timedelta(hours=24))
 
 
 @dataclass
@@ -74,7 +80,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine answers may take their time."""
-    for request in (StartCampaignV1, StopCampaignV1):
+    for request in (StartCampaignV1, StopCampaignV1, BeginCarveV1):
         monkeypatch.setattr(request, "timeout_seconds", 30.0)
 
 
@@ -90,7 +96,12 @@ def signing_key() -> Ed25519PrivateKey:
 
 @pytest.fixture
 async def make_deps(
-    database: Database, bus_for: BusFor, redis_url: str, signing_key: Ed25519PrivateKey, clock: Clock
+    database: Database,
+    bus_for: BusFor,
+    redis_url: str,
+    signing_key: Ed25519PrivateKey,
+    clock: Clock,
+    blobs: Blobs,
 ) -> AsyncIterator[Callable[..., Awaitable[Deps]]]:
     """Make the connections of a replica."""
     engines, kept = [], []
@@ -108,6 +119,8 @@ async def make_deps(
             rows=kept[-1],
             signing_key=signing_key,
             limits=LIMITS,
+            blobs=blobs,
+            carve_policy=CARVE_POLICY,
             clock=clock,
         )
 
@@ -338,6 +351,17 @@ async def done(bucket: Bucket, campaign_id: int) -> set[int]:
     """The hosts that gateways know to be settled."""
     value = await bucket.get(done_key(campaign_id))
     return set() if value is None else set(BitMap.deserialize(value))
+
+
+@pytest.fixture
+async def carving(bus_for: BusFor, database: Database) -> Carving:
+    return Carving(await bus_for("agent_gateway"), database)
+
+
+@pytest.fixture
+def with_carves() -> Callable[..., Deps]:
+    """Change what is kept of carves."""
+    return lambda deps, **policy: replace(deps, carve_policy=replace(deps.carve_policy, **policy))
 
 
 def with_limits(deps: Deps, **limits: int) -> Deps:

@@ -132,6 +132,17 @@ def test_no_gateway_at_all_is_an_error_in_json(tmp_path: Path, keys: Keys, path:
     assert answer == (503, UNAVAILABLE)
 
 
+@pytest.mark.parametrize("prefix", ["/api/osquery", "/api/v1/osquery"])
+def test_a_block_of_a_carve_that_finds_no_gateway_gets_what_the_carver_repeats_after(
+    tmp_path: Path, keys: Keys, prefix: str
+) -> None:
+    with edge(tmp_path, keys, choose_port()) as caddy:
+        block, begin = (post(caddy, f"{prefix}/carve/{path}") for path in ("block", "begin"))
+
+    assert block == (503, b"error: unavailable")
+    assert begin == (503, UNAVAILABLE)
+
+
 @pytest.mark.parametrize("behaviour", [says_nothing, dies_in_the_head])
 def test_a_gateway_that_dies_before_its_answer_is_an_error_in_json(
     tmp_path: Path, keys: Keys, upstream: MakeUpstream, behaviour: Behaviour

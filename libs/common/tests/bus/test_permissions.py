@@ -13,6 +13,8 @@ from flotilla_common.testing import eventually
         ("inventory", "$KV.CAMPAIGNS.1.command"),
         ("inventory", "$KV.PLANS.head.x"),
         ("analytics", "logs.result.v1.3"),
+        ("log_shipper", "live_query.begin_carve.v1"),
+        ("admin_api", "carves.part.v1"),
     ],
 )
 async def test_a_forbidden_publish_is_refused_by_the_server(bus_for, user, subject):

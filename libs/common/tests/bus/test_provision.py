@@ -40,7 +40,7 @@ async def configs(js) -> list[StreamConfig]:
 
 
 async def test_streams_and_buckets_verify_after_provisioning(bus_for):
-    await verify(await bus_for("agent_gateway"), "HOSTS", "LOGS", "ANSWERS", "RESULTS")
+    await verify(await bus_for("agent_gateway"), "HOSTS", "LOGS", "ANSWERS", "RESULTS", "CARVES")
     for bucket in BUCKETS:
         await open_bucket(await bus_for("agent_gateway"), bucket.name)
 

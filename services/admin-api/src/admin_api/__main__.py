@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from flotilla_common import service
+from flotilla_common.blobs import open_blobs
 from flotilla_common.bus import connection, provision
 from flotilla_common.bus.consumer import Subscription, consume
 from flotilla_common.clock import utc_now
@@ -52,6 +53,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
         settings=settings,
         secrets_key=decode_key(settings.secrets_key),
         passwords=Passwords(),
+        blobs=open_blobs(settings),
     )
     await provision.verify(bus, "DEFINITIONS", "HOSTS")
     tasks.create_task(relay(bus, settings, "admin_api"), name="outbox relay")

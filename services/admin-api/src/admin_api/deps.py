@@ -9,11 +9,13 @@ from typing import Annotated
 
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
+from flotilla_common.blobs import Blobs
 from flotilla_common.bus.connection import Bus
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from admin_api.domain.campaign_views import CampaignViews
+from admin_api.domain.carves import CarveReads
 from admin_api.domain.passwords import Passwords
 from admin_api.settings import Settings
 
@@ -36,8 +38,10 @@ class Deps:
     settings: Settings
     secrets_key: bytes
     passwords: Passwords
+    blobs: Blobs
     setup: SetupState = field(default_factory=SetupState)
     views: CampaignViews = field(default_factory=CampaignViews)
+    carve_reads: CarveReads = field(default_factory=CarveReads)
 
 
 def deps_of(connection: HTTPConnection) -> Deps:

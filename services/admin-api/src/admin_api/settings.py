@@ -7,6 +7,7 @@ import binascii
 import ipaddress
 import re
 
+from flotilla_common.blobs import BlobSettings
 from flotilla_common.settings import DatabaseSettings
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -15,7 +16,7 @@ _UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 _DURATION_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-class Settings(DatabaseSettings):
+class Settings(DatabaseSettings, BlobSettings):
     """What admin-api needs besides the common settings."""
 
     redis_url: SecretStr = Field(description="redis://:password@host:port/database")

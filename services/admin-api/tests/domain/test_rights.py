@@ -53,6 +53,7 @@ RULES = {
     Action.RUN_NEW_QUERY: ({A, M, P}, {A, M, P}, set()),
     Action.SEARCH_TARGETS: (READERS, READERS, READERS),
     Action.STOP_CAMPAIGN: ({A, M}, {A, M}, set()),
+    Action.READ_CARVES: ({A}, set(), set()),
     Action.RUN_JOBS: ({A}, set(), set()),
     Action.READ_VERSION: (ALL, ALL, ALL),
 }

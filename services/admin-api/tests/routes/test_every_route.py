@@ -107,8 +107,8 @@ async def world(database, make_team) -> World:
     query = Query(name="q", query="SELECT 1")
     campaign = Campaign(sql="SELECT 1", user_id=1, command=b"", target_count=1, deadline=datetime.now(UTC))
     await database.add(host, label, query, campaign)
-    ids = {"user_id": 1, "session_id": 1, "team_id": team_id, "host_id": host.id, "label_id": label.id}
-    texts = {"query_id": query.id, "name": "q", "identifier": "A-1", "campaign_id": campaign.id}
+    ids = {"user_id": 1, "session_id": 1, "team_id": team_id, "host_id": host.id, "label_id": label.id, "carve_id": 1}
+    texts = {"query_id": query.id, "name": "q", "identifier": "A-1", "campaign_id": campaign.id, "block_id": 0}
     return World({name: str(value) for name, value in {**ids, **texts}.items()})
 
 

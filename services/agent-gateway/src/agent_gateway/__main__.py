@@ -55,10 +55,11 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     keys = public_keys(settings.command_keys_file.read_bytes())
     bus = await connect(settings, name=settings.bus_name)
     live_with(bus, tasks, health)
-    await provision.verify(bus, "HOSTS", "DEVICE_TOKENS", "LOGS", "ANSWERS", "RESULTS")
+    await provision.verify(bus, "HOSTS", "DEVICE_TOKENS", "LOGS", "ANSWERS", "RESULTS", "CARVES")
     custody = CustodyPublisher(bus)
     await custody.open()
-    gateway = build_gateway(bus, custody, await open_bucket(bus, plan_contracts.BUCKET), settings.limits)
+    plans_bucket = await open_bucket(bus, plan_contracts.BUCKET)
+    gateway = build_gateway(bus, custody, plans_bucket, keys, settings.limits)
     gateway.body_seconds = settings.body_seconds
     followers = {
         "hosts": hosts_follower(bus, gateway.hosts, gateway.orbit.hosts),

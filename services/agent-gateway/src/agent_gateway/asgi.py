@@ -28,7 +28,13 @@ async def send_json(send: Send, status: int, body: bytes, headers: Headers, more
 
 @asynccontextmanager
 async def body_of(
-    receive: Receive, gateway: Gateway, limit: int, *, gzip: bool, refusal: FleetError | None = None
+    receive: Receive,
+    gateway: Gateway,
+    limit: int,
+    *,
+    gzip: bool,
+    refusal: FleetError | None = None,
+    leaves: int | None = None,
 ) -> AsyncIterator[bytes]:
     """Read the whole body; its memory counts until the request is answered. `refusal`: read it and keep nothing.
 
@@ -37,7 +43,7 @@ async def body_of(
         BodyTooSlow, NeverEnding, TooLarge, Malformed, Unavailable.
 
     """
-    intake = Intake(limit, gateway.memory, gzip=gzip, refusal=refusal)
+    intake = Intake(limit, gateway.memory, gzip=gzip, refusal=refusal, leaves=leaves)
     try:
         waiter = gateway.slow_bodies.begin()
         try:

@@ -47,6 +47,18 @@ class MalformedDeviceToken(Invalid):
     code = "malformed_device_token"
 
 
+class BadCarveSession(Denied):
+    """The session id of a block is not one that live-query gave to this host for this request."""
+
+    code = "invalid_carve_session"
+
+
+class CarveSessionExpired(Denied):
+    """The carve has expired."""
+
+    code = "carve_session_expired"
+
+
 class Malformed(Invalid):
     """The body is not the JSON object that this path takes."""
 

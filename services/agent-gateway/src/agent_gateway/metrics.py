@@ -12,7 +12,7 @@ from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.request_classes import RequestClass
 
 PREFIX = "flotilla_gateway_"
-CAN_CLOSE: tuple[RequestClass, ...] = ("log", "write", "enroll")
+CAN_CLOSE: tuple[RequestClass, ...] = ("log", "write", "enroll", "carve")
 
 
 class GatewayCollector(Collector):
@@ -38,6 +38,7 @@ class GatewayCollector(Collector):
         )
         yield _counter("results", "Detail, label and policy results taken", "kind", counters.results)
         yield _counter("results_unasked", "Results that no query asks for", "kind", counters.results_unasked)
+        yield _counter("carve_blocks", "Blocks of carves", "outcome", counters.carve_blocks)
         yield CounterMetricFamily(
             PREFIX + "commands_refused", "Campaign commands not believed", counters.commands_refused
         )

@@ -42,6 +42,7 @@ STATUSES: tuple[tuple[tuple[type[FleetError], ...], int], ...] = (
     ((TooMuch,), 429),
     ((Malformed, UnknownLogType, MalformedDeviceToken), 400),
 )
+ASK_AGAIN = b"error: unavailable\n"  # no JSON: the carver does not notice `error`, and repeats what it cannot read
 CLOSES = (BodyTooSlow, NeverEnding)
 LAST_RESORT = b'{"error":"internal"}'
 

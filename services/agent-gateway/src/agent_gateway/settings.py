@@ -48,7 +48,10 @@ class Settings(CommonSettings):
         description="unknown keys and bad enroll secrets of one address, 60 s of it at once; 0: no limit",
     )
     streams_full_at: float = Field(
-        Limits.full_at, ge=0.5, le=1, description="share of the limits of LOGS and RESULTS from which nothing is taken"
+        Limits.full_at,
+        ge=0.5,
+        le=1,
+        description="share of the limits of LOGS, RESULTS, CARVES from which nothing is taken",
     )
 
     @property

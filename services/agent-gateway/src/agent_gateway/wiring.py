@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from flotilla_common.bus.buckets import Bucket
 from flotilla_common.bus.connection import Bus
 from flotilla_common.bus.custody import CustodyPublisher
@@ -16,6 +18,7 @@ from agent_gateway.domain.admission import Admission, Limits
 from agent_gateway.domain.answers import Answers
 from agent_gateway.domain.bodies import Memory
 from agent_gateway.domain.campaigns import Campaigns
+from agent_gateway.domain.carves import Carves
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.device_tokens import DeviceTokens
 from agent_gateway.domain.enrollment import Enrollments
@@ -35,8 +38,14 @@ from agent_gateway.domain.starts import Starts
 USUAL = Limits()
 
 
-def build_gateway(bus: Bus, custody: CustodyPublisher, plans_bucket: Bucket, limits: Limits = USUAL) -> Gateway:
-    """Return the state of a process, empty, that asks and publishes over this bus."""
+def build_gateway(
+    bus: Bus,
+    custody: CustodyPublisher,
+    plans_bucket: Bucket,
+    keys: Sequence[Ed25519PublicKey] = (),
+    limits: Limits = USUAL,
+) -> Gateway:
+    """Return the state of a process, empty, that asks and publishes over this bus; `keys` are live-query's."""
     counters = Counters()
     memory = Memory()
     admission = Admission(custody.publish, lambda: bus.client.is_connected, memory, limits)
@@ -57,6 +66,9 @@ def build_gateway(bus: Bus, custody: CustodyPublisher, plans_bucket: Bucket, lim
         query_results=QueryResults(admission.results.publish_if_open, counters),
         logs=LogIntake(admission.logs.publish, counters),
         enrollments=Enrollments(hosts, ask, counters),
+        carves=Carves(
+            admission.live_query.asking(bus.request), admission.carves.publish_if_open, keys, counters, time.time
+        ),
         orbit=Orbit(
             hosts=orbit_hosts,
             keys=KeyResolver(

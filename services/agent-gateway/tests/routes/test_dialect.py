@@ -21,7 +21,7 @@ def is_refusal(body: Any) -> bool:
     return isinstance(body, dict) and isinstance(body.get("error"), str) and "detail" not in body
 
 
-@pytest.mark.parametrize("path", ["/", "/api/v1/osquery", "/api/v1/osquery/carve/begin", "/api/v1/osquery/log/", "/x"])
+@pytest.mark.parametrize("path", ["/", "/api/v1/osquery", "/api/v1/osquery/carve/end", "/api/v1/osquery/log/", "/x"])
 async def test_an_unknown_path_answers_with_error_and_no_redirect(house: House, path: str) -> None:
     reply = await house.client.post(path, content=b"{}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from flotilla_common.blobs import open_blobs
 from flotilla_common.bus.answering import Responder, respond
 from flotilla_common.bus.buckets import open_bucket
 from flotilla_common.bus.connection import Bus, connect
@@ -12,6 +13,7 @@ from flotilla_common.bus.consumer import Subscription, consume
 from flotilla_common.bus.objects import open_objects
 from flotilla_common.bus.provision import verify
 from flotilla_common.contracts.campaigns import ANSWERS_STREAM, BUCKET, STORE, CampaignOfferedV1, CampaignViewedV1
+from flotilla_common.contracts.carves import STREAM as CARVES_STREAM
 from flotilla_common.db import engine as db
 from flotilla_common.db.schema_check import verify_schema
 from flotilla_common.http.health import Health
@@ -19,12 +21,14 @@ from flotilla_common.service import live_with
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from live_query.consumers import (
+    answer_begin_carve,
     answer_start_campaign,
     answer_stop_campaign,
     housekeeping,
     on_campaign_answers,
     on_campaign_offered,
     on_campaign_viewed,
+    on_carve_parts,
     on_host_deleted,
 )
 from live_query.consumers.hearing import listen as hear
@@ -35,8 +39,16 @@ from live_query.settings import Settings
 from live_query.store import rows
 from live_query.store.rows import ResultRows
 
-RESPONDERS: tuple[Responder[Any, Deps], ...] = (answer_start_campaign.RESPONDER, answer_stop_campaign.RESPONDER)
-SUBSCRIPTIONS: tuple[Subscription[Any, Deps], ...] = (on_campaign_answers.SUBSCRIPTION, on_host_deleted.SUBSCRIPTION)
+RESPONDERS: tuple[Responder[Any, Deps], ...] = (
+    answer_start_campaign.RESPONDER,
+    answer_stop_campaign.RESPONDER,
+    answer_begin_carve.RESPONDER,
+)
+SUBSCRIPTIONS: tuple[Subscription[Any, Deps], ...] = (
+    on_campaign_answers.SUBSCRIPTION,
+    on_carve_parts.SUBSCRIPTION,
+    on_host_deleted.SUBSCRIPTION,
+)
 
 
 async def start(tasks: asyncio.TaskGroup, health: Health, settings: Settings) -> None:
@@ -47,7 +59,7 @@ async def start(tasks: asyncio.TaskGroup, health: Health, settings: Settings) ->
     kept = ResultRows(rows.connect(settings.redis_url.get_secret_value()), settings.campaign_rows_bytes)
     tasks.create_task(_close_at_the_end(bus, engine, kept), name="connections")
     live_with(bus, tasks, health)
-    await verify(bus, ANSWERS_STREAM, "HOSTS")
+    await verify(bus, ANSWERS_STREAM, CARVES_STREAM, "HOSTS")
     deps = Deps(
         sessions=db.session_maker(engine),
         bus=bus,
@@ -56,6 +68,8 @@ async def start(tasks: asyncio.TaskGroup, health: Health, settings: Settings) ->
         rows=kept,
         signing_key=private_key_from(settings.signing_key.get_secret_value()),
         limits=Limits(settings.host_rows, settings.host_rows_bytes),
+        blobs=open_blobs(settings),
+        carve_policy=settings.carve_policy,
     )
     health.ready_checks["database"] = lambda: db.check(engine)
     health.ready_checks["redis"] = kept.check

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flotilla_common.blobs import Blobs
 from flotilla_common.bus.buckets import Bucket
 from flotilla_common.bus.connection import Bus
 from flotilla_common.bus.objects import Objects
@@ -14,6 +15,7 @@ from flotilla_common.clock import utc_now
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from live_query.domain.answers import Limits
+from live_query.domain.carves import CarvePolicy
 from live_query.store.rows import ResultRows
 
 
@@ -31,4 +33,6 @@ class Deps:
     rows: ResultRows
     signing_key: Ed25519PrivateKey
     limits: Limits
+    blobs: Blobs
+    carve_policy: CarvePolicy
     clock: Callable[[], datetime] = utc_now

@@ -19,5 +19,14 @@ SETTLE_SECONDS = Histogram(
 UNREACHABLE = Counter("flotilla_live_query_unreachable", "Hosts deleted while campaigns waited for them")
 REPAIRED = Counter("flotilla_live_query_bucket_repairs", "Entries of bucket CAMPAIGNS put back or removed", ["kind"])
 DONE_SETS = Counter("flotilla_live_query_done_sets", "Sets of settled hosts sent to gateways")
+CARVES_BEGUN = Counter("flotilla_live_query_carves_begun", "Carves begun, repeats of the request included")
+CARVES_REFUSED = Counter("flotilla_live_query_carves_refused", "Carves not begun, by reason", ["reason"])
+CARVE_PARTS = Counter(
+    "flotilla_live_query_carve_parts",
+    "Parts of blocks by what came of them; `differs`, `fault` and `beyond` leave an error at the carve",
+    ["outcome"],
+)
+CARVE_BYTES = Counter("flotilla_live_query_carve_bytes", "Bytes put into the blob store")
+CARVES_EXPIRED = Counter("flotilla_live_query_carves_expired", "Carves that expired while this replica kept house")
 RUNNING = Gauge("flotilla_live_query_campaigns_running", "Campaigns that hosts are asked for; the keeper alone counts")
 KEEPER = Gauge("flotilla_live_query_keeper", "1 while this replica keeps house")

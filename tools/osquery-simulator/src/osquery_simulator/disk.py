@@ -57,6 +57,8 @@ class HostDisk:
     """The SQL that runs now: found after a crash, it is denylisted."""
     denylist: dict[str, float] = field(default_factory=dict)
     """SHA-256 of SQL -> until when it is not run."""
+    carves: list[dict[str, str | int | float]] = field(default_factory=list)
+    """The rows of table carves."""
 
     def waiting(self, kind: str) -> int:
         """Count the lines that the server has not accepted yet."""

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from osquery_simulator.carver import Carver
 from osquery_simulator.logger import Logger
 from osquery_simulator.overlay import View
 from osquery_simulator.remote import READ, WRITE, Remote, WorkerCrashError
@@ -36,6 +37,7 @@ class Distributed:
     engine: SqlEngine
     view: View
     script: Script
+    carver: Carver
     beat: Beat = field(init=False)
     results: dict[str, Answer] = field(default_factory=dict)
     """In memory only: a restart loses them."""
@@ -111,6 +113,7 @@ class Distributed:
         if disk.denylist.get(digest, 0) > self.remote.clock.unix():
             return Answer([], 1, DENYLISTED, {})
         disk.running = sql
+        self.carver.heed(sql)
         if sql in self.script.crashes_during_query:
             await self.remote.clock.sleep(self.script.crashes_during_query.pop(sql))
             raise WorkerCrashError(f"killed while it ran {name}")

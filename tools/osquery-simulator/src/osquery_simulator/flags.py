@@ -7,10 +7,13 @@ from osquery_simulator.profiles import Row, read_data
 
 OBEYED: dict[str, object] = {
     "buffered_log_max": 1_000_000,
+    "carver_block_size": 8192,
+    "carver_compression": False,
     "config_accelerated_refresh": 300,
     "config_refresh": 60,  # osquery's own default is 0, never; managed fleets set it
     "config_tls_max_attempts": 3,
     "decorations_top_level": False,
+    "disable_carver": False,  # osquery's own default is true; managed fleets turn it
     "disable_decorators": False,
     "disable_distributed": False,  # osquery's own default is true; managed fleets turn it
     "distributed_denylist_duration": 86_400,

@@ -7,6 +7,7 @@ from typing import Any
 
 from osquery_simulator import identity, profiles
 from osquery_simulator.account import AcceptedIds
+from osquery_simulator.carver import Carver
 from osquery_simulator.clock import Clock
 from osquery_simulator.config import Config, HostKind, parse_config, shard_of
 from osquery_simulator.disk import HostDisk
@@ -72,7 +73,9 @@ class Host:
         dice = random.Random(f"{settings.seed}:{index}:schedule")  # noqa: S311 - spreads load, keeps no secret
         self.scheduler = Scheduler(self.remote, self.logger, engine, self.view, dice)
         self.view.schedule, self.view.packs = self.scheduler.schedule_rows, self.scheduler.pack_rows
-        self.distributed = Distributed(self.remote, self.logger, engine, self.view, self.script)
+        guids = random.Random(f"{settings.seed}:{index}:carves:{len(self.disk.carves)}")  # noqa: S311 - no secrets
+        self.carver = Carver(self.remote, self.view, guids)
+        self.distributed = Distributed(self.remote, self.logger, engine, self.view, self.script, self.carver)
         self.refresher = Refresher(self.remote, self._configure, self._unschedule)
         self._engine = engine
 
@@ -151,6 +154,7 @@ class Host:
             threads.create_task(self.scheduler.run())
             threads.create_task(self.refresher.run())
             threads.create_task(self.distributed.run())
+            threads.create_task(self.carver.run())
 
     async def _begin_events(self) -> None:
         """Say what osqueryd says when it starts its event publishers, which is after the logger's first round."""

@@ -30,6 +30,7 @@ class View:
     flags: Callable[[], list[Row]] = list
     schedule: Callable[[], list[Row]] = list
     packs: Callable[[], list[Row]] = list
+    carves: Callable[[], list[Row]] = list
 
     def __post_init__(self) -> None:
         self.start_time = self.met_at = self.clock.unix()
@@ -201,6 +202,7 @@ def memory_info(view: View) -> list[Row]:
 Maker = Callable[[View], list[Row]]
 
 REPLACED: Mapping[str, Maker] = {
+    "carves": lambda view: view.carves(),
     "interface_addresses": interface_addresses,
     "interface_details": interface_details,
     "memory_info": memory_info,

@@ -19,6 +19,7 @@ from osquery_simulator.signals import Signal
 from osquery_simulator.verdict import Judgement, Verdict, judge, node_key_in
 
 ENROLL, CONFIG, READ, WRITE, LOG = "enroll", "config", "distributed/read", "distributed/write", "log"
+BEGIN, BLOCK = "carve/begin", "carve/block"
 
 
 class WorkerCrashError(Exception):
@@ -126,6 +127,12 @@ class Remote:
         body = f"{{{node_key},{log_type},{data}}}".encode("utf-8", "replace")
         packed = gzip.compress(body, compresslevel=9, mtime=0)
         return await self._ask(thread, LOG, packed, key, encoding="gzip")
+
+    async def send_block(self, thread: str, members: dict[str, object]) -> bool:
+        """Post a block of a carve, without the node key; return whether any JSON came back: `error` is not noticed."""
+        body = dumps(members).encode("utf-8", "replace")
+        verdict = await self._ask(thread, BLOCK, body, self.disk.node_key)
+        return verdict.is_success or bool(verdict.document)
 
     async def _ask(self, thread: str, endpoint: str, body: bytes, key: str, *, encoding: str = "") -> Verdict:
         response = await self._send(thread, endpoint, body, key=key, encoding=encoding)

@@ -50,6 +50,11 @@ class Home:
         return self.path / "shipped"
 
     @property
+    def blobs(self) -> Path:
+        """The blob store: contents of carves."""
+        return self.path / "blobs"
+
+    @property
     def service_secrets(self) -> Path:
         """Passwords that the services and their servers share."""
         return self.path / "secrets.json"

@@ -89,6 +89,7 @@ def provision_part(at: Layout) -> Part:
 def services(at: Layout) -> list[Service]:
     """Return every service with its own settings."""
     secrets_key = {"FLOTILLA_SECRETS_KEY_FILE": str(at.keys.secrets_key)}
+    blobs = {"FLOTILLA_BLOB_URL": at.home.blobs.absolute().as_uri()}
     return [
         Service("inventory", ("inventory",), "inventory", "health_inventory", secrets_key),
         Service("config-merger", ("config_merger",), "config_merger", "health_config_merger"),
@@ -97,7 +98,7 @@ def services(at: Layout) -> list[Service]:
             ("live_query",),
             "live_query",
             "health_live_query",
-            {"FLOTILLA_SIGNING_KEY_FILE": str(at.keys.signing)},
+            blobs | {"FLOTILLA_SIGNING_KEY_FILE": str(at.keys.signing)},
             has_redis=True,
         ),
         Service("log-shipper", ("log_shipper",), "log_shipper", "health_log_shipper", shipper_settings(at)),
@@ -106,7 +107,7 @@ def services(at: Layout) -> list[Service]:
             ("admin_api",),
             "admin_api",
             "health_admin_api",
-            secrets_key | listen(at, "admin_api") | {"FLOTILLA_TRUSTED_PROXIES": LOCAL_NETWORK},
+            secrets_key | blobs | listen(at, "admin_api") | {"FLOTILLA_TRUSTED_PROXIES": LOCAL_NETWORK},
             has_redis=True,
         ),
         Service(

@@ -26,6 +26,7 @@ from flotilla_stack.servers import RunningServer
 from nats.js.client import JetStreamContext
 from pydantic import SecretStr
 
+from flotilla_common.blobs import Blobs, BlobSettings, open_blobs
 from flotilla_common.bus.connection import Bus, connect
 from flotilla_common.bus.permissions import PROVISION_USER
 from flotilla_common.bus.provision import make
@@ -220,6 +221,24 @@ def s3(shared_servers: SharedServers) -> S3Place:
     return place
 
 
+def blob_variables(s3: S3Place) -> dict[str, str]:
+    """Return the blob store's settings for a bucket."""
+    return {
+        "blob_url": f"s3://{s3.bucket}/blobs",
+        "blob_endpoint": s3.endpoint,
+        "blob_region": s3.region,
+        "blob_access_key": s3.key,
+        "blob_secret_key": s3.secret,
+    }
+
+
+@pytest.fixture
+def blobs(s3: S3Place) -> Blobs:
+    """Return a fresh blob store, the same as a service's process gets."""
+    nobody = {"nats_url": "-", "nats_user": "-", "nats_password": "-", "health_port": "0"}
+    return open_blobs(BlobSettings.model_validate(nobody | blob_variables(s3)))
+
+
 @pytest.fixture(scope="session")
 def secrets_key() -> bytes:
     """Return the key of enroll secrets at rest."""
@@ -265,6 +284,7 @@ def service_environment(
             "FLOTILLA_S3_ACCESS_KEY": s3.key,
             "FLOTILLA_S3_SECRET_KEY": s3.secret,
         }
+        common |= {f"FLOTILLA_{name.upper()}": value for name, value in blob_variables(s3).items()}
         if service == "agent_gateway":
             return common
         return common | {"FLOTILLA_DATABASE_URL": database.url(service), "FLOTILLA_REDIS_URL": redis_url}

@@ -63,6 +63,7 @@ run_saved_query            Y   Y   Y   run -    own own own ownrun -
 run_new_query              Y   Y   Y   -   -    own own own -   -
 stop_campaign              Y   Y   -   -   -    own own -   -   -
 search_targets             Y   Y   Y   Y   -    Y   Y   Y   Y   -
+read_carves                Y   -   -   -   -    -   -   -   -   -
 run_jobs                   Y   -   -   -   -    -   -   -   -   -
 read_version               Y   Y   Y   Y   Y    Y   Y   Y   Y   Y
 """
@@ -107,6 +108,7 @@ class Action(StrEnum):
     RUN_NEW_QUERY = "run_new_query"
     STOP_CAMPAIGN = "stop_campaign"  # of somebody else, on hosts of one's teams; everybody may stop an own one
     SEARCH_TARGETS = "search_targets"
+    READ_CARVES = "read_carves"
     RUN_JOBS = "run_jobs"
     READ_VERSION = "read_version"
 

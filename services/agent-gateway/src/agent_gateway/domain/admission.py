@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flotilla_common.contracts import campaigns, logs, results
+from flotilla_common.contracts import campaigns, carves, logs, results
 
-from agent_gateway.domain.bodies import DISTRIBUTED_WRITE_LIMIT, LOG_LIMIT, Memory
+from agent_gateway.domain.bodies import CARVES_LEAVE, DISTRIBUTED_WRITE_LIMIT, LOG_LIMIT, Memory
 from agent_gateway.domain.buckets import Buckets
 from agent_gateway.domain.circuits import Circuit
 from agent_gateway.domain.gates import Gate, Publish
@@ -25,7 +25,7 @@ BURST_SECONDS = 16.0  # of a host's rate: so much at once, after a rest
 SMALL_BODY_BYTES = 32 * KIB  # a smaller one costs a host as much
 FAILURE_BURST_SECONDS = 60.0
 ASKINGS_PER_SECOND, ASKINGS_AT_ONCE = 0.2, 10.0  # of one host: device tokens, refetches
-INVENTORY_TOLERANCE = 3  # answers in a row that did not come
+TOLERANCE = 3  # answers in a row that did not come
 ROOM_BELOW = 0.05  # of a stream's limit: so far below the mark where it was shut, a gate opens again
 ANSWERS_FULL_AT = 0.98  # small, and somebody waits for them: they go on longest
 
@@ -37,7 +37,7 @@ class Limits:
     host_log_bytes_per_second: float = 16 * MIB
     host_write_bytes_per_second: float = 8 * MIB
     address_failures_per_second: float = 10.0
-    full_at: float = 0.95  # of LOGS' and RESULTS' own limits
+    full_at: float = 0.95  # of the own limits of LOGS, RESULTS and CARVES
 
 
 class Admission:
@@ -50,8 +50,10 @@ class Admission:
         self.answers = Gate(
             campaigns.ANSWERS_STREAM, publish, full_at=ANSWERS_FULL_AT, room_at=ANSWERS_FULL_AT - ROOM_BELOW
         )
-        self.gates = (self.logs, self.answers, self.results)
-        self.inventory = Circuit("inventory", tolerance=INVENTORY_TOLERANCE)
+        self.carves = Gate(carves.STREAM, publish, full_at=limits.full_at, room_at=room_at)
+        self.gates = (self.logs, self.answers, self.results, self.carves)
+        self.inventory = Circuit("inventory", tolerance=TOLERANCE)
+        self.live_query = Circuit("live-query", tolerance=TOLERANCE)
         self.failures: Buckets[str] = Buckets(
             limits.address_failures_per_second, limits.address_failures_per_second * FAILURE_BURST_SECONDS
         )
@@ -69,6 +71,7 @@ class Admission:
             "log": self._log_reason,
             "write": self._write_reason,
             "enroll": self._enroll_reason,
+            "carve": self._carve_reason,
         }
 
     def reason(self, request_class: RequestClass) -> str | None:
@@ -82,6 +85,8 @@ class Admission:
             return not self._is_connected() or self.logs.is_shut
         if request_class == "write":
             return not self._is_connected() or (self.answers.is_shut and self.results.is_shut)
+        if request_class == "carve":
+            return not self._is_connected() or self.carves.is_shut
         return request_class == "enroll" and self.inventory.is_open
 
     def is_spent(self, request_class: RequestClass, host_id: int) -> bool:
@@ -135,6 +140,14 @@ class Admission:
 
     def _enroll_reason(self) -> str | None:
         return "inventory" if self.inventory.refuses() else None
+
+    def _carve_reason(self) -> str | None:
+        """No carve begins while its blocks would find no room. Whether a block is the one that tries is asked later."""
+        if not self._is_connected():
+            return "bus"
+        if not self._memory.has_room_for(CARVES_LEAVE):
+            return "memory"
+        return self.carves.refusal()
 
 
 def _of_bytes(rate: float) -> Buckets[int]:

@@ -21,6 +21,8 @@ READ_LIMIT = 64 * KIB  # bytes; also config
 ENROLL_LIMIT = MIB
 LOG_LIMIT = 128 * MIB
 DISTRIBUTED_WRITE_LIMIT = 64 * MIB  # all results that one host may post at once
+CARVE_BLOCK_LIMIT = 16 * MIB  # in base64: some 12 MiB of the file
+CARVES_LEAVE = LOG_LIMIT  # of the memory: they come as a herd, and wait as soon as logs do
 COPIES = 2  # a body is held as it came, and once more as what it becomes: joined, then cut into messages
 IN_FLIGHT_LIMIT = 256 * MIB  # bodies; they cost twice that
 DRAIN_LIMIT = 512 * MIB  # who sends more than this into a refused body loses the connection
@@ -51,11 +53,21 @@ class DrainedEnough(Exception):
 class Intake:
     """One body. `feed` every piece, then `finish` and `join`; `release` when the request is over, whatever came of it.
 
-    A `refusal` known beforehand has the body read to its end and thrown away.
+    A `refusal` known beforehand has the body read to its end and thrown away. `leaves`: bytes of the memory that are
+    left to others; as many as the cap where nothing is said.
     """
 
-    def __init__(self, limit: int, memory: Memory, *, gzip: bool = False, refusal: FleetError | None = None) -> None:
+    def __init__(
+        self,
+        limit: int,
+        memory: Memory,
+        *,
+        gzip: bool = False,
+        refusal: FleetError | None = None,
+        leaves: int | None = None,
+    ) -> None:
         self._limit = limit
+        self._leaves = limit if leaves is None else leaves
         self._memory = memory
         self._inflater = isal_zlib.decompressobj(wbits=GZIP_WINDOW) if gzip else None
         self._pieces: list[bytes] = []
@@ -114,7 +126,7 @@ class Intake:
     def _keep(self, piece: bytes) -> None:
         if self._kept + len(piece) > self._limit:
             self._refuse(TooLarge(f"more than {self._limit} bytes"))
-        elif not self._memory.has_room_for(self._limit, len(piece)):
+        elif not self._memory.has_room_for(self._leaves, len(piece)):
             self._refuse(Unavailable("too many bodies at once"))
         elif piece:
             self._pieces.append(piece)

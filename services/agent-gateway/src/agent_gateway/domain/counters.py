@@ -22,5 +22,6 @@ class Counters:
     answers: defaultdict[str, int] = field(default_factory=_zeroes)  # to campaigns, by outcome
     results: defaultdict[str, int] = field(default_factory=_zeroes)  # in custody, by kind: detail, label, policy
     results_unasked: defaultdict[str, int] = field(default_factory=_zeroes)  # by kind: nobody asks this host for them
+    carve_blocks: defaultdict[str, int] = field(default_factory=_zeroes)  # by outcome: taken, faulty
     commands_refused: int = 0  # campaign commands whose signature or content is wrong
     queries_offered: int = 0

@@ -15,6 +15,7 @@ from agent_gateway.domain.admission import Admission
 from agent_gateway.domain.answers import Answers
 from agent_gateway.domain.bodies import Memory
 from agent_gateway.domain.campaigns import Campaigns
+from agent_gateway.domain.carves import Carves
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.enrollment import Enrollments
 from agent_gateway.domain.hosts import Host, HostCache
@@ -32,7 +33,7 @@ from agent_gateway.domain.starts import Starts
 from agent_gateway.errors import BadDeviceToken, MissingOrbitNodeKey, TooMuch, UnknownNodeKey, UnknownOrbitNodeKey
 
 SILENCE_LIMIT_SECONDS = 60.0
-KEEP_NOTHING_WHEN_DEAF = frozenset[RequestClass](("log", "write", "enroll"))
+KEEP_NOTHING_WHEN_DEAF = frozenset[RequestClass](("log", "write", "enroll", "carve"))
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Gateway:
     query_results: QueryResults
     logs: LogIntake
     enrollments: Enrollments
+    carves: Carves
     orbit: Orbit
     seen: SeenHosts
     counters: Counters

@@ -69,4 +69,6 @@ def class_of(path: str) -> RequestClass:
         return road.request_class
     if path.endswith("/enroll"):
         return "enroll"
+    if "/carve/" in path:
+        return "carve"
     return OTHERS[surface_of(path)]

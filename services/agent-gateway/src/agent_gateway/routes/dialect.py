@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from flotilla_common.errors import FleetError
+from flotilla_common.errors import FleetError, Unavailable
 from starlette.exceptions import HTTPException
 
 from agent_gateway.asgi import JSON
 from agent_gateway.deps import deps_of
 from agent_gateway.domain.surfaces import surface_of
-from agent_gateway.refusals import LAST_RESORT, error_body, error_headers, error_status, refusal_body
+from agent_gateway.refusals import ASK_AGAIN, LAST_RESORT, error_body, error_headers, error_status, refusal_body
 
+CARVE_BLOCK = "/carve/block"
 FRAMEWORK_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 422: "invalid_request"}
 
 
@@ -21,6 +22,8 @@ async def answer_fleet_error(request: Request, error: Exception) -> Response:
         raise error
     _count(request, error.code)
     deps_of(request).guard.failed(request.scope, error)
+    if isinstance(error, Unavailable) and request.scope["path"].endswith(CARVE_BLOCK):
+        return Response(ASK_AGAIN, error_status(error), media_type="text/plain")
     headers = {name.decode(): value.decode() for name, value in error_headers(error)}
     return Response(
         error_body(error, surface_of(request.scope["path"])), error_status(error), headers=headers, media_type=JSON

@@ -9,6 +9,7 @@ from fastapi import Request, Response
 
 from agent_gateway.asgi import JSON, body_of
 from agent_gateway.deps import Deps
+from agent_gateway.domain.bodies import CARVES_LEAVE
 from agent_gateway.domain.clients import key_in_header, remote_address
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.request_classes import RequestClass
@@ -34,7 +35,8 @@ async def counted_body(
     """Count a request, read its body, of `limit` bytes at most, and yield what answers it; raises as `body_of` does."""
     gateway = counted_and_guarded(endpoint, request, deps)
     refusal = gateway.refusal(request_class)
-    async with body_of(request.receive, gateway, limit, gzip=is_gzip(request), refusal=refusal) as body:
+    leaves = CARVES_LEAVE if request_class == "carve" else None
+    async with body_of(request.receive, gateway, limit, gzip=is_gzip(request), refusal=refusal, leaves=leaves) as body:
         yield gateway, body
 
 

@@ -14,6 +14,7 @@ from flotilla_common.errors import Unavailable
 
 from live_query import metrics
 from live_query.consumers.announcements import LargeSets, forget, repair
+from live_query.consumers.carve_expiry import expire_carves
 from live_query.consumers.done_sets import DoneSets
 from live_query.consumers.on_campaign_answers import DURABLE
 from live_query.deps import Deps
@@ -54,7 +55,7 @@ class Keeper:
                 await self._through(duty)
         if time.monotonic() >= self._next_repair:
             self._next_repair = time.monotonic() + REPAIR_SECONDS
-            for duty in (self._repair, self._large.sweep, self._leave_vanished):
+            for duty in (self._repair, self._large.sweep, self._leave_vanished, partial(expire_carves, self._deps)):
                 await self._through(duty)
         if time.monotonic() >= self._next_forgetting:
             self._next_forgetting = time.monotonic() + FORGET_SECONDS

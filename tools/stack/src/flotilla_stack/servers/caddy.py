@@ -74,9 +74,15 @@ TEMPLATE = """\
 		}}
 	}}
 
-	# osqueryd takes a body without "error", even an empty one, for a success and deletes its logs.
+	# osqueryd takes a body without "error", even an empty one, for a success and deletes its logs. The carver does not
+	# notice "error" either: it repeats a block only after what is no JSON.
+	@carve_block path /api/osquery/carve/block /api/v1/osquery/carve/block
 	handle_errors {{
 		header Content-Type application/json
+		handle @carve_block {{
+			header Content-Type text/plain
+			respond "error: unavailable" 503
+		}}
 		handle @agent {{
 			respond `{{"error":"unavailable"}}` 503
 		}}
@@ -101,8 +107,8 @@ class Caddy(Server):
 
     A request is given to the other gateway only while nothing of it was sent (the connection was refused). A gateway
     that dies later makes `{"error":"unavailable"}`, or a broken connection where the answer had begun: the host repeats
-    both. There is no body limit, because an edge that says 413 with an empty body makes hosts delete their logs. Device
-    tokens, which are credentials in paths, stay out of its log.
+    both (a block of a carve after a text that is no JSON). There is no body limit: an edge that says 413 with an empty
+    body makes hosts delete their logs. Device tokens, which are credentials in paths, stay out of its log.
     """
 
     name: ClassVar[str] = "edge"

@@ -1,4 +1,4 @@
-"""Schema live_query: campaigns and their ledgers. Written by live-query alone; read by admin-api and analytics."""
+"""Schema live_query: campaigns, their ledgers, carves. Written by live-query alone; read by admin-api and analytics."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Campaign(SQLModel, table=True):
         Index("campaigns_open", "deadline", postgresql_where=sql("status = 'open'")),
         Index("campaigns_request", "request_id", unique=True),
         Index("campaigns_uncleared", "id", postgresql_where=sql("status = 'complete' AND cleared_at IS NULL")),
+        Index("campaigns_carving", "id", postgresql_where=sql("sql ~* 'carve'")),
         {"schema": SCHEMA},
     )
 
@@ -77,3 +78,59 @@ class LedgerRow(SQLModel, table=True):
     stats: dict[str, Any] | None = json_document(nullable=True)
     settled_at: datetime | None = timestamp(nullable=True)
     offered_at: datetime | None = timestamp(nullable=True)
+
+
+class Carve(SQLModel, table=True):
+    """A file that a host sends. `carve_guid` and `request_id` are the host's, hostile text like `name`; sizes in bytes.
+
+    `campaign_id` is null when no campaign asked for it. `max_block` is the last block before the first one that is
+    missing, -1 without any. `format`: `tar` or `zstd` (tar within), empty until the first block tells. `expired_at`:
+    the contents are gone, or going; `sweeps`: how often they were deleted since, the second time for what came late.
+    """
+
+    __tablename__ = "carves"
+    __table_args__ = (
+        Index("carves_guid", "host_id", "carve_guid", unique=True),
+        Index("carves_kept", "host_id", postgresql_include=["carve_size"], postgresql_where=sql("expired_at IS NULL")),
+        Index("carves_expiring", "expires_at", postgresql_where=sql("expired_at IS NULL")),
+        Index("carves_unswept", "id", postgresql_where=sql("expired_at IS NOT NULL AND sweeps < 2")),
+        {"schema": SCHEMA},
+    )
+
+    id: int | None = identity()
+    host_id: int = bigint()
+    campaign_id: int | None = bigint(nullable=True)
+    name: str = text()
+    carve_guid: str = text()
+    request_id: str = text()
+    block_count: int = bigint()
+    block_size: int = bigint()
+    carve_size: int = bigint()
+    created_at: datetime = timestamp()
+    expires_at: datetime = timestamp()
+    blocks_stored: int = bigint(default=0)
+    bytes_stored: int = bigint(default=0)
+    max_block: int = bigint(default=-1)
+    format: str = text()
+    error: str | None = nullable_text()
+    completed_at: datetime | None = timestamp(nullable=True)
+    expired_at: datetime | None = timestamp(nullable=True)
+    sweeps: int = bigint(default=0)
+
+
+class CarveBlock(SQLModel, table=True):
+    """A block of a carve. `parts_stored` has a bit for each part that is in the blob store; `stored_at` once all are.
+
+    Rows go with the contents.
+    """
+
+    __tablename__ = "carve_blocks"
+    __table_args__ = {"schema": SCHEMA}
+
+    carve_id: int = bigint(primary_key=True)
+    block_id: int = bigint(primary_key=True)
+    sha256: bytes = binary()
+    size: int = bigint()
+    parts: int = bigint()
+    parts_stored: int = bigint(default=0)
+    stored_at: datetime | None = timestamp(nullable=True)

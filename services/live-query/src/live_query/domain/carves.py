@@ -1,0 +1,124 @@
+"""Begin carves: only what a campaign has asked for, only as much as there is room for, each once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from flotilla_common.contracts.campaigns import QUERY_PREFIX
+from flotilla_common.contracts.carves import BadCarve, BeginCarveV1, CarveOver, CarveOverBudget, CarveUnasked
+from flotilla_common.db.models.live_query import Carve
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from live_query.store import carves
+
+GIB = 1024 * 1024 * 1024
+CARVE_SIZE_LIMIT = 8 * GIB  # bytes, as Fleet's
+BLOCK_SIZE_LIMIT = 256 * 1024 * 1024  # bytes, as Fleet's; what a body may have is less
+BLOCKS_LIMIT = 1_000_000  # 8 GiB at osqueryd's default of 8 KiB a block
+AFTER_END = timedelta(hours=1)  # osqueryd packs the files after it has answered, from the next full minute on
+_CAMPAIGN = re.compile(QUERY_PREFIX + r"(\d{1,18})(?:_.*)?", re.DOTALL)
+_ODD = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True)
+class CarvePolicy:
+    """How much is kept for how long: bytes and carves of one host, bytes of all. `unasked`: also without a campaign."""
+
+    host_bytes: int
+    host_carves: int
+    total_bytes: int
+    keep: timedelta
+    unasked: bool = False
+
+
+def check_numbers(request: BeginCarveV1) -> None:
+    """Hold a carve's numbers to Fleet's rules (server/service/carves.go).
+
+    Raises:
+        BadCarve: they make no sense, or are beyond what is ever taken.
+
+    """
+    if not 0 < request.carve_size <= CARVE_SIZE_LIMIT:
+        raise BadCarve(f"carve_size must be 1 to {CARVE_SIZE_LIMIT} bytes")
+    if not 0 < request.block_size <= BLOCK_SIZE_LIMIT:
+        raise BadCarve(f"block_size must be 1 to {BLOCK_SIZE_LIMIT} bytes")
+    if not 0 < request.block_count <= BLOCKS_LIMIT:
+        raise BadCarve(f"block_count must be 1 to {BLOCKS_LIMIT}: raise carver_block_size")
+    if (
+        not (request.block_count - 1) * request.block_size
+        < request.carve_size
+        <= (request.block_count * request.block_size)
+    ):
+        raise BadCarve("carve_size is not what so many blocks of this size hold")
+
+
+async def begin_carve(session: AsyncSession, request: BeginCarveV1, policy: CarvePolicy, *, now: datetime) -> Carve:
+    """Record a carve, or return the one that an earlier copy of the request began.
+
+    The lock makes room a fact: it is held from the look at what is kept until the commit.
+
+    Raises:
+        BadCarve, CarveUnasked, CarveOverBudget, CarveOver.
+
+    """
+    check_numbers(request)
+    campaign_id = await _campaign_of(session, request, since=now - AFTER_END)
+    if campaign_id is None and not policy.unasked:
+        raise CarveUnasked(f"host {request.host_id} was not asked for a carve")
+    hostname = await carves.hostname_of(session, request.host_id)
+    if hostname is None:
+        raise CarveUnasked(f"host {request.host_id} is gone")
+    await carves.lock(session)
+    known = await carves.by_guid(session, request.host_id, request.carve_guid)
+    if known is not None:
+        return _the_same(known, request, now)
+    _check_room(request, policy, await carves.kept(session, request.host_id))
+    carve = Carve(
+        host_id=request.host_id,
+        campaign_id=campaign_id,
+        name=name_of(hostname, request.carve_guid, now),
+        carve_guid=request.carve_guid,
+        request_id=request.request_id,
+        block_count=request.block_count,
+        block_size=request.block_size,
+        carve_size=request.carve_size,
+        created_at=now,
+        expires_at=now + policy.keep,
+    )
+    await carves.add(session, carve)
+    return carve
+
+
+def name_of(hostname: str, carve_guid: str, now: datetime) -> str:
+    """Return a carve's name. It may stand in a file's name: whatever a host is called, it has plain characters only."""
+    plain = _ODD.sub("_", hostname[:100]).lstrip(".") or "host"
+    return f"{plain}-{now:%Y-%m-%dT%H:%M:%SZ}-{_ODD.sub('_', carve_guid[:64])}"
+
+
+async def _campaign_of(session: AsyncSession, request: BeginCarveV1, *, since: datetime) -> int | None:
+    """Return the campaign that asked for it: the one in the request id, else the newest that carves on this host.
+
+    The newest clients send a random request id. It tells nothing, so it gets nobody further than no name would.
+    """
+    named = _CAMPAIGN.fullmatch(request.request_id)
+    return await carves.asked_by(session, request.host_id, None if named is None else int(named[1]), since)
+
+
+def _the_same(known: Carve, request: BeginCarveV1, now: datetime) -> Carve:
+    numbers = (known.request_id, known.block_count, known.block_size, known.carve_size)
+    if numbers != (request.request_id, request.block_count, request.block_size, request.carve_size):
+        raise CarveOver("a carve of this id was begun with other numbers")
+    if known.expired_at is not None or known.expires_at <= now:
+        raise CarveOver("this carve has expired")
+    return known
+
+
+def _check_room(request: BeginCarveV1, policy: CarvePolicy, kept: carves.Kept) -> None:
+    if kept.host_carves >= policy.host_carves:
+        raise CarveOverBudget(f"host {request.host_id} has {kept.host_carves} carves that have not expired")
+    if kept.host_bytes + request.carve_size > policy.host_bytes:
+        raise CarveOverBudget(f"carves of host {request.host_id} take {kept.host_bytes} of {policy.host_bytes} bytes")
+    if kept.total_bytes + request.carve_size > policy.total_bytes:
+        raise CarveOverBudget(f"all carves take {kept.total_bytes} of {policy.total_bytes} bytes")
