@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from flotilla_common.contracts.logs import STREAM
 from flotilla_common.testing import eventually
 
 from .conftest import BusFor, LimitStream, Neighbours
