@@ -221,7 +221,7 @@ async def connections_to_each(gateway: GatewayProcess, stack: AsyncExitStack) ->
             await connection.aclose()
         return len(found) == gateway.workers
 
-    await eventually(every_process_has_one)
+    await eventually(every_process_has_one, timeout=60.0)
     return [found[place] for place in range(gateway.workers)]
 
 
