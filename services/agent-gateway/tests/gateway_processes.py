@@ -17,8 +17,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flotilla_common.contracts.logs import STREAM
 from flotilla_common.testing import eventually
-from flotilla_common.testing.processes import RunningService, free_port, running_service
+from flotilla_common.testing.processes import RunningService, running_service
 from flotilla_stack.certificates import Keys, make_keys
+from flotilla_stack.servers.ports import choose_port
 from osquery_simulator.http_client import ExchangeTimeoutError, HttpClient, Slot, TransportError, tls_context
 from osquery_simulator.verdict import Judgement, Verdict, judge
 from prometheus_client.parser import text_string_to_metric_families
@@ -114,7 +115,7 @@ async def make_gateway(
     stack = AsyncExitStack()
 
     async def make(workers: int = 1, **settings: object) -> GatewayProcess:
-        plain, tls = free_port(), free_port()
+        plain, tls = choose_port(), choose_port()
         keys = make_keys(tmp_path / f"keys-{tls}", datetime.datetime.now(datetime.UTC))
         environment = service_environment("agent_gateway") | {
             "FLOTILLA_PLAIN_PORT": str(plain),
@@ -221,7 +222,7 @@ async def connections_to_each(gateway: GatewayProcess, stack: AsyncExitStack) ->
             await connection.aclose()
         return len(found) == gateway.workers
 
-    await eventually(every_process_has_one)
+    await eventually(every_process_has_one, timeout=60.0)
     return [found[place] for place in range(gateway.workers)]
 
 

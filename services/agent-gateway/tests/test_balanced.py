@@ -16,7 +16,7 @@ from flotilla_common.testing.processes import RunningService
 from .conftest import BusFor, Neighbours
 from .gateway_processes import CONFIG, LOG, PREFIX, READ, GatewayProcess, Make, Osqueryd, stored_numbers
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 HOSTS = 8
 
 
@@ -95,7 +95,7 @@ class Fleet:
                 for host, counts in zip(self.hosts, before, strict=True)
             )
 
-        await eventually(all_went_on, timeout=30.0)
+        await eventually(all_went_on, timeout=60.0)
 
     async def end(self) -> None:
         self.stop.set()
@@ -172,7 +172,7 @@ async def test_hosts_whose_gateways_are_all_killed_go_on_when_one_is_back_and_no
     await fleet.each_goes_on()
 
     await asyncio.gather(*(gateway.running.kill() for gateway in site.gateways))
-    await eventually(lambda: fleet.failures)
+    await eventually(lambda: fleet.failures, timeout=60.0)
     await site.gateways[0].start()
     await fleet.each_goes_on()
     await fleet.end()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from agent_gateway.domain.surfaces import DEVICE_PREFIXES, ORBIT_PREFIX
+from flotilla_common.contracts.logs import LOG_TYPES
 from flotilla_common.testing import eventually
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,9 +20,13 @@ from .stand_ins import SECRET
 
 pytestmark = BOTH_ROADS
 
-PATHS = ("enroll", "config", "distributed/read", "distributed/write", "log", "carve/begin", "carve/block")
-ORBIT_PATHS = ("enroll", "config", "device_token")
+OSQUERY = "/api/v1/osquery"
+OF_OSQUERY = ("enroll", "config", "distributed/read", "distributed/write", "log", "carve/begin", "carve/block")
+PATHS = tuple(f"{OSQUERY}/{path}" for path in OF_OSQUERY)
+ORBIT_PATHS = tuple(f"{ORBIT_PREFIX}/{path}" for path in ("enroll", "config", "device_token"))
 KEY = "@the key of a host@"
+ORBIT_KEY = "@the key of its orbit@"
+TOKEN = "a-token-that-is-good"
 FUZZ = settings(
     max_examples=80,
     deadline=None,
@@ -43,7 +50,7 @@ NAMES = st.sampled_from(
 OF_ENROLL = ["enroll_secret", "host_identifier", "platform_type", "host_details", "system_info", "osquery_info"]
 OF_OTHERS = ["node_key", "etag", "log_type", "data", "queries", "statuses", "messages", "stats", "memory"]
 OF_CARVES = ["block_count", "block_size", "carve_size", "carve_id", "block_id", "session_id", "request_id"]
-OF_ORBIT = ["orbit_node_key", "device_auth_token", "hardware_uuid", "osquery_identifier", "platform"]
+OF_ORBIT = ["orbit_node_key", "device_auth_token", "hardware_uuid", "osquery_identifier", "hardware_serial", "platform"]
 MEMBERS = st.sampled_from(OF_ENROLL + OF_OTHERS + OF_CARVES + OF_ORBIT)
 RAW_SCALARS = st.sampled_from(
     [
@@ -69,7 +76,7 @@ SCALARS = (
     | st.integers()
     | st.floats(allow_nan=False)
     | st.text(max_size=20)
-    | st.sampled_from([KEY, SECRET, "result", "status", "A-1", "0", "1"])
+    | st.sampled_from([KEY, ORBIT_KEY, TOKEN, SECRET, "result", "status", "A-1", "0", "1"])
 )
 TEXTS = SCALARS.map(lambda value: json.dumps(value).encode()) | RAW_SCALARS
 
@@ -89,7 +96,9 @@ def one_level(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 
 VALUES = st.recursive(TEXTS, one_level, max_leaves=15)
 PLAUSIBLE = st.lists(st.tuples(MEMBERS, VALUES), max_size=6).map(
-    lambda members: mapping([*members, *((name, json.dumps(KEY).encode()) for name in ("node_key", "orbit_node_key"))])
+    lambda members: mapping(
+        [*members, ("node_key", json.dumps(KEY).encode()), ("orbit_node_key", json.dumps(ORBIT_KEY).encode())]
+    )
 )
 
 
@@ -126,12 +135,26 @@ def packed(body: bytes, packing: str) -> tuple[bytes, dict[str, str]]:
     return (body[:-5] if packing == "gzip cut" else body), {"Content-Encoding": "gzip"}
 
 
+@dataclass(frozen=True)
+class Known:
+    """The credentials of a host that is asked by a campaign."""
+
+    key: str
+    orbit_key: str
+
+    def in_place(self, content: bytes) -> bytes:
+        """Return a drawn body with what really is a key."""
+        return content.replace(KEY.encode(), self.key.encode()).replace(ORBIT_KEY.encode(), self.orbit_key.encode())
+
+
 @pytest.fixture
-async def key(house: House) -> str:
-    """The key of a host that is asked by a campaign."""
+async def known(house: House) -> Known:
     await house.live_query.start(5, [5])
     await eventually(house.gateway.campaigns.open_ids)
-    return house.inventory.add_host(5)
+    known = Known(house.inventory.add_host(5), house.inventory.add_orbit(6))
+    reply = await house.orbit("device_token", {"orbit_node_key": known.orbit_key, "device_auth_token": TOKEN})
+    assert reply.json() == {}
+    return known
 
 
 def assert_is_spoken_to_a_host(reply: Any) -> None:
@@ -143,36 +166,102 @@ def assert_is_spoken_to_a_host(reply: Any) -> None:
     assert body.get("node_invalid", True) is True
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", PATHS + ORBIT_PATHS)
 @FUZZ
 @given(body=bodies(), headers=HEADERS, packing=PACKING)
 async def test_no_input_alone_makes_a_failure_without_error_or_a_5xx(
-    house: House, key: str, path: str, body: bytes, headers: dict[str, str], packing: str
+    house: House, known: Known, path: str, body: bytes, headers: dict[str, str], packing: str
 ) -> None:
-    content, encoding = packed(body.replace(KEY.encode(), key.encode()), packing)
-    sent = {name: value.replace(KEY, key) for name, value in headers.items()}
+    content, encoding = packed(known.in_place(body), packing)
+    sent = {name: value.replace(KEY, known.key) for name, value in headers.items()}
 
-    reply = await house.post(path, content, headers=sent | encoding)
+    reply = await house.client.post(path, content=content, headers=sent | encoding)
 
     assert_is_spoken_to_a_host(reply)
+    assert ("x-fleet-capabilities" in reply.headers) is (path in ORBIT_PATHS)
     assert house.gateway.memory.used == 0
 
 
-@pytest.mark.parametrize("path", ORBIT_PATHS)
+PIECES = st.sampled_from(
+    ["/", "..", "%2e%2e", "%2F", "%00", "%ff", "%", ";", "//", TOKEN, "ping", "desktop", "refetch"]
+)
+PRINTABLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="#?%"), max_size=30)
+METHODS = st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND", "HEAD"])
+PREFIXES = st.sampled_from(
+    [f"{OSQUERY}/", "/api/osquery/", f"{ORBIT_PREFIX}/", *(f"{one}/" for one in DEVICE_PREFIXES)]
+)
+
+
 @FUZZ
-@given(body=bodies(), packing=PACKING)
-async def test_no_input_alone_makes_orbit_fail_without_a_message(
-    house: House, path: str, body: bytes, packing: str
+@given(
+    prefix=PREFIXES,
+    path=PRINTABLE | st.lists(PIECES | PRINTABLE, max_size=4).map("".join),
+    method=METHODS,
+    body=bodies(),
+)
+async def test_no_path_of_hosts_answers_without_error(
+    house: House, known: Known, prefix: str, path: str, method: str, body: bytes
 ) -> None:
-    key = house.inventory.add_orbit(5)
-    content, encoding = packed(body.replace(KEY.encode(), key.encode()), packing)
+    reply = await house.client.request(method, prefix + path, content=known.in_place(body))
 
-    reply = await house.orbit(path, content, headers=encoding)
+    assert_is_answered(reply, method)
 
-    assert_is_spoken_to_a_host(reply)
-    assert reply.status_code == 200 or isinstance(reply.json()["message"], str)
-    assert "node_invalid" not in reply.json()
-    assert house.gateway.memory.used == 0
+
+@FUZZ
+@given(
+    prefix=st.sampled_from(DEVICE_PREFIXES),
+    token=st.just(TOKEN) | PRINTABLE | PIECES,
+    what=st.sampled_from(["ping", "desktop", "refetch", "transparency", "x"]),
+    method=st.sampled_from(["GET", "POST", "HEAD"]),
+)
+async def test_no_device_token_makes_a_failure_without_error_or_a_5xx(
+    house: House, known: Known, prefix: str, token: str, what: str, method: str
+) -> None:
+    asked = len(house.inventory.orbit_resolves)
+
+    reply = await house.client.request(method, f"{prefix}/{token}/{what}", content=b"{}")
+
+    assert_is_answered(reply, method)
+    assert TOKEN in str(reply.url) or (reply.status_code != 200 and len(house.inventory.orbit_resolves) == asked)
+
+
+def assert_is_answered(reply: Any, method: str) -> None:
+    if method == "HEAD":
+        assert reply.status_code < 500
+    elif reply.status_code == 307:  # where the desktop is led to
+        assert (reply.json(), reply.headers["location"][:8]) == ({}, "https://")
+    else:
+        assert_is_spoken_to_a_host(reply)
+
+
+LINES = st.lists(VALUES | st.sampled_from([b"{}", b'{"n":1}', b'{"n":\n1}', b" {}"]), max_size=12)
+
+
+@FUZZ
+@given(lines=LINES, log_type=st.sampled_from(LOG_TYPES))
+async def test_a_line_of_any_shape_is_stored_or_counted_and_never_fails_its_batch(
+    house: House, known: Known, lines: list[bytes], log_type: str
+) -> None:
+    """Of the lines that are JSON: what is none makes a body that no host sends. The nesting is what a parser takes."""
+    lines = [line for line in lines if is_json(line) and b"[[[[[" not in line]
+    body = b'{"data":%s,"log_type":"%s","node_key":"%s"}' % (array(lines), log_type.encode(), known.key.encode())
+    counters = house.gateway.counters
+    stored, skipped = counters.lines[log_type], counters.lines_skipped["not_an_object"]
+
+    reply = await house.client.post(f"{OSQUERY}/log", content=body)
+
+    assert reply.json() == {}
+    objects = sum(line.strip().startswith(b"{") for line in lines)
+    assert counters.lines[log_type] - stored == objects
+    assert counters.lines_skipped["not_an_object"] - skipped == len(lines) - objects
+
+
+def is_json(line: bytes) -> bool:
+    try:
+        json.loads(line.decode("utf-8", "replace"), strict=False, parse_constant=lambda _: 1 / 0)
+    except (ValueError, ZeroDivisionError, RecursionError):
+        return False
+    return True
 
 
 @FUZZ
@@ -189,15 +278,3 @@ async def test_no_token_alone_opens_the_device_api_or_has_anybody_asked(
     assert reply.status_code in (401, 404, 405)
     assert isinstance(reply.json()["message"], str)
     assert house.gateway.counters.backend_operations == {}
-
-
-@FUZZ
-@given(
-    path=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="#?%"), max_size=30),
-    method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"]),
-    query=st.text(max_size=20),
-)
-async def test_no_path_of_hosts_answers_without_error(house: House, path: str, method: str, query: str) -> None:
-    reply = await house.client.request(method, "/api/osquery/" + path, params={"q": query}, content=b"{}")
-
-    assert_is_spoken_to_a_host(reply)

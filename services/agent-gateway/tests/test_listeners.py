@@ -254,3 +254,13 @@ async def test_more_connections_are_held_than_wait_to_be_accepted(start: Start) 
     assert answer.endswith(b"{}")
     for _, writer in opened:
         writer.close()
+
+
+async def test_what_is_no_http_gets_an_error_that_osqueryd_takes_for_one(start: Start) -> None:
+    listening = await start("plain")
+    reader, writer = await listening.connect()
+
+    writer.write(b"POST /api/v1/osquery/log HTTP/1.1\r\nContent-Length: many\r\n\r\n")
+
+    assert (await reader.read()).endswith(b'\r\n\r\n{"error":"malformed_request"}')
+    writer.close()

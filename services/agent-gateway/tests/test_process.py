@@ -11,9 +11,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from flotilla_common.contracts.logs import STREAM
 from flotilla_common.testing import eventually
 
-from .conftest import BusFor, Neighbours
+from .conftest import BusFor, LimitStream, Neighbours
 from .gateway_processes import GatewayProcess, Make, stored_numbers
 
 
@@ -156,3 +157,36 @@ async def test_a_gateway_is_not_ready_and_calls_no_key_invalid_before_inventory_
         url = f"https://127.0.0.1:{gateway.tls_port}/api/osquery/config"
         reply = await client.post(url, json={"node_key": key})
     assert reply.content == neighbours.merger.body
+
+
+async def test_a_process_measures_its_streams_and_refuses_logs_before_they_are_full(
+    make_gateway: Make, neighbours: Neighbours, bus_for: BusFor, limit_stream: LimitStream
+) -> None:
+    await limit_stream(1024 * 1024)
+    await (await bus_for("agent_gateway")).js.publish("logs.result.v1.0", b"x" * 600_000)
+    key = neighbours.inventory.add_host(1)
+    gateway = await make_gateway()
+    gateway.environment["FLOTILLA_STREAMS_FULL_AT"] = "0.5"
+    service = await gateway.start()
+
+    async with httpx2.AsyncClient() as client:
+
+        async def is_closed() -> bool:
+            text = (await client.get(f"http://127.0.0.1:{service.health_port}/metrics")).text
+            return 'flotilla_gateway_class_closed{class="log"} 1.0' in text
+
+        async def post(path: str, **body: object) -> Any:
+            return (await client.post(f"{gateway.url}/{path}", json={"node_key": key, **body})).json()
+
+        await eventually(is_closed, timeout=30.0)
+        refused = await post("log", log_type="result", data=[{"n": 1}])
+        polled = await post("distributed/read")
+        await (await bus_for("log_shipper")).js.purge_stream(STREAM)
+
+        async def takes_logs() -> bool:
+            return bool(await post("log", log_type="result", data=[{"n": 2}]) == {})
+
+        await eventually(takes_logs, timeout=30.0)
+
+    assert (refused, polled) == ({"error": "unavailable"}, {"queries": {}})
+    assert await stored_numbers(bus_for) == {2}

@@ -36,7 +36,7 @@ from flotilla_stack.certificates import make_keys
 from .conftest import SECRET, BusFor, StandInMerger, _answer_for
 from .gateway_processes import CONFIG, PREFIX, READ, Make, connections_to_each
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 BOUND_SECONDS = 1.0
 UUID = "4C4C4544-0051-3310-8052-B4C04F564D32"
@@ -106,7 +106,7 @@ class Doors:
         """Do it; return how long after its begin the last process took notice."""
         began = time.monotonic()
         await act()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return max(await asyncio.gather(*self.polls)) - began
 
 
@@ -167,7 +167,7 @@ async def new_device_token(doors: Doors, orbit_key: str) -> str:
     token = str(uuid4())
     body = {"orbit_node_key": orbit_key, "device_auth_token": token}
     assert await doors.post("device_token", body, prefix=ORBIT_PREFIX) == {}
-    await eventually(lambda: doors.all_say(ask_device(token), 200))
+    await eventually(lambda: doors.all_say(ask_device(token), 200), timeout=30.0)
     return token
 
 

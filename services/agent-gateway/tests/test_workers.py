@@ -31,7 +31,7 @@ from .gateway_processes import (
     stored_numbers,
 )
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 TWO = 2
 
 
@@ -73,7 +73,7 @@ async def test_workers_share_the_ports_and_each_has_health_metrics_and_a_connect
                 assert (await client.post(f"{url}/{READ}", json={"node_key": key})).json() == {"queries": {}}
         return min(await asked()) > 0
 
-    await eventually(both_were_asked)
+    await eventually(both_were_asked, timeout=60.0)
 
     assert len(gateway.worker_pids) == TWO
     assert [await status(port, "/readyz") for port in gateway.health_ports] == [200, 200]
@@ -123,7 +123,7 @@ async def test_a_worker_that_cannot_start_ends_the_parent_with_its_exit_code(mak
     gateway = await make_gateway(TWO)
     with socket.create_server(("127.0.0.1", gateway.plain_port)):
         service = await gateway.start(wait=False)
-        code = await asyncio.wait_for(service.process.wait(), 40)
+        code = await asyncio.wait_for(service.process.wait(), 90)
 
     assert code == 1
 
@@ -132,7 +132,7 @@ async def test_a_worker_that_never_started_ends_the_others_too(make_gateway: Mak
     gateway = await make_gateway(TWO)
     service = await gateway.start(wait=False)
     with socket.create_server(("127.0.0.1", service.health_port + TWO)):
-        code = await asyncio.wait_for(service.process.wait(), 40)
+        code = await asyncio.wait_for(service.process.wait(), 90)
 
     assert code == 3  # uvicorn's way to say that a port is taken
 
@@ -144,7 +144,7 @@ async def test_no_worker_outlives_a_killed_parent(make_gateway: Make) -> None:
 
     await service.kill()
 
-    await eventually(lambda: not any(is_alive(pid) for pid in workers))
+    await eventually(lambda: not any(is_alive(pid) for pid in workers), timeout=30.0)
 
 
 async def test_a_parent_told_to_stop_stops_all_and_loses_nothing(
@@ -155,7 +155,7 @@ async def test_a_parent_told_to_stop_stops_all_and_loses_nothing(
     workers, numbers, stop = gateway.worker_pids, itertools.count(), asyncio.Event()
     hosts = [Osqueryd(neighbours.inventory.add_host(n), lambda: gateway.tls_url) for n in range(1, 5)]
     living = [asyncio.create_task(host.live_until(stop, lambda: next(numbers))) for host in hosts]
-    await eventually(lambda: all(host.answered[LOG] >= 3 for host in hosts))
+    await eventually(lambda: all(host.answered[LOG] >= 3 for host in hosts), timeout=60.0)
 
     code = await service.stop()
     stop.set()
@@ -175,11 +175,11 @@ async def test_workers_stopped_one_after_the_other_under_load_fail_no_request(
     numbers, stop = itertools.count(), asyncio.Event()
     hosts = [Osqueryd(neighbours.inventory.add_host(n), lambda: gateway.tls_url) for n in range(1, 9)]
     living = [asyncio.create_task(host.live_until(stop, lambda: next(numbers))) for host in hosts]
-    await eventually(lambda: all(host.answered[LOG] >= 3 for host in hosts))
+    await eventually(lambda: all(host.answered[LOG] >= 3 for host in hosts), timeout=60.0)
 
     for pid in gateway.worker_pids:
         os.kill(pid, signal.SIGTERM)
-        await eventually(lambda gone=pid: not is_alive(gone), timeout=20.0)
+        await eventually(lambda gone=pid: not is_alive(gone), timeout=30.0)
         await service.ready()
     stop.set()
     await asyncio.gather(*living)
@@ -224,7 +224,7 @@ async def test_a_host_that_moves_between_workers_is_offered_a_campaign_once_by_e
             open_ones = [(await metrics_of(port))["flotilla_gateway_campaigns_open"] for port in gateway.health_ports]
             return open_ones == [1, 1]
 
-        await eventually(know_of_it)
+        await eventually(know_of_it, timeout=60.0)
         offers = [
             [bool((await worker.post(f"{PREFIX}/{READ}", json={"node_key": key})).json()["queries"]) for _ in range(10)]
             for worker in workers

@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import httpx2
 import pytest
-from admin_api.app import create_app
+from admin_api.app import build_app, create_app
+from flotilla_common.db import engine as db
 from flotilla_common.db.models.admin_api import Activity, LoginSession, User
 from flotilla_common.testing.database import Database
 
@@ -101,6 +102,27 @@ async def test_a_logout_ends_the_token(client, admin):
 
     answer = await client.get("/api/v1/fleet/me", headers=admin.headers)
     assert (answer.status_code, answer.json()["message"]) == (401, "Authentication required")
+
+
+@pytest.fixture
+async def other_replica(deps, settings):
+    """A client of a second admin-api with connections of its own."""
+    engine, app = db.create_engine(settings), build_app()
+    app.state.deps = replace(deps, sessions=db.session_maker(engine))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://other.test") as opened:
+        yield opened
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("end", [("POST", "/logout"), ("DELETE", "/users/1/sessions")])
+async def test_a_token_that_one_replica_ends_is_refused_by_every_other_one_at_once(client, other_replica, admin, end):
+    before = await other_replica.get("/api/v1/fleet/me", headers=admin.headers)
+    method, path = end
+    assert (await client.request(method, f"/api/v1/fleet{path}", headers=admin.headers)).status_code == 200
+
+    after = await other_replica.get("/api/v1/fleet/me", headers=admin.headers)
+
+    assert (before.status_code, after.status_code) == (200, 401)
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Basic abc", "Bearer a b", "tokenonly"])

@@ -12,7 +12,7 @@ from flotilla_common.errors import FleetError
 from flotilla_common.http.asgi import Scope
 
 from agent_gateway.domain.buckets import Buckets
-from agent_gateway.domain.clients import Network, remote_address, within
+from agent_gateway.domain.clients import Network, customer_of, remote_address, within
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.roads import class_of
 from agent_gateway.errors import TooLarge, UnknownNodeKey, UnknownOrbitNodeKey
@@ -57,11 +57,13 @@ class Guard:
             log.warning("a log POST is above the cap, its host is stuck: lower logger_tls_max_lines", address=address)
 
     def _address_of(self, scope: Scope) -> str | None:
-        """Return the client's address, None when only a proxy's is known."""
+        """Return the client's address as it is counted, None when only a proxy's is known."""
         client = scope.get("client")
         peer: str = client[0] if client else ""
-        if not peer or not self._trusted:
-            return peer or None
+        if not peer:
+            return None
+        if not self._trusted:
+            return customer_of(peer)
         forwarded = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
         address = remote_address(peer, forwarded.decode("latin-1"), self._trusted)
-        return None if within(address, self._trusted) else address
+        return None if within(address, self._trusted) else customer_of(address)

@@ -66,7 +66,7 @@ class GatewayCollector(Collector):
             refused.add_metric([request_class, reason], count)
         yield refused
         yield _counter("bodies_too_large", "Bodies above their cap", "class", admission.too_large)
-        closed = {name: admission.is_closed(name) for name in CAN_CLOSE}
+        closed = {name: self._gateway.is_closed(name) for name in CAN_CLOSE}
         yield _gauge("class_closed", "1 while requests of a class are refused", "class", closed)
         fullness = {gate.stream: gate.fullness for gate in admission.gates}
         yield _gauge("stream_fullness", "Bytes in a stream, as a share of its limit", "stream", fullness)

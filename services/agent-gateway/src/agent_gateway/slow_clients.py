@@ -18,6 +18,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 log = structlog.get_logger()
 
 BESIDE_BODY_BYTES = 256 * 1024  # what may come in one go that is no body: heads, ends of chunks, trailers
+NO_HTTP = b'{"error":"malformed_request"}'
+NO_HTTP_HEADERS = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n" % len(NO_HTTP)
 FIND_TIMES = 200
 FIND_STEP_SECONDS = 0.05
 
@@ -75,6 +77,11 @@ class PunctualProtocol(HttpToolsProtocol):
         """Wait for the next head, unless that has come already."""
         self._waiting_since = None if self.pipeline else self.loop.time()
         super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words, no JSON
+        """Answer what is no HTTP, and close: without `error` it would be a success to osqueryd."""
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%s\r\n%s" % (NO_HTTP_HEADERS, NO_HTTP))
+        self.transport.close()
 
     def _look(self) -> None:
         wait: float = self.timeout_keep_alive

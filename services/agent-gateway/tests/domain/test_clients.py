@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from agent_gateway.domain.clients import key_in_header, networks, remote_address
+from agent_gateway.domain.clients import customer_of, key_in_header, networks, remote_address
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,19 @@ def test_only_the_scheme_nodekey_carries_a_key(header: str, key: str | None) -> 
 )
 def test_forwarded_addresses_are_believed_from_trusted_proxies_only(peer: str, forwarded: str, expected: str) -> None:
     assert remote_address(peer, forwarded, networks("10.0.0.0/8, ::1/128")) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("unknown", "unknown"),
+        ("", ""),
+    ],
+)
+def test_of_ipv6_a_customers_network_is_counted(address: str, counted: str) -> None:
+    assert customer_of(address) == counted

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tracemalloc
 
 import pytest
 from agent_gateway.domain import json_bodies, lines
 from agent_gateway.domain.json_bodies import as_utf8, is_utf8, parse
+from agent_gateway.errors import Malformed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,3 +44,41 @@ def test_one_odd_character_does_not_multiply_a_large_body(odd: bytes, times: flo
     tracemalloc.stop()
 
     assert peak < times * len(body)
+
+
+ODD = [b"\x01", b"\0", b"\t", b"\n", b"\r", b"\\ud83d", b"\\ude00"]
+PARTS = st.sampled_from(
+    [*ODD, b"a", b"ud83d", b"\\\\", b'\\"', b"\\n", b"\\u00e9", b"\\uD83D\\uDE00", "é".encode(), b"{", b","]
+)
+STRINGS = st.lists(PARTS, max_size=6).map(lambda parts: b'"' + b"".join(parts) + b'"')
+NUMBERS = st.sampled_from([b"1e999", b"12345678901234567890.10", b"-0.0", b"9" * 6000, b"1E-400"])
+
+
+@given(st.lists(STRINGS | NUMBERS, max_size=6))
+def test_odd_strings_are_mended_and_nothing_else_is_touched(items: list[bytes]) -> None:
+    found = parse(lines.decoder, b'{"data":[\n%s\t]}' % b"\r\n,".join(items)).data
+
+    assert found is not None
+    assert len(found) == len(items)
+    for before, after in zip(items, map(bytes, found), strict=True):
+        assert after == before if before[:1] != b'"' else json.loads(after) == as_python_reads(before)
+
+
+def as_python_reads(string: bytes) -> str:
+    """Return a string as a lenient parser reads it, with U+FFFD for half a surrogate pair."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", json.loads(string.decode(), strict=False))
+
+
+@pytest.mark.parametrize(
+    "broken", [b'{"data":["\\x"]}', b'{"data":["\x01', b'{"data":[\x01]}', b'{"data":["\\ud8"]}', b"\x01"]
+)
+def test_what_cannot_be_mended_is_refused(broken: bytes) -> None:
+    with pytest.raises(Malformed):
+        parse(lines.decoder, broken)
+
+
+def test_a_large_body_that_would_take_long_to_mend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_bodies, "LENIENT_LIMIT", 100)
+
+    with pytest.raises(Malformed):
+        parse(lines.decoder, b'{"data":["\x01%s"]}' % (b"x" * 100))

@@ -27,6 +27,7 @@ from flotilla_stack.certificates import make_keys
 from pyroaring import BitMap
 
 from ..conftest import House
+from ..listening import is_listening
 
 ORBIT = "/orbit/config"
 PATHS = ("/config", "/distributed/read", "/distributed/write", "/log", ORBIT)
@@ -96,19 +97,10 @@ async def twins(house: House, tmp_path: Path) -> AsyncIterator[Twins]:
             ports[server] = pair
         context = ssl.create_default_context(cafile=str(keys.ca))
         for port in (port for pair in ports.values() for port in pair):
-            await eventually(lambda port=port: _listens(port), timeout=30.0)
+            await eventually(lambda port=port: is_listening(port), timeout=30.0)
         yield Twins(house, ports, context)
         for task in running:
             task.cancel()
-
-
-async def _listens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 def request(

@@ -1,22 +1,17 @@
-"""Admission: what is short or down is refused by class, before bodies are kept; who takes too much is told so alone."""
+"""Admission by class: what is short or down is refused before bodies are kept, and tried again."""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
 import pytest
-from agent_gateway.app import create_app
 from agent_gateway.consumers import watch_streams
-from agent_gateway.deps import Deps
 from agent_gateway.domain import bodies
-from agent_gateway.domain.clients import networks
-from agent_gateway.hot.road import HotRoad
 from agent_gateway.listeners import listen_plain
 from flotilla_common.contracts.campaigns import ANSWERS_STREAM
 from flotilla_common.contracts.logs import STREAM as LOGS
@@ -26,17 +21,14 @@ from flotilla_common.testing.processes import free_port
 from structlog.testing import capture_logs
 
 from ..conftest import BOTH_ROADS, SECRET, BusFor, House, LimitStream
+from ..listening import is_listening
+from ..posting import logs_of, most_held
 
 pytestmark = BOTH_ROADS
 
 MIB = 1024 * 1024
 UNAVAILABLE = {"error": "unavailable"}
-TOO_MUCH = {"error": "too_many_requests"}
 CAMPAIGN = 5
-
-
-def logs_of(key: str, *, size: int = 100) -> dict[str, Any]:
-    return {"data": [{"text": "x" * size}], "log_type": "result", "node_key": key}
 
 
 def answer_of(key: str) -> dict[str, Any]:
@@ -81,21 +73,6 @@ async def full_logs(house: House, limit_stream: LimitStream, bus_for: BusFor) ->
     async with watching(house):
         await eventually(lambda: is_full(house, LOGS))
         yield house
-
-
-async def most_held(house: House, body: bytes, **headers: str) -> tuple[Any, int]:
-    """Post logs in pieces; return the answer and how many bytes of bodies were held at most meanwhile."""
-    most = 0
-
-    async def pieces() -> AsyncIterator[bytes]:
-        nonlocal most
-        for start in range(0, len(body), 64 * 1024):
-            yield body[start : start + 64 * 1024]
-            most = max(most, house.gateway.memory.used)
-
-    reply = await house.client.post("/api/osquery/log", content=pieces(), headers=headers)
-    assert "connection" not in reply.headers
-    return reply.json(), most
 
 
 async def test_logs_are_refused_before_the_stream_refuses_them_and_nothing_of_them_is_kept(
@@ -147,7 +124,7 @@ async def test_a_refused_post_leaves_its_connection_to_the_next_request(full_log
     asked = json.dumps({"node_key": key}).encode()
 
     async def served(task: asyncio.Task[None]) -> list[bytes]:
-        await eventually(lambda: _opens(port), timeout=30.0)
+        await eventually(lambda: is_listening(port), timeout=30.0)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         answers = []
         for path, body in (("log", large), ("log", large), ("distributed/read", asked)):
@@ -167,15 +144,6 @@ async def test_a_refused_post_leaves_its_connection_to_the_next_request(full_log
     await asyncio.gather(serving, return_exceptions=True)
 
     assert answers == [b'{"error":"unavailable"}'] * 2 + [b'{"queries":{}}']
-
-
-async def _opens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 async def test_writes_are_refused_unread_when_neither_of_their_streams_has_room(house: House) -> None:
@@ -258,6 +226,22 @@ async def test_while_inventory_is_down_strangers_get_an_error_and_hosts_that_are
     await eventually(lambda: _is_let_in(house, newcomer), timeout=20.0)
 
 
+async def test_an_inventory_that_hangs_is_waited_for_by_few(house: House) -> None:
+    known = house.inventory.add_host(1)
+    assert await house.read(known) == {"queries": {}}
+    house.inventory.hold = asyncio.Event()
+    asked = len(house.inventory.resolves)
+    first = await house.read("stranger")
+    started = asyncio.get_running_loop().time()
+
+    others = [await house.read(f"stranger {number}") for number in range(100)]
+
+    assert [first, *others] == [UNAVAILABLE] * 101
+    assert len(house.inventory.resolves) - asked <= 2 + asyncio.get_running_loop().time() - started
+    assert await house.read(known) == {"queries": {}}
+    house.inventory.hold.set()
+
+
 async def _is_let_in(house: House, key: str) -> bool:
     return await house.read(key) == {"queries": {}}
 
@@ -281,134 +265,6 @@ async def test_enrolls_are_refused_unread_while_inventory_is_known_to_be_down(ho
         return "node_key" in (await house.post("enroll", enrolling)).json()
 
     await eventually(is_let_in, timeout=20.0)
-
-
-@pytest.mark.parametrize(
-    ("request_class", "path", "body"),
-    [("log", "log", logs_of), ("write", "distributed/write", lambda key: {"node_key": key, "queries": {}})],
-)
-async def test_a_host_that_has_had_its_share_waits_and_its_neighbour_does_not(
-    house: House, request_class: Any, path: str, body: Callable[[str], dict[str, Any]]
-) -> None:
-    greedy, neighbour = house.inventory.add_host(1), house.inventory.add_host(2)
-    house.gateway.admission.take_bytes(request_class, 1, 10**12)
-
-    refused = await house.post(path, body(greedy))
-    taken = await house.post(path, body(neighbour))
-
-    assert (refused.status_code, refused.json(), taken.json()) == (429, TOO_MUCH, {})
-    assert await house.read(greedy) == {"queries": {}}
-    assert house.gateway.admission.refused == {(request_class, "host"): 1}
-
-
-async def test_with_the_key_in_its_header_such_a_host_is_refused_before_its_body_is_kept(house: House) -> None:
-    greedy = house.inventory.add_host(1)
-    await house.read(greedy)
-    house.gateway.admission.take_bytes("log", 1, 10**12)
-    body = json.dumps(logs_of(greedy, size=4 * MIB)).encode()
-
-    assert await most_held(house, body, Authorization=f"NodeKey {greedy}") == (TOO_MUCH, 0)
-    assert (await most_held(house, body))[1] > 0
-
-
-async def test_a_desktop_may_ask_for_a_refetch_now_and_then(house: House) -> None:
-    tokens = []
-    for host_id in (1, 2):
-        tokens.append(f"token-of-{host_id}")
-        key = house.inventory.add_orbit(host_id)
-        await house.orbit("device_token", {"orbit_node_key": key, "device_auth_token": tokens[-1]})
-
-    replies = [await house.client.post(f"/api/latest/fleet/device/{tokens[0]}/refetch") for _ in range(40)]
-    other = await house.client.post(f"/api/latest/fleet/device/{tokens[1]}/refetch")
-
-    statuses = [reply.status_code for reply in replies]
-    assert (set(statuses), statuses[0], statuses[-1], other.status_code) == ({200, 429}, 200, 429, 200)
-    assert 10 <= house.inventory.refetches.count(1) <= 20
-    assert replies[-1].json()["error"] == "too_many_requests"
-
-
-Post = Callable[..., Awaitable[httpx2.Response]]
-
-
-@asynccontextmanager
-async def behind_a_proxy(house: House, trusted: str) -> AsyncIterator[Post]:
-    """The same gateway, behind proxies that are believed; posts come from 127.0.0.1 and may name an address."""
-    is_hot = isinstance(house.door._app, HotRoad)
-    door = create_app(Deps(house.gateway, networks(trusted)), is_hot=is_hot)
-    transport = httpx2.ASGITransport(door)  # type: ignore[arg-type]
-    async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-
-        async def post(path: str, body: dict[str, Any], address: str = "") -> httpx2.Response:
-            headers = {"X-Forwarded-For": address} if address else {}
-            return await client.post(f"/api/osquery/{path}", json=body, headers=headers)
-
-        yield post
-
-
-async def spend(house: House, post: Post, address: Callable[[int], str]) -> None:
-    """Show unknown keys until nobody is asked about them any more."""
-    for number in range(2000):
-        asked = len(house.inventory.resolves)
-        await post("config", {"node_key": f"nobody {number}"}, address(number))
-        if len(house.inventory.resolves) == asked:
-            return
-    raise AssertionError("inventory was asked about 2,000 unknown keys of one address")
-
-
-async def test_an_address_that_shows_unknown_keys_again_and_again_has_nobody_asked_about_them(house: House) -> None:
-    known, stranger = house.inventory.add_host(1), house.inventory.add_host(2)
-    await house.read(known)
-    async with behind_a_proxy(house, "127.0.0.1/32") as post:
-        await spend(house, post, lambda _: "192.0.2.1")
-        replies = [
-            await post("distributed/read", {"node_key": key}, address)
-            for key, address in ((known, "192.0.2.1"), ("nobody at all", "192.0.2.1"), (stranger, "192.0.2.2"))
-        ]
-
-    assert [(reply.status_code, reply.json()) for reply in replies] == [
-        (200, {"queries": {}}),
-        (429, TOO_MUCH),
-        (200, {"queries": {}}),
-    ]
-
-
-async def test_a_header_of_somebody_who_is_no_trusted_proxy_is_ignored(house: House) -> None:
-    async with behind_a_proxy(house, "203.0.113.0/24") as post:
-        await spend(house, post, lambda number: f"192.0.2.{number % 250}")
-        same_peer = await post("config", {"node_key": "nobody at all"}, "198.51.100.7")
-
-    assert same_peer.json() == TOO_MUCH
-
-
-async def test_a_trusted_proxy_itself_is_no_address_that_fails(house: House) -> None:
-    async with behind_a_proxy(house, "127.0.0.1/32") as post:
-        for _ in range(1000):
-            house.gateway.admission.failures.take("127.0.0.1")
-        reply = await post("config", {"node_key": "nobody at all"})
-
-    assert reply.json() == {"error": "invalid_node_key", "node_invalid": True}
-
-
-async def test_a_secret_that_has_let_hosts_in_is_good_from_an_address_that_fails(house: House) -> None:
-    async def enroll(secret: str) -> Any:
-        return (await house.post("enroll", {"enroll_secret": secret, "host_identifier": "A-1"})).json()
-
-    assert "node_key" in await enroll(SECRET)
-    house.gateway.admission.failures.take("127.0.0.1", 10**9)
-    asked = len(house.inventory.enrolls)
-
-    assert await enroll("made up") == TOO_MUCH
-    assert len(house.inventory.enrolls) == asked
-    assert "node_key" in await enroll(SECRET)
-
-
-async def test_a_bad_secret_is_asked_about_once_in_a_moment(house: House) -> None:
-    body = {"enroll_secret": "wrong", "host_identifier": "A-1"}
-
-    replies = [(await house.post("enroll", body)).json() for _ in range(5)]
-
-    assert replies == [{"error": "bad_enroll_secret", "node_invalid": True}] * 5
-    assert len(house.inventory.enrolls) < 5
 
 
 async def test_a_log_batch_above_the_cap_is_counted_each_time_and_mentioned_now_and_then(

@@ -160,17 +160,18 @@ async def test_oversized_details_are_cut(house: House) -> None:
 
 
 async def test_a_storm_beyond_the_queue_gets_an_error(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(house.gateway.enrollments, "_slots", Slots(1, queue=0, lane=0))
+    monkeypatch.setattr(house.gateway.enrollments, "_slots", Slots(1, queue=1, lane=1))
     house.inventory.hold = asyncio.Event()
-    first = asyncio.create_task(house.post("enroll", OLD_CLIENT))
-    await eventually(lambda: len(house.inventory.enrolls) == 1)
+    inside = [asyncio.create_task(house.post("enroll", OLD_CLIENT)) for _ in range(2)]
+    await eventually(lambda: house.inventory.enrolls and house.gateway.enrollments.waiting == 1)
 
-    replies = await asyncio.gather(*(house.post("enroll", OLD_CLIENT) for _ in range(3)))
+    replies = await asyncio.gather(*(house.post("enroll", b"what nobody reads") for _ in range(3)))
     house.inventory.hold.set()
 
     assert {reply.status_code for reply in replies} == {503}
     assert all(reply.json() == {"error": "unavailable"} for reply in replies)
-    assert "node_key" in (await first).json()
+    assert house.gateway.admission.refused == {("enroll", "queue"): 3}
+    assert all("node_key" in reply.json() for reply in await asyncio.gather(*inside))
 
 
 async def test_an_enroll_that_takes_too_long_gets_an_error_and_frees_its_place(

@@ -197,7 +197,7 @@ async def test_a_line_that_no_message_can_carry_does_not_block_the_others(house:
 
 async def test_a_process_that_holds_too_much_refuses_and_recovers(house: House) -> None:
     key = house.inventory.add_host()
-    house.gateway.memory.limit = 10_000
+    house.gateway.memory.limit = bodies.LOG_LIMIT + 10_000  # logs leave so much to others
 
     refused = await house.post("log", body_of(key, {"text": "x" * 20_000}))
     accepted = await house.post("log", body_of(key, LINE))

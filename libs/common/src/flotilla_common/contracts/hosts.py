@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
-from pydantic import Field, SecretStr, field_serializer
+from pydantic import Field
 
-from flotilla_common.contracts.base import Answer, Event, Message, Request
+from flotilla_common.contracts.base import Answer, Event, Message, Request, SecretOnBus
 from flotilla_common.errors import Denied
 
 
@@ -149,12 +149,8 @@ class EnrollsTooOften(Denied):
 class EnrolledV1(Answer):
     """The new node key, shown this once, and the record that goes with it."""
 
-    node_key: SecretStr
+    node_key: SecretOnBus
     host: HostRecord
-
-    @field_serializer("node_key", when_used="json")
-    def _reveal(self, value: SecretStr) -> str:
-        return value.get_secret_value()
 
 
 class EnrollHostV1(Request[EnrolledV1]):
@@ -172,27 +168,19 @@ class EnrollHostV1(Request[EnrolledV1]):
     answer: ClassVar[type[Answer]] = EnrolledV1
     timeout_seconds: ClassVar[float] = 12.0
 
-    enroll_secret: SecretStr
+    enroll_secret: SecretOnBus
     host_identifier: str
     platform_type: str = ""
     host_details: dict[str, dict[str, str]] = {}
     remote_address: str = ""
     waited_seconds: float = Field(default=0.0, ge=0.0, le=3600.0)
 
-    @field_serializer("enroll_secret", when_used="json")
-    def _reveal(self, value: SecretStr) -> str:
-        return value.get_secret_value()
-
 
 class OrbitEnrolledV1(Answer):
     """The new orbit key, shown this once, and the record that goes with it."""
 
-    orbit_node_key: SecretStr
+    orbit_node_key: SecretOnBus
     host: HostRecord
-
-    @field_serializer("orbit_node_key", when_used="json")
-    def _reveal(self, value: SecretStr) -> str:
-        return value.get_secret_value()
 
 
 class EnrollOrbitV1(Request[OrbitEnrolledV1]):
@@ -209,7 +197,7 @@ class EnrollOrbitV1(Request[OrbitEnrolledV1]):
     answer: ClassVar[type[Answer]] = OrbitEnrolledV1
     timeout_seconds: ClassVar[float] = 12.0
 
-    enroll_secret: SecretStr
+    enroll_secret: SecretOnBus
     hardware_uuid: str
     osquery_identifier: str = ""
     hardware_serial: str = ""
@@ -219,10 +207,6 @@ class EnrollOrbitV1(Request[OrbitEnrolledV1]):
     platform: str = ""
     remote_address: str = ""
     waited_seconds: float = Field(default=0.0, ge=0.0, le=3600.0)
-
-    @field_serializer("enroll_secret", when_used="json")
-    def _reveal(self, value: SecretStr) -> str:
-        return value.get_secret_value()
 
 
 class NodeKeysResolvedV1(Answer):

@@ -104,6 +104,7 @@ async def serve(
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=3,
+        server_header=False,
         **options,  # type: ignore[arg-type]
     )
     server = QuietServer(config)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -14,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import httpx2
+from flotilla_stack.servers.ports import choose_row
 
 from flotilla_common.testing.waiting import eventually
 
@@ -73,7 +72,7 @@ async def running_service(
     With FLOTILLA_WORKERS above 1 there is a health port for each of them behind the first.
     """
     workers = int(environment.get("FLOTILLA_WORKERS", "1"))
-    health_port = free_port() if workers == 1 else free_ports_in_a_row(1 + workers)
+    health_port, *_ = choose_row(1 if workers == 1 else 1 + workers)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -94,16 +93,3 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
-
-
-def free_ports_in_a_row(count: int) -> int:
-    """Return the first of so many ports on 127.0.0.1 with one number after the other; nobody listens on them now.
-
-    They are below those that the system gives to outgoing connections, which come and go meanwhile.
-    """
-    while True:
-        first = 10_000 + secrets.randbelow(22_000 - count)
-        with contextlib.ExitStack() as found, contextlib.suppress(OSError):
-            for port in range(first, first + count):
-                found.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return first

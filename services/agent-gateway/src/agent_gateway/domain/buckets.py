@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 K = TypeVar("K", int, str)
 
-CAPACITY = 65_536  # keys remembered at a time, twice: some 15 MiB at most
+CAPACITY = 65_536  # keys remembered at a time, twice: some 20 MiB at most
 MOST_DEBT = 2.0  # bursts: how far a bucket can be emptied
 
 

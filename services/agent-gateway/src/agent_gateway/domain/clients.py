@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Network = IPv4Network | IPv6Network
 
@@ -45,6 +45,18 @@ def remote_address(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) 
         if not within(address, trusted):
             return address[:64]
     return chain[0][:64]
+
+
+def customer_of(address: str) -> str:
+    """Return what is counted for an address: of IPv6 the /64, all of which one customer has; of others the address."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    mapped = parsed.ipv4_mapped
+    return str(mapped) if mapped is not None else str(IPv6Network((int(parsed) >> 64 << 64, 64)))
 
 
 def within(address: str, trusted: tuple[Network, ...]) -> bool:

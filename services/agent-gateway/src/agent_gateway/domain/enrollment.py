@@ -48,6 +48,11 @@ class Enrollments:
         """How many wait for their turn."""
         return self._slots.waiting
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nobody more may wait."""
+        return self._slots.is_full
+
     def cautious(self) -> Enrollments:
         """Return these for somebody who showed too many bad secrets: inventory is asked about proven ones alone."""
         found = copy.copy(self)

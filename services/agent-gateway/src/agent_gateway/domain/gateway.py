@@ -147,12 +147,18 @@ class Gateway:
         reason = self.admission.reason(request_class)
         if reason is not None:
             return self._refused(request_class, reason)
+        if request_class == "enroll" and self.enrollments.is_full:
+            return self._refused(request_class, "queue")
         if header_key is not None and self.admission.any_spent(request_class):
             host = self.hosts.find(hash_node_key(header_key))
             if host is not None and self.admission.is_spent(request_class, host.host_id):
                 self.admission.refused[request_class, "host"] += 1
                 return TooMuch("this host has had its share")
         return None
+
+    def is_closed(self, request_class: RequestClass) -> bool:
+        """Whether requests of a class are refused, but for those that try. Changes nothing."""
+        return (request_class in KEEP_NOTHING_WHEN_DEAF and self.is_deaf()) or self.admission.is_closed(request_class)
 
     def _refused(self, request_class: RequestClass, reason: str) -> Unavailable:
         self.admission.refused[request_class, reason] += 1

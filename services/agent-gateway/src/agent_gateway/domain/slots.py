@@ -23,6 +23,11 @@ class Slots:
         self._lanes: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
         self.waiting = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nobody more may wait."""
+        return self.waiting >= self._queue_limit
+
     @asynccontextmanager
     async def slot(self, lane: Hashable, seconds: float) -> AsyncIterator[None]:
         """Hold a slot; wait for it so long.
@@ -43,7 +48,7 @@ class Slots:
 
     async def _wait(self, lane: Hashable, seconds: float) -> None:
         queue = self._lanes.get(lane)
-        if self.waiting >= self._queue_limit or (queue is not None and len(queue) >= self._lane_limit):
+        if self.is_full or (queue is not None and len(queue) >= self._lane_limit):
             raise Unavailable("too many wait already")
         if queue is None:
             queue = self._lanes[lane] = deque()
