@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from typing import Any
 
 import pytest
+from flotilla_common.contracts.carves import CarveSession, request_digest
 from flotilla_common.testing import eventually
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,8 +17,9 @@ from .conftest import BOTH_ROADS, SECRET, House
 
 pytestmark = BOTH_ROADS
 
-PATHS = ("enroll", "config", "distributed/read", "distributed/write", "log")
+PATHS = ("enroll", "config", "distributed/read", "distributed/write", "log", "carve/begin", "carve/block")
 KEY = "@the key of a host@"
+SESSION = "@the session of its carve@"
 FUZZ = settings(
     max_examples=80,
     deadline=None,
@@ -39,7 +42,8 @@ NAMES = st.sampled_from(
 )
 OF_ENROLL = ["enroll_secret", "host_identifier", "platform_type", "host_details", "system_info", "osquery_info"]
 OF_OTHERS = ["node_key", "etag", "log_type", "data", "queries", "statuses", "messages", "stats", "memory"]
-MEMBERS = st.sampled_from(OF_ENROLL + OF_OTHERS)
+OF_CARVES = ["block_count", "block_size", "carve_size", "carve_id", "request_id", "block_id", "session_id"]
+MEMBERS = st.sampled_from(OF_ENROLL + OF_OTHERS + OF_CARVES)
 RAW_SCALARS = st.sampled_from(
     [
         b"1e999",
@@ -64,7 +68,7 @@ SCALARS = (
     | st.integers()
     | st.floats(allow_nan=False)
     | st.text(max_size=20)
-    | st.sampled_from([KEY, SECRET, "result", "status", "A-1", "0", "1"])
+    | st.sampled_from([KEY, SESSION, SECRET, "result", "status", "A-1", "0", "1", "YQ=="])
 )
 TEXTS = SCALARS.map(lambda value: json.dumps(value).encode()) | RAW_SCALARS
 
@@ -83,8 +87,9 @@ def one_level(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 
 
 VALUES = st.recursive(TEXTS, one_level, max_leaves=15)
+OWN = [("node_key", KEY), ("session_id", SESSION), ("request_id", "A-1"), ("carve_id", "A-1")]
 PLAUSIBLE = st.lists(st.tuples(MEMBERS, VALUES), max_size=6).map(
-    lambda members: mapping([*members, ("node_key", json.dumps(KEY).encode())])
+    lambda members: mapping([*members, *((name, json.dumps(text).encode()) for name, text in OWN)])
 )
 
 
@@ -129,6 +134,13 @@ async def key(house: House) -> str:
     return house.inventory.add_host(5)
 
 
+@pytest.fixture
+def session(house: House) -> str:
+    """The session id of a carve of this host."""
+    carve = CarveSession(1, 5, request_digest("A-1"), 2, 100, int(time.time()) + 3600)
+    return house.live_query.sign(carve)
+
+
 def assert_is_spoken_to_a_host(reply: Any) -> None:
     body = reply.json()
     assert isinstance(body, dict)
@@ -142,9 +154,10 @@ def assert_is_spoken_to_a_host(reply: Any) -> None:
 @FUZZ
 @given(body=bodies(), headers=HEADERS, packing=PACKING)
 async def test_no_input_alone_makes_a_failure_without_error_or_a_5xx(
-    house: House, key: str, path: str, body: bytes, headers: dict[str, str], packing: str
+    house: House, key: str, session: str, path: str, body: bytes, headers: dict[str, str], packing: str
 ) -> None:
-    content, encoding = packed(body.replace(KEY.encode(), key.encode()), packing)
+    body = body.replace(KEY.encode(), key.encode()).replace(SESSION.encode(), session.encode())
+    content, encoding = packed(body, packing)
     sent = {name: value.replace(KEY, key) for name, value in headers.items()}
 
     reply = await house.post(path, content, headers=sent | encoding)

@@ -328,7 +328,18 @@ async def test_so_does_one_for_which_there_is_no_memory_or_no_bus(carver: Carver
     assert [reply.content for reply in (crowded, deaf)] == [b"error: unavailable\n"] * 2
 
 
-async def test_a_begin_that_cannot_be_asked_is_an_error_in_json(house: House) -> None:
+async def test_a_begin_waits_for_a_live_query_that_comes_back(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carves, "ASK_AGAIN_SECONDS", 0.05)
+    house.live_query.refusal = Unavailable("down")
+    post = asyncio.create_task(house.post("carve/begin", BEGIN | {"node_key": house.inventory.add_host(7)}))
+    await eventually(lambda: len(house.live_query.begins) > 2)
+    house.live_query.refusal = None
+
+    assert (await post).json()["success"] is True
+
+
+async def test_a_begin_that_nobody_answers_is_an_error_in_json(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(house.gateway.carves.turns, "limits", replace(carves.LIMITS, patience_seconds=0.5))
     house.live_query.refusal = Unavailable("down")
 
     reply = await house.post("carve/begin", BEGIN | {"node_key": house.inventory.add_host(7)})

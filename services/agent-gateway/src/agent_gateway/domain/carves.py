@@ -31,11 +31,12 @@ from agent_gateway.errors import BadCarveSession, CarveSessionExpired
 LIMITS = TurnLimits(  # carves begin at full minutes of the clock: a whole fleet's at once
     at_once=32,
     queue=4096,
-    queue_seconds=6.0,
-    patience_seconds=8.0,  # osqueryd gives up after 16 s, and its key may have to be looked up before
+    queue_seconds=8.0,
+    patience_seconds=9.0,  # osqueryd gives up after 16 s, and its key may have to be looked up before
 )
 LARGE_AT_ONCE = 4  # blocks of some MB on their way to the stream: what the connection buffers has a limit
 SMALL_AT_ONCE = 64
+ASK_AGAIN_SECONDS = 0.5
 
 Ask = Callable[[BeginCarveV1], Awaitable[CarveBegunV1]]
 Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[Any]]
@@ -65,8 +66,17 @@ class Carves:
 
     async def begin(self, request: BeginCarveV1) -> str:
         """Return the session id of a carve; raises as `BeginCarveV1` does, Unavailable too when too many ask."""
-        begun = await self.turns.take("begin_carve", lambda _waited: self._ask(request))
+        begun = await self.turns.take("begin_carve", lambda _waited: self._ask_until_answered(request))
         return begun.session_id.get_secret_value()
+
+    async def _ask_until_answered(self, request: BeginCarveV1) -> CarveBegunV1:
+        """Ask until the host's patience ends, which is not here: osqueryd begins once, and a repeat is harmless."""
+        while True:
+            try:
+                return await self._ask(request)
+            except Unavailable as error:
+                log.warning("a carve waits to begin", host_id=request.host_id, error=str(error))
+            await asyncio.sleep(ASK_AGAIN_SECONDS)
 
     def session_of(self, session_id: Any, request_id: Any) -> CarveSession:
         """Return what a session id vouches for. Nobody is asked.

@@ -57,24 +57,26 @@ def check_numbers(request: BeginCarveV1) -> None:
 async def begin_carve(session: AsyncSession, request: BeginCarveV1, policy: CarvePolicy, *, now: datetime) -> Carve:
     """Record a carve, or return the one that an earlier copy of the request began.
 
-    The lock makes room a fact: it is held from the look at what is kept until the commit.
+    The campaign that asked is the one in the request id, else the newest that carves on this host: the newest clients
+    send a random id, which gets nobody further. The lock makes room a fact: it is held until the commit.
 
     Raises:
         BadCarve, CarveUnasked, CarveOverBudget, CarveOver.
 
     """
     check_numbers(request)
-    campaign_id = await _campaign_of(session, request, since=now - AFTER_END)
+    named = _CAMPAIGN.fullmatch(request.request_id)
+    asked = await carves.host_asked(session, request.host_id, int(named[1]) if named else None, now - AFTER_END)
+    if asked is None:
+        raise CarveUnasked(f"host {request.host_id} is gone")
+    hostname, campaign_id = asked
     if campaign_id is None and not policy.unasked:
         raise CarveUnasked(f"host {request.host_id} was not asked for a carve")
-    hostname = await carves.hostname_of(session, request.host_id)
-    if hostname is None:
-        raise CarveUnasked(f"host {request.host_id} is gone")
     await carves.lock(session)
-    known = await carves.by_guid(session, request.host_id, request.carve_guid)
-    if known is not None:
-        return _the_same(known, request, now)
-    _check_room(request, policy, await carves.kept(session, request.host_id))
+    kept = await carves.kept(session, request.host_id, request.carve_guid)
+    if kept.known_id is not None:
+        return _the_same((await carves.find(session, [kept.known_id]))[kept.known_id], request, now)
+    _check_room(request, policy, kept)
     carve = Carve(
         host_id=request.host_id,
         campaign_id=campaign_id,
@@ -95,15 +97,6 @@ def name_of(hostname: str, carve_guid: str, now: datetime) -> str:
     """Return a carve's name. It may stand in a file's name: whatever a host is called, it has plain characters only."""
     plain = _ODD.sub("_", hostname[:100]).lstrip(".") or "host"
     return f"{plain}-{now:%Y-%m-%dT%H:%M:%SZ}-{_ODD.sub('_', carve_guid[:64])}"
-
-
-async def _campaign_of(session: AsyncSession, request: BeginCarveV1, *, since: datetime) -> int | None:
-    """Return the campaign that asked for it: the one in the request id, else the newest that carves on this host.
-
-    The newest clients send a random request id. It tells nothing, so it gets nobody further than no name would.
-    """
-    named = _CAMPAIGN.fullmatch(request.request_id)
-    return await carves.asked_by(session, request.host_id, None if named is None else int(named[1]), since)
 
 
 def _the_same(known: Carve, request: BeginCarveV1, now: datetime) -> Carve:

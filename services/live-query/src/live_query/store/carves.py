@@ -11,6 +11,7 @@ from flotilla_common.db.models.live_query import Campaign, Carve, CarveBlock, Le
 from sqlalchemy import BigInteger, ColumnElement, any_, cast, delete, exists, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 ERROR_CHARACTERS = 500
@@ -19,11 +20,12 @@ FIRST, LAST = 1, 2  # sweeps
 
 @dataclass(frozen=True)
 class Kept:
-    """What carves that have not expired take, as announced: of one host, and of all."""
+    """What carves that have not expired take, as announced: of one host, and of all. `known_id`: begun before."""
 
     host_carves: int
     host_bytes: int
     total_bytes: int
+    known_id: int | None = None
 
 
 async def lock(session: AsyncSession) -> None:
@@ -31,15 +33,13 @@ async def lock(session: AsyncSession) -> None:
     await session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('live_query.carves', 0))"))
 
 
-async def hostname_of(session: AsyncSession, host_id: int) -> str | None:
-    """Return a host's name, None when there is no such host."""
-    return (await session.execute(select(col(Host.hostname)).where(col(Host.id) == host_id))).scalar_one_or_none()
+async def host_asked(
+    session: AsyncSession, host_id: int, campaign_id: int | None, since: datetime
+) -> tuple[str, int | None] | None:
+    """Return a host's name and the newest campaign that carves and targets it, open or ended since a time.
 
-
-async def asked_by(session: AsyncSession, host_id: int, campaign_id: int | None, since: datetime) -> int | None:
-    """Return the newest campaign that carves and targets a host, open or ended since a time; of these, or this one.
-
-    No SQL carves without the word: function and table are named so.
+    With a campaign's id that one alone counts. None: there is no such host. No SQL carves without the word: function
+    and table are named so.
     """
     targeted = exists().where(col(LedgerRow.campaign_id) == col(Campaign.id), col(LedgerRow.host_id) == host_id)
     statement = select(col(Campaign.id)).where(
@@ -49,26 +49,25 @@ async def asked_by(session: AsyncSession, host_id: int, campaign_id: int | None,
     )
     if campaign_id is not None:
         statement = statement.where(col(Campaign.id) == campaign_id)
-    return (await session.execute(statement.order_by(col(Campaign.id).desc()).limit(1))).scalar_one_or_none()
+    asked_by = statement.order_by(col(Campaign.id).desc()).limit(1).scalar_subquery()
+    found = await session.execute(select(col(Host.hostname), asked_by).where(col(Host.id) == host_id))
+    row = found.one_or_none()
+    return None if row is None else (row[0], row[1])
 
 
-async def by_guid(session: AsyncSession, host_id: int, carve_guid: str) -> Carve | None:
-    """Return the carve that a host calls so."""
-    statement = select(Carve).where(col(Carve.host_id) == host_id, col(Carve.carve_guid) == carve_guid)
-    return (await session.execute(statement)).scalar_one_or_none()
-
-
-async def kept(session: AsyncSession, host_id: int) -> Kept:
-    """Return what carves take now."""
-    of_host = col(Carve.host_id) == host_id
-    size = func.coalesce(func.sum(col(Carve.carve_size)), 0)
+async def kept(session: AsyncSession, host_id: int, carve_guid: str) -> Kept:
+    """Return what carves take now, and whether the host has begun one that it calls so."""
+    of_host, sizes = col(Carve.host_id) == host_id, func.sum(col(Carve.carve_size))
+    same = aliased(Carve)
+    known = select(col(same.id)).where(col(same.host_id) == host_id, col(same.carve_guid) == carve_guid)
     statement = select(
         func.count().filter(of_host),
-        func.coalesce(func.sum(col(Carve.carve_size)).filter(of_host), 0),
-        size,
+        func.coalesce(sizes.filter(of_host), 0),
+        func.coalesce(sizes, 0),
+        known.scalar_subquery(),
     ).where(col(Carve.expired_at).is_(None))
-    carves_, host_bytes, total = (await session.execute(statement)).one()
-    return Kept(carves_, int(host_bytes), int(total))
+    number, host_bytes, total, known_id = (await session.execute(statement)).one()
+    return Kept(number, int(host_bytes), int(total), known_id)
 
 
 async def add(session: AsyncSession, carve: Carve) -> None:
