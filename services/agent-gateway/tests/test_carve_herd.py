@@ -35,7 +35,7 @@ from flotilla_common.testing.processes import running_service
 from sqlalchemy import func, select
 from sqlmodel import col
 
-HOSTS = 500
+HOSTS = 1000
 BOUND_SECONDS = 200.0  # for all of them, on a busy machine
 BLOCKS = 2
 BLOCK = 3000
@@ -166,7 +166,7 @@ async def poll(front: Front, done: asyncio.Event) -> list[float]:
 
 
 @pytest.mark.timeout(480)
-async def test_five_hundred_carves_that_begin_at_once_are_all_stored_while_polls_go_on(front, database, blobs):
+async def test_a_thousand_carves_that_begin_at_once_are_all_stored_while_polls_go_on(front, database, blobs):
     done = asyncio.Event()
     polls = asyncio.create_task(poll(front, done))
     waiting = list(front.keys)

@@ -29,7 +29,7 @@ from agent_gateway.domain.turns import TurnLimits, Turns
 from agent_gateway.errors import BadCarveSession, CarveSessionExpired
 
 LIMITS = TurnLimits(  # carves begin at full minutes of the clock: a whole fleet's at once
-    at_once=32,
+    at_once=64,
     queue=4096,
     queue_seconds=8.0,
     patience_seconds=9.0,  # osqueryd gives up after 16 s, and its key may have to be looked up before
