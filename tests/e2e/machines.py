@@ -103,8 +103,10 @@ class Machines:
             yield Machine(client, identifier)
 
     @contextmanager
-    def fleet(self, name: str, secret: str, *, hosts: int, **flags: object) -> Iterator[Fleet]:
-        """Run simulated hosts, a seed of their own each fleet, with these osquery flags."""
+    def fleet(
+        self, name: str, secret: str, *, hosts: int, interval_scale: float = 1.0, **flags: object
+    ) -> Iterator[Fleet]:
+        """Run simulated hosts, a seed of their own each fleet, with these osquery flags, their pauses so scaled."""
         account, report = self.directory / f"{name}.account.json", self.directory / f"{name}.report.json"
         hosts_report = self.directory / f"{name}.hosts.json"
         secret_file = self.directory / f"{name}.secret"
@@ -121,6 +123,7 @@ class Machines:
             "--hosts-report": str(hosts_report),
             "--start-spread": "2",
             "--report-every": "1",
+            "--interval-scale": str(interval_scale),
         }
         words = [word for pair in options.items() for word in pair]
         words += [word for flag, value in flags.items() for word in ("--flag", f"{flag}={value}")]

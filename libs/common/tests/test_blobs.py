@@ -39,6 +39,13 @@ async def test_a_folder_is_deleted_without_its_neighbours(store):
     assert [await store.get(f"carves/{name}") for name in ("1/a", "10/a", "2/a")] == [None, b"x", b"x"]
 
 
+async def test_a_deletion_may_be_limited_and_goes_on_from_there(store):
+    for number in range(5):
+        await store.put(f"carves/1/{number}", b"x")
+
+    assert [await store.delete_folder("carves/1", 2) for _ in range(4)] == [2, 2, 1, 0]
+
+
 async def test_deleting_what_is_not_there_does_no_harm(store):
     await store.put("a/1", b"x")
 

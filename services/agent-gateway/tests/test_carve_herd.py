@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -33,8 +32,11 @@ from flotilla_common.db.models.inventory import Host
 from flotilla_common.db.models.live_query import Campaign, Carve, CarveBlock, LedgerRow
 from flotilla_common.testing import eventually
 from flotilla_common.testing.processes import running_service
+from sqlalchemy import func, select
+from sqlmodel import col
 
 HOSTS = 1000
+BOUND_SECONDS = 200.0  # for all of them, on a busy machine
 BLOCKS = 2
 BLOCK = 3000
 POLL_SECONDS = 5.0
@@ -78,9 +80,8 @@ class Front:
         await self.door(scope, receive, send)  # type: ignore[arg-type]
         return answer
 
-    async def carve(self, host_id: int) -> float | None:
-        """Carve as osqueryd does; return how long the begin took, None when it was refused."""
-        began = time.monotonic()
+    async def carve(self, host_id: int) -> bool:
+        """Carve as osqueryd does; False when the begin was refused."""
         content = content_of(host_id)
         begin = {
             "block_count": BLOCKS,
@@ -91,9 +92,9 @@ class Front:
             "node_key": self.keys[host_id],
         }
         begun = msgspec.json.decode(await self.post("carve/begin", begin))
-        took = time.monotonic() - began
         if "session_id" not in begun:
-            return None
+            assert begun == {"error": "unavailable"}
+            return False
         for number in range(BLOCKS):
             block = {
                 "block_id": number,
@@ -103,7 +104,7 @@ class Front:
             }
             answers = [await self.post("carve/block", block) for _ in range(1 + host_id % 2)]  # some repeat it
             assert answers[-1] == b'{"success":true}'
-        return took
+        return True
 
 
 def content_of(host_id: int) -> bytes:
@@ -164,29 +165,24 @@ async def poll(front: Front, done: asyncio.Event) -> list[float]:
     return took
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(480)
 async def test_a_thousand_carves_that_begin_at_once_are_all_stored_while_polls_go_on(front, database, blobs):
     done = asyncio.Event()
     polls = asyncio.create_task(poll(front, done))
     waiting = list(front.keys)
-    began = time.monotonic()
-    for _ in range(5):  # whoever finds too many is asked for the file again
-        outcomes = await asyncio.gather(*(front.carve(host_id) for host_id in waiting))
-        waiting = [host_id for host_id, took in zip(waiting, outcomes, strict=True) if took is None]
-        if not waiting:
-            break
-    took = time.monotonic() - began
+    async with asyncio.timeout(BOUND_SECONDS):
+        while waiting:  # whoever finds too many before it is asked for the file again
+            has_begun = await asyncio.gather(*(front.carve(host_id) for host_id in waiting))
+            waiting = [host_id for host_id, begun in zip(waiting, has_begun, strict=True) if not begun]
     done.set()
 
     async def all_complete() -> bool:
-        return all(carve.completed_at for carve in await database.rows(Carve))
+        async with database.sessions()() as session:
+            return await session.scalar(select(func.count(col(Carve.completed_at)))) == HOSTS
 
-    await eventually(all_complete, timeout=120.0)
+    await eventually(all_complete, timeout=240.0)
     carves, blocks = await database.rows(Carve), await database.rows(CarveBlock)
     by_carve = {carve.id: carve for carve in carves}
-    if os.environ.get("SHOW_FIGURES"):
-        print(f"\n{HOSTS} carves sent in {took:.1f} s, {time.monotonic() - began:.1f} s until stored")  # noqa: T201
-    assert waiting == []
     assert sorted(carve.host_id for carve in carves) == sorted(front.keys)
     assert {(carve.blocks_stored, carve.max_block, carve.error) for carve in carves} == {(2, 1, None)}
     assert len(blocks) == HOSTS * BLOCKS

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from agent_gateway.domain.surfaces import DEVICE_PREFIXES, ORBIT_PREFIX
+from flotilla_common.contracts.carves import CarveSession, request_digest
 from flotilla_common.contracts.logs import LOG_TYPES
 from flotilla_common.testing import eventually
 from hypothesis import HealthCheck, given, settings
@@ -27,6 +29,7 @@ ORBIT_PATHS = tuple(f"{ORBIT_PREFIX}/{path}" for path in ("enroll", "config", "d
 KEY = "@the key of a host@"
 ORBIT_KEY = "@the key of its orbit@"
 TOKEN = "a-token-that-is-good"
+SESSION = "@the session of its carve@"
 FUZZ = settings(
     max_examples=80,
     deadline=None,
@@ -76,7 +79,7 @@ SCALARS = (
     | st.integers()
     | st.floats(allow_nan=False)
     | st.text(max_size=20)
-    | st.sampled_from([KEY, ORBIT_KEY, TOKEN, SECRET, "result", "status", "A-1", "0", "1"])
+    | st.sampled_from([KEY, ORBIT_KEY, TOKEN, SESSION, SECRET, "result", "status", "A-1", "0", "1", "YQ=="])
 )
 TEXTS = SCALARS.map(lambda value: json.dumps(value).encode()) | RAW_SCALARS
 
@@ -95,10 +98,15 @@ def one_level(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 
 
 VALUES = st.recursive(TEXTS, one_level, max_leaves=15)
+OWN = [
+    ("node_key", KEY),
+    ("orbit_node_key", ORBIT_KEY),
+    ("session_id", SESSION),
+    ("request_id", "A-1"),
+    ("carve_id", "A-1"),
+]
 PLAUSIBLE = st.lists(st.tuples(MEMBERS, VALUES), max_size=6).map(
-    lambda members: mapping(
-        [*members, ("node_key", json.dumps(KEY).encode()), ("orbit_node_key", json.dumps(ORBIT_KEY).encode())]
-    )
+    lambda members: mapping([*members, *((name, json.dumps(text).encode()) for name, text in OWN)])
 )
 
 
@@ -141,17 +149,21 @@ class Known:
 
     key: str
     orbit_key: str
+    session: str  # of a carve
 
     def in_place(self, content: bytes) -> bytes:
         """Return a drawn body with what really is a key."""
-        return content.replace(KEY.encode(), self.key.encode()).replace(ORBIT_KEY.encode(), self.orbit_key.encode())
+        for name, real in ((KEY, self.key), (ORBIT_KEY, self.orbit_key), (SESSION, self.session)):
+            content = content.replace(name.encode(), real.encode())
+        return content
 
 
 @pytest.fixture
 async def known(house: House) -> Known:
     await house.live_query.start(5, [5])
     await eventually(house.gateway.campaigns.open_ids)
-    known = Known(house.inventory.add_host(5), house.inventory.add_orbit(6))
+    carve = CarveSession(1, 5, request_digest("A-1"), 2, 100, int(time.time()) + 3600)
+    known = Known(house.inventory.add_host(5), house.inventory.add_orbit(6), house.live_query.sign(carve))
     reply = await house.orbit("device_token", {"orbit_node_key": known.orbit_key, "device_auth_token": TOKEN})
     assert reply.json() == {}
     return known

@@ -14,8 +14,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from flotilla_common.contracts.campaigns import command_key
 from flotilla_common.testing import eventually
 from flotilla_common.testing.processes import running_service
+from live_query.domain.carve_parts import object_of
 from sqlalchemy import text
 
+from .carving import SQL, cut, part_of, query_name
 from .conftest import answer_to, verified
 
 Environment = dict[str, str]
@@ -118,3 +120,34 @@ async def send_for_a_while(gateway, hosts: list[int], campaign_id: int) -> None:
 
 async def settled(books, campaign_id: int, least: int) -> bool:
     return (await books.count(campaign_id))["answered"] >= least
+
+
+async def test_killed_between_the_blob_store_and_the_record_it_loses_no_block_and_counts_each_once(
+    environment, deps, running, database, fleet, start, carving, blobs
+):
+    hosts = await fleet.hosts(20)
+    async with running(deps):
+        number = (await start(host_ids=hosts, sql=SQL)).campaign_id
+        for host_id in hosts:
+            await carving.begin(host_id, query_name(number))
+    carves = await carving.carves()
+    contents = {carve.id: bytes([carve.id]) * 250 for carve in carves}
+    parts = [
+        part_of(carve.id, carve.host_id, block_id, block)
+        for carve in carves
+        for block_id, block in enumerate(cut(contents[carve.id]))
+    ]
+    await carving.send(*parts)
+    async with database.sessions().begin() as blocker:
+        await blocker.execute(text("LOCK TABLE live_query.carve_blocks IN EXCLUSIVE MODE"))  # reads go on, writes wait
+        async with running_service("live_query", environment=environment):
+            await eventually(lambda: blobs.get(object_of(parts[0])), timeout=START_SECONDS)  # and now it is killed
+    middle = await carving.blocks()
+    async with running(deps):
+        await eventually(carving.is_complete, timeout=60.0)
+
+    assert middle == []
+    assert {(carve.blocks_stored, carve.bytes_stored, carve.error) for carve in await carving.carves()} == {
+        (3, 250, None)
+    }
+    assert [await blobs.get(object_of(part)) for part in parts] == [part.data for part in parts]

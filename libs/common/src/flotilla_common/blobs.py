@@ -96,8 +96,8 @@ class Blobs:
         except (BaseError, OSError, TimeoutError) as error:
             raise _outage("delete", error) from error
 
-    async def delete_folder(self, folder: str) -> int:
-        """Delete all objects below a name; return how many there were.
+    async def delete_folder(self, folder: str, limit: int | None = None) -> int:
+        """Delete objects below a name, all or about so many; return how many. Fewer than the limit: none is left.
 
         Raises:
             Unavailable: the store does not answer; some may be gone.
@@ -105,10 +105,14 @@ class Blobs:
         """
         deleted = 0
         try:
-            async for found in obstore.list(self._store, f"{folder}/", chunk_size=DELETES_AT_ONCE):
+            async for found in obstore.list(
+                self._store, f"{folder}/", chunk_size=min(limit or DELETES_AT_ONCE, DELETES_AT_ONCE)
+            ):
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     await obstore.delete_async(self._store, [one["path"] for one in found])
                 deleted += len(found)
+                if limit is not None and deleted >= limit:
+                    break
         except (BaseError, OSError, TimeoutError) as error:
             raise _outage(folder, error) from error
         return deleted

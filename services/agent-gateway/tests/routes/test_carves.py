@@ -330,7 +330,18 @@ async def test_so_does_one_for_which_there_is_no_memory_or_no_bus(carver: Carver
     assert [reply.content for reply in (crowded, deaf)] == [b"error: unavailable\n"] * 2
 
 
-async def test_a_begin_that_cannot_be_asked_is_an_error_in_json(house: House) -> None:
+async def test_a_begin_waits_for_a_live_query_that_comes_back(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carves, "ASK_AGAIN_SECONDS", 0.05)
+    house.live_query.refusal = Unavailable("down")
+    post = asyncio.create_task(house.post("carve/begin", BEGIN | {"node_key": house.inventory.add_host(7)}))
+    await eventually(lambda: len(house.live_query.begins) > 2)
+    house.live_query.refusal = None
+
+    assert (await post).json()["success"] is True
+
+
+async def test_a_begin_that_nobody_answers_is_an_error_in_json(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carves, "PATIENCE_SECONDS", 0.5)
     house.live_query.refusal = Unavailable("down")
 
     reply = await house.post("carve/begin", BEGIN | {"node_key": house.inventory.add_host(7)})
@@ -436,16 +447,20 @@ async def test_a_block_tries_whether_the_stream_takes_blocks_again_and_a_begin_d
     assert not gate.circuit.is_open
 
 
-async def test_while_live_query_does_not_answer_it_is_left_alone_and_blocks_are_taken(carver: Carver) -> None:
+async def test_while_live_query_does_not_answer_it_is_left_alone_and_blocks_are_taken(
+    carver: Carver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carves, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(carves, "ASK_AGAIN_SECONDS", 0.01)
     house = carver.house
     house.live_query.refusal = Unavailable("down")
     begin = BEGIN | {"node_key": carver.key}
     asked = len(house.live_query.begins)
 
-    replies = [(await house.post("carve/begin", begin)).json() for _ in range(20)]
+    replies = [(await house.post("carve/begin", begin)).json() for _ in range(6)]
 
-    assert replies == [{"error": "unavailable"}] * 20
-    assert len(house.live_query.begins) - asked <= 5
+    assert replies == [{"error": "unavailable"}] * 6
+    assert len(house.live_query.begins) - asked <= 10
     assert (await carver.send(0, b"x")).json() == SUCCESS
     house.live_query.refusal = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -12,11 +12,16 @@ from flotilla_common.bus.buckets import Bucket
 from flotilla_common.bus.connection import Bus
 from flotilla_common.bus.objects import Objects
 from flotilla_common.clock import utc_now
+from flotilla_common.contracts.carves import BeginCarveV1
+from flotilla_common.db.models.live_query import Carve
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from live_query.domain.answers import Limits
 from live_query.domain.carves import CarvePolicy
+from live_query.domain.together import Together
 from live_query.store.rows import ResultRows
+
+CARVES_TOGETHER = 64  # begun in one transaction
 
 
 @dataclass(frozen=True)
@@ -35,4 +40,5 @@ class Deps:
     limits: Limits
     blobs: Blobs
     carve_policy: CarvePolicy
+    begins: Together[BeginCarveV1, Carve] = field(default_factory=lambda: Together(CARVES_TOGETHER))
     clock: Callable[[], datetime] = utc_now

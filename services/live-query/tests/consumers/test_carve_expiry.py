@@ -6,7 +6,7 @@ import pytest
 from flotilla_common.contracts.carves import carve_folder
 from flotilla_common.errors import Unavailable
 from flotilla_common.testing import eventually
-from live_query.consumers import on_carve_parts
+from live_query.consumers import carve_expiry, on_carve_parts
 from live_query.consumers.carve_expiry import expire_carves
 
 from ..carving import SQL, part_of, query_name
@@ -60,7 +60,7 @@ async def test_what_a_crash_left_behind_goes_an_hour_later(deps, carve, carving,
 
 
 async def test_an_outage_of_the_blob_store_delays_the_deletion(deps, carve, carving, clock, monkeypatch):
-    async def refuse(folder):
+    async def refuse(folder, limit):
         raise Unavailable("the store is away")
 
     clock.move(days=1)
@@ -73,6 +73,20 @@ async def test_an_outage_of_the_blob_store_delays_the_deletion(deps, carve, carv
 
     assert (told.sweeps, bool(told.expired_at)) == (0, True)
     assert await is_swept(carving, 1)
+    assert await deps.blobs.delete_folder(carve_folder(carve.id)) == 0
+
+
+async def test_so_many_objects_go_at_a_time_and_the_rest_the_next_time(deps, carve, carving, clock, monkeypatch):
+    monkeypatch.setattr(carve_expiry, "OBJECTS", 2)
+    clock.move(days=1)
+    for number in range(3):
+        await deps.blobs.put(f"{carve_folder(carve.id)}/more-{number}", b"x")
+    sweeps = []
+    for _ in range(3):
+        await expire_carves(deps)
+        sweeps.append((await carving.only()).sweeps)
+
+    assert sweeps == [0, 0, 1]
     assert await deps.blobs.delete_folder(carve_folder(carve.id)) == 0
 
 

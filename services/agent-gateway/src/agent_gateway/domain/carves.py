@@ -29,13 +29,14 @@ from agent_gateway.domain.patience import patience
 from agent_gateway.domain.slots import Slots
 from agent_gateway.errors import BadCarveSession, CarveSessionExpired
 
-AT_ONCE = 32
+AT_ONCE = 64
 QUEUE_LIMIT = 4096  # carves begin at full minutes of the clock: a whole fleet's at once
 LANE_LIMIT = 16  # of them of one host, whose carver begins one after the other
-QUEUE_SECONDS = 6.0
-PATIENCE_SECONDS = 8.0  # osqueryd gives up after 16 s, and its key may have to be looked up before
+QUEUE_SECONDS = 8.0
+PATIENCE_SECONDS = 9.0  # osqueryd gives up after 16 s, and its key may have to be looked up before
 LARGE_AT_ONCE = 4  # blocks of some MB on their way to the stream: what the connection buffers has a limit
 SMALL_AT_ONCE = 64
+ASK_AGAIN_SECONDS = 0.5
 
 Ask = Callable[[BeginCarveV1], Awaitable[CarveBegunV1]]
 Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[Any]]
@@ -75,8 +76,17 @@ class Carves:
         """
         async with patience(PATIENCE_SECONDS, "live-query"), self._slots.slot(request.host_id, QUEUE_SECONDS):
             self._counters.backend_operations["begin_carve"] += 1
-            begun = await self._ask(request)
+            begun = await self._ask_until_answered(request)
         return begun.session_id.get_secret_value()
+
+    async def _ask_until_answered(self, request: BeginCarveV1) -> CarveBegunV1:
+        """Ask until the host's patience ends, which is not here: osqueryd begins once, and a repeat is harmless."""
+        while True:
+            try:
+                return await self._ask(request)
+            except Unavailable as error:
+                log.debug("a carve waits to begin", host_id=request.host_id, error=str(error))
+            await asyncio.sleep(ASK_AGAIN_SECONDS)
 
     def session_of(self, session_id: Any, request_id: Any) -> CarveSession:
         """Return what a session id vouches for. Nobody is asked.

@@ -15,7 +15,7 @@ from live_query.deps import Deps
 from live_query.domain.carve_parts import object_of, record, wanted
 
 DURABLE = "live-query-on_carve_parts"
-BATCH = 8  # messages; each may have up to 8 MiB
+BATCH = 16  # messages; each may have up to 8 MiB
 ACK_WAIT_SECONDS = 60.0  # longer than the blob store is waited for
 _decoder = msgspec.msgpack.Decoder(CarvePart)
 

@@ -127,9 +127,16 @@ def _store(session: AsyncSession, carve: Carve, part: CarvePart, blocks: Blocks,
 
 
 async def _advance(session: AsyncSession, carve: Carve, block_ids: set[int], now: datetime) -> None:
-    """Move on the last block without a gap before it, which clients judge by, and see whether the carve is complete."""
-    if carve.max_block + 1 in block_ids:
-        carve.max_block = await carve_blocks.last_in_a_row(session, carve.id or 0, carve.max_block)
+    """Move on the last block without a gap before it, which clients judge by, and see whether the carve is complete.
+
+    The table is asked only when blocks came out of order: otherwise there are none beyond those that follow each other.
+    """
+    last = carve.max_block
+    while last + 1 in block_ids:
+        last += 1
+    if last > carve.max_block and carve.blocks_stored > last + 1:
+        last = await carve_blocks.last_in_a_row(session, carve.id or 0, last)
+    carve.max_block = last
     if carve.blocks_stored != carve.block_count:
         return
     carve.completed_at = now

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from flotilla_common.contracts.campaigns import QUERY_PREFIX
 from flotilla_common.contracts.carves import BadCarve, BeginCarveV1, CarveOver, CarveOverBudget, CarveUnasked
 from flotilla_common.db.models.live_query import Carve
+from flotilla_common.errors import FleetError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from live_query.store import carves
@@ -54,56 +56,75 @@ def check_numbers(request: BeginCarveV1) -> None:
         raise BadCarve("carve_size is not what so many blocks of this size hold")
 
 
-async def begin_carve(session: AsyncSession, request: BeginCarveV1, policy: CarvePolicy, *, now: datetime) -> Carve:
-    """Record a carve, or return the one that an earlier copy of the request began.
+async def begin_carves(
+    session: AsyncSession, requests: Sequence[BeginCarveV1], policy: CarvePolicy, *, now: datetime
+) -> list[Carve | FleetError]:
+    """Record carves, all in one transaction; return each, or why it is refused, in the order of the requests.
 
-    The lock makes room a fact: it is held from the look at what is kept until the commit.
+    A repeat gets the carve that an earlier copy of the request began. The campaign that asked is the one in the request
+    id, else the newest that carves on this host: the newest clients send a random id, which gets nobody further. The
+    lock makes room a fact: it is held until the commit.
 
-    Raises:
-        BadCarve, CarveUnasked, CarveOverBudget, CarveOver.
-
+    Refusals: BadCarve, CarveUnasked, CarveOverBudget, CarveOver.
     """
-    check_numbers(request)
-    campaign_id = await _campaign_of(session, request, since=now - AFTER_END)
-    if campaign_id is None and not policy.unasked:
-        raise CarveUnasked(f"host {request.host_id} was not asked for a carve")
-    hostname = await carves.hostname_of(session, request.host_id)
-    if hostname is None:
-        raise CarveUnasked(f"host {request.host_id} is gone")
+    named = [_CAMPAIGN.fullmatch(request.request_id) for request in requests]
+    asked = [(one.host_id, int(name[1]) if name else None) for one, name in zip(requests, named, strict=True)]
+    facts = await carves.hosts_asked(session, asked, now - AFTER_END)
     await carves.lock(session)
-    known = await carves.by_guid(session, request.host_id, request.carve_guid)
-    if known is not None:
-        return _the_same(known, request, now)
-    _check_room(request, policy, await carves.kept(session, request.host_id))
-    carve = Carve(
-        host_id=request.host_id,
-        campaign_id=campaign_id,
-        name=name_of(hostname, request.carve_guid, now),
-        carve_guid=request.carve_guid,
-        request_id=request.request_id,
-        block_count=request.block_count,
-        block_size=request.block_size,
-        carve_size=request.carve_size,
-        created_at=now,
-        expires_at=now + policy.keep,
-    )
-    await carves.add(session, carve)
-    return carve
+    begun = await carves.begun_before(session, {(one.host_id, one.carve_guid) for one in requests})
+    desk = _Desk(policy, now, begun, await carves.kept(session, {one.host_id for one in requests}))
+    outcomes = [desk.begin(request, facts.get(place)) for place, request in enumerate(requests)]
+    await carves.add(session, desk.new)
+    return outcomes
+
+
+@dataclass
+class _Desk:
+    """Decides one request after the other. `begun`: host and carve id -> carve."""
+
+    policy: CarvePolicy
+    now: datetime
+    begun: dict[tuple[int, str], Carve]
+    kept: carves.Kept
+    new: list[Carve] = field(default_factory=list)
+
+    def begin(self, request: BeginCarveV1, facts: tuple[str, int | None] | None) -> Carve | FleetError:
+        """Return the carve, or why there is none. `facts`: the host's name and who asked it."""
+        try:
+            check_numbers(request)
+            if facts is None or (facts[1] is None and not self.policy.unasked):
+                raise CarveUnasked(f"host {request.host_id} was not asked for a carve, or is gone")
+            known = self.begun.get((request.host_id, request.carve_guid))
+            if known is not None:
+                return _the_same(known, request, self.now)
+            _check_room(request, self.policy, self.kept)
+        except FleetError as refusal:
+            return refusal
+        carve = self._carve(request, *facts)
+        self.begun[request.host_id, request.carve_guid] = carve
+        self.kept.add(carve)
+        self.new.append(carve)
+        return carve
+
+    def _carve(self, request: BeginCarveV1, hostname: str, campaign_id: int | None) -> Carve:
+        return Carve(
+            host_id=request.host_id,
+            campaign_id=campaign_id,
+            name=name_of(hostname, request.carve_guid, self.now),
+            carve_guid=request.carve_guid,
+            request_id=request.request_id,
+            block_count=request.block_count,
+            block_size=request.block_size,
+            carve_size=request.carve_size,
+            created_at=self.now,
+            expires_at=self.now + self.policy.keep,
+        )
 
 
 def name_of(hostname: str, carve_guid: str, now: datetime) -> str:
     """Return a carve's name. It may stand in a file's name: whatever a host is called, it has plain characters only."""
     plain = _ODD.sub("_", hostname[:100]).lstrip(".") or "host"
     return f"{plain}-{now:%Y-%m-%dT%H:%M:%SZ}-{_ODD.sub('_', carve_guid[:64])}"
-
-
-async def _campaign_of(session: AsyncSession, request: BeginCarveV1, *, since: datetime) -> int | None:
-    """Return the campaign that asked for it: the one in the request id, else the newest that carves on this host.
-
-    The newest clients send a random request id. It tells nothing, so it gets nobody further than no name would.
-    """
-    named = _CAMPAIGN.fullmatch(request.request_id)
-    return await carves.asked_by(session, request.host_id, None if named is None else int(named[1]), since)
 
 
 def _the_same(known: Carve, request: BeginCarveV1, now: datetime) -> Carve:
@@ -116,9 +137,10 @@ def _the_same(known: Carve, request: BeginCarveV1, now: datetime) -> Carve:
 
 
 def _check_room(request: BeginCarveV1, policy: CarvePolicy, kept: carves.Kept) -> None:
-    if kept.host_carves >= policy.host_carves:
-        raise CarveOverBudget(f"host {request.host_id} has {kept.host_carves} carves that have not expired")
-    if kept.host_bytes + request.carve_size > policy.host_bytes:
-        raise CarveOverBudget(f"carves of host {request.host_id} take {kept.host_bytes} of {policy.host_bytes} bytes")
+    number, size = kept.of_hosts.get(request.host_id, (0, 0))
+    if number >= policy.host_carves:
+        raise CarveOverBudget(f"host {request.host_id} has {number} carves that have not expired")
+    if size + request.carve_size > policy.host_bytes:
+        raise CarveOverBudget(f"carves of host {request.host_id} take {size} of {policy.host_bytes} bytes")
     if kept.total_bytes + request.carve_size > policy.total_bytes:
         raise CarveOverBudget(f"all carves take {kept.total_bytes} of {policy.total_bytes} bytes")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from flotilla_common.db.models.inventory import Host
-from flotilla_common.db.models.live_query import Campaign, Carve, CarveBlock, LedgerRow
-from sqlalchemy import BigInteger, ColumnElement, any_, cast, delete, exists, func, or_, select, text, update
+from flotilla_common.db.models.live_query import Carve, CarveBlock
+from sqlalchemy import BigInteger, ColumnElement, Text, and_, any_, cast, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -17,13 +16,18 @@ ERROR_CHARACTERS = 500
 FIRST, LAST = 1, 2  # sweeps
 
 
-@dataclass(frozen=True)
+@dataclass
 class Kept:
-    """What carves that have not expired take, as announced: of one host, and of all."""
+    """What carves that have not expired take, in bytes as announced: all together, and host -> (carves, bytes)."""
 
-    host_carves: int
-    host_bytes: int
     total_bytes: int
+    of_hosts: dict[int, tuple[int, int]]
+
+    def add(self, carve: Carve) -> None:
+        """Count one more."""
+        self.total_bytes += carve.carve_size
+        number, size = self.of_hosts.get(carve.host_id, (0, 0))
+        self.of_hosts[carve.host_id] = (number + 1, size + carve.carve_size)
 
 
 async def lock(session: AsyncSession) -> None:
@@ -31,49 +35,60 @@ async def lock(session: AsyncSession) -> None:
     await session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('live_query.carves', 0))"))
 
 
-async def hostname_of(session: AsyncSession, host_id: int) -> str | None:
-    """Return a host's name, None when there is no such host."""
-    return (await session.execute(select(col(Host.hostname)).where(col(Host.id) == host_id))).scalar_one_or_none()
+async def hosts_asked(
+    session: AsyncSession, asked: Sequence[tuple[int, int | None]], since: datetime
+) -> dict[int, tuple[str, int | None]]:
+    """Return hosts' names and the newest campaigns that carve and target them, open or ended since a time.
 
-
-async def asked_by(session: AsyncSession, host_id: int, campaign_id: int | None, since: datetime) -> int | None:
-    """Return the newest campaign that carves and targets a host, open or ended since a time; of these, or this one.
-
-    No SQL carves without the word: function and table are named so.
+    `asked`: hosts, each with the one campaign that counts, or None; the answer is by place in it, and hosts that do not
+    exist are left out. No SQL carves without the word, which an index looks for: function and table are named so.
     """
-    targeted = exists().where(col(LedgerRow.campaign_id) == col(Campaign.id), col(LedgerRow.host_id) == host_id)
-    statement = select(col(Campaign.id)).where(
-        text("sql ~* 'carve'"),  # as the index says it
-        targeted,
-        or_(col(Campaign.status) == "open", col(Campaign.ended_at) >= since),
+    found = await session.execute(
+        text(
+            "SELECT asked.place, host.hostname, (SELECT campaign.id FROM live_query.campaigns AS campaign"
+            " WHERE campaign.sql ~* 'carve' AND (campaign.status = 'open' OR campaign.ended_at >= :since)"
+            " AND (asked.campaign_id IS NULL OR campaign.id = asked.campaign_id) AND EXISTS (SELECT 1"
+            " FROM live_query.ledger WHERE ledger.campaign_id = campaign.id AND ledger.host_id = asked.host_id)"
+            " ORDER BY campaign.id DESC LIMIT 1) AS campaign_id"
+            " FROM unnest(CAST(:hosts AS bigint[]), CAST(:campaigns AS bigint[]))"
+            " WITH ORDINALITY AS asked(host_id, campaign_id, place)"
+            " JOIN inventory.hosts AS host ON host.id = asked.host_id"
+        ),
+        {"hosts": [one[0] for one in asked], "campaigns": [one[1] for one in asked], "since": since},
     )
-    if campaign_id is not None:
-        statement = statement.where(col(Campaign.id) == campaign_id)
-    return (await session.execute(statement.order_by(col(Campaign.id).desc()).limit(1))).scalar_one_or_none()
+    return {row.place - 1: (row.hostname, row.campaign_id) for row in found}
 
 
-async def by_guid(session: AsyncSession, host_id: int, carve_guid: str) -> Carve | None:
-    """Return the carve that a host calls so."""
-    statement = select(Carve).where(col(Carve.host_id) == host_id, col(Carve.carve_guid) == carve_guid)
-    return (await session.execute(statement)).scalar_one_or_none()
+async def begun_before(session: AsyncSession, names: Collection[tuple[int, str]]) -> dict[tuple[int, str], Carve]:
+    """Return those carves that were begun, by host and what the host calls them."""
+    asked = (
+        func.unnest(
+            cast([name[0] for name in names], ARRAY(BigInteger)), cast([name[1] for name in names], ARRAY(Text))
+        )
+        .table_valued("host_id", "carve_guid")
+        .render_derived(name="asked")
+    )
+    statement = select(Carve).join(
+        asked, and_(col(Carve.host_id) == asked.c.host_id, col(Carve.carve_guid) == asked.c.carve_guid)
+    )
+    return {(carve.host_id, carve.carve_guid): carve for carve in (await session.execute(statement)).scalars()}
 
 
-async def kept(session: AsyncSession, host_id: int) -> Kept:
-    """Return what carves take now."""
-    of_host = col(Carve.host_id) == host_id
+async def kept(session: AsyncSession, host_ids: Collection[int]) -> Kept:
+    """Return what carves take now: all, and those of these hosts."""
+    live = col(Carve.expired_at).is_(None)
     size = func.coalesce(func.sum(col(Carve.carve_size)), 0)
-    statement = select(
-        func.count().filter(of_host),
-        func.coalesce(func.sum(col(Carve.carve_size)).filter(of_host), 0),
-        size,
-    ).where(col(Carve.expired_at).is_(None))
-    carves_, host_bytes, total = (await session.execute(statement)).one()
-    return Kept(carves_, int(host_bytes), int(total))
+    total = (await session.execute(select(size).where(live))).scalar_one()
+    of_hosts = select(col(Carve.host_id), func.count(), size).where(
+        live, col(Carve.host_id) == any_(cast(sorted(host_ids), ARRAY(BigInteger)))
+    )
+    found = await session.execute(of_hosts.group_by(col(Carve.host_id)))
+    return Kept(int(total), {host_id: (number, int(taken)) for host_id, number, taken in found})
 
 
-async def add(session: AsyncSession, carve: Carve) -> None:
-    """Insert a carve; it has its id then."""
-    session.add(carve)
+async def add(session: AsyncSession, carves: Sequence[Carve]) -> None:
+    """Insert carves; they have their ids then."""
+    session.add_all(carves)
     await session.flush()
 
 
