@@ -45,7 +45,7 @@ async def test_admission_is_told_by_class_reason_and_stream(house: House) -> Non
 async def test_a_gateway_that_hears_nothing_tells_that_it_refuses(house: House) -> None:
     house.gateway.silence = lambda: 61.0
 
-    assert told(house).count("flotilla_gateway_class_closed{") == told(house).count('"} 1.0') == 3
+    assert told(house).count("flotilla_gateway_class_closed{") == told(house).count('"} 1.0') == 4
 
 
 async def test_alerts_are_made_of_metrics_that_there_are(house: House) -> None:

@@ -15,9 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent_gateway.consumers.on_hosts import take
+from agent_gateway.domain.circuits import PROBE_SECONDS
 from agent_gateway.domain.counters import Counters
+from agent_gateway.domain.device_tokens import DeviceTokens
 from agent_gateway.domain.hosts import Host, HostCache
-from agent_gateway.domain.keys import RETRY_SECONDS, KeyResolver
+from agent_gateway.domain.keys import KeyResolver
 from agent_gateway.domain.orbit_hosts import OrbitHosts, by_orbit_key
 from agent_gateway.errors import UnknownNodeKey
 from flotilla_common.contracts.base import Event
@@ -75,7 +77,7 @@ class World:
         self.agents = {kind: self._agents(kind) for kind in KINDS}
 
     def _agents(self, kind: str) -> Agents:
-        cache = (HostCache if kind == "node" else OrbitHosts)(lambda: self.now)
+        cache = HostCache(lambda: self.now) if kind == "node" else OrbitHosts(DeviceTokens(), lambda: self.now)
         questions: list[tuple[ResolveNodeKeysV1, NodeKeysResolvedV1, asyncio.Future[NodeKeysResolvedV1]]] = []
 
         async def ask(request: ResolveNodeKeysV1) -> NodeKeysResolvedV1:
@@ -86,7 +88,7 @@ class World:
             questions.append((request, answer, future))
             return await future
 
-        return Agents(kind, cache, KeyResolver(cache, ask, Counters(), clock=lambda: self.now), questions)  # type: ignore[arg-type]
+        return Agents(kind, cache, KeyResolver(cache, ask, Counters(), kind=kind, clock=lambda: self.now), questions)  # type: ignore[arg-type]
 
     def good(self, kind: str) -> dict[str, HostRecord]:
         """Return the keys that are good now, as the cache of this kind sees their records."""
@@ -204,7 +206,7 @@ class World:
             for which in range(2):
                 self.answer(which)
             await self.check()
-        self.now += RETRY_SECONDS + 1.0
+        self.now += PROBE_SECONDS + 1.0
         for agents in self.agents.values():
             good = self.good(agents.kind)
             for key_hash in agents.issued:

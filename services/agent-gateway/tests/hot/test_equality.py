@@ -91,7 +91,7 @@ async def twins(house: House, tmp_path: Path) -> AsyncIterator[Twins]:
                 serving = (
                     listen_tls(door, "127.0.0.1", port, certificate)
                     if server == "granian"
-                    else listen_plain(door, "127.0.0.1", port, 90)
+                    else listen_plain(door, "127.0.0.1", port)
                 )
                 running.append(tasks.create_task(serving))
             ports[server] = pair

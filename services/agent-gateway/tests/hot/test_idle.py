@@ -15,7 +15,14 @@ async def post(house: House, path: str, key: str, forwarded: str) -> Any:
     """Post as a server hands a small request on: its body in one message."""
     member = "orbit_node_key" if "orbit" in path else "node_key"
     headers = [(b"content-type", b"application/json"), (b"x-forwarded-for", forwarded.encode())]
-    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "client": ("192.0.2.1", 4711)}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "scheme": "https",
+        "path": path,
+        "headers": headers,
+        "client": ("192.0.2.1", 4711),
+    }
     messages = [{"type": "http.request", "body": msgspec.json.encode({member: key}), "more_body": False}]
     answer = b""
 

@@ -20,9 +20,10 @@ from flotilla_common.testing import eventually
 from flotilla_common.testing.processes import free_port
 from structlog.testing import capture_logs
 
-from ..conftest import BOTH_ROADS, SECRET, BusFor, House, LimitStream
+from ..conftest import BOTH_ROADS, BusFor, House, LimitStream
 from ..listening import is_listening
 from ..posting import logs_of, most_held
+from ..stand_ins import SECRET
 
 pytestmark = BOTH_ROADS
 
@@ -139,7 +140,7 @@ async def test_a_refused_post_leaves_its_connection_to_the_next_request(full_log
         task.cancel()
         return answers
 
-    serving = asyncio.create_task(listen_plain(house.door, "127.0.0.1", port, 90))
+    serving = asyncio.create_task(listen_plain(house.door, "127.0.0.1", port))
     answers = await served(serving)
     await asyncio.gather(serving, return_exceptions=True)
 

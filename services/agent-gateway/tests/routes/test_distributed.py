@@ -189,9 +189,9 @@ async def test_an_answer_goes_on_in_the_signed_trace_of_its_campaign(house: Hous
     await started(house, 5, [1])
     name = f"fleet_distributed_query_5_1_{'f' * 32}"  # what a host says of a trace is not believed
     await house.post("distributed/write", {"node_key": key, "queries": {name: []}, "statuses": {name: 0}})
-    message = await (await bus_for("live_query")).js.get_msg(ANSWERS_STREAM, 1)
 
-    assert (message.headers or {})["traceparent"] == f"00-{TRACE_5}-{5:016x}-01"
+    [batch] = await stored_answers(bus_for)
+    assert batch["trace_parent"] == f"00-{TRACE_5}-{5:016x}-01"
 
 
 async def test_an_answer_of_a_host_that_was_not_asked_is_counted_and_dropped(house: House, bus_for: BusFor) -> None:
