@@ -82,6 +82,21 @@ def test_a_deleted_host_stays_out_in_any_order() -> None:
         assert len(hosts) == 0
 
 
+def test_what_enrolled_after_a_deletion_stays_in_any_order() -> None:
+    steps: list[Callable[[HostCache], None]] = [
+        lambda hosts: hosts.put(record(1)),
+        lambda hosts: hosts.delete(record(2)),
+        lambda hosts: hosts.put(record(3, NEW)),
+    ]
+    for order in itertools.permutations(steps):
+        hosts = HostCache()
+        for step in order:
+            step(hosts)
+
+        assert hosts.find(OLD) is None
+        assert hosts.find(NEW) is not None
+
+
 def test_a_tombstone_is_kept_for_a_minute(hosts: HostCache, clock: Clock) -> None:
     hosts.delete(record(3))
     clock.now += TOMBSTONE_SECONDS - 1

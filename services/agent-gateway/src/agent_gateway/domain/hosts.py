@@ -162,12 +162,12 @@ class HostCache:
             self._bury_hash(bytes.fromhex(text))
 
     def delete(self, record: HostRecord) -> None:
-        """Bury a host and its key."""
+        """Bury a host and its key, but not what enrolled after that."""
         self._dead_ids[record.host_id] = (record.revision, self._clock() + TOMBSTONE_SECONDS)
         if record.node_key_hash is not None:
             self._bury_hash(bytes.fromhex(record.node_key_hash))
-        known, _ = self._by_id.get(record.host_id)
-        if known is not None:
+        known, revision = self._by_id.get(record.host_id)
+        if known is not None and revision <= record.revision:
             self._bury_hash(known.key.to_bytes(KEY_BYTES))
 
     def deny(self, key_hash: bytes, asked_about: Host | None) -> None:
