@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from agent_gateway.domain import enrollment, turns
+from agent_gateway.domain import enrollment
 from flotilla_common.contracts.hosts import (
     EnrollSecretExpired,
     EnrollSecretUsedUp,
@@ -80,10 +79,10 @@ async def test_inventory_is_told_how_long_a_host_waited_for_its_turn(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slots, seconds = asyncio.Semaphore(0), [100.0]
-    monkeypatch.setattr(house.gateway.enrollments.turns, "_slots", slots)
-    monkeypatch.setattr(turns, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+    monkeypatch.setattr(house.gateway.enrollments, "_slots", slots)
+    monkeypatch.setattr(enrollment, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
     post = asyncio.create_task(house.post("enroll", OLD_CLIENT))
-    await eventually(lambda: house.gateway.enrollments.turns.queued)
+    await eventually(lambda: house.gateway.enrollments._queued)
     seconds[0] += 2.5
     slots.release()
     await post
@@ -150,7 +149,7 @@ async def test_oversized_details_are_cut(house: House) -> None:
 
 
 async def test_a_storm_beyond_the_queue_gets_an_error(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(house.gateway.enrollments.turns, "limits", replace(enrollment.LIMITS, queue=0))
+    monkeypatch.setattr(enrollment, "QUEUE_LIMIT", 0)
 
     replies = await asyncio.gather(*(house.post("enroll", OLD_CLIENT) for _ in range(3)))
 
@@ -161,11 +160,10 @@ async def test_a_storm_beyond_the_queue_gets_an_error(house: House, monkeypatch:
 async def test_an_enroll_that_takes_too_long_gets_an_error_and_frees_its_place(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hasty = replace(enrollment.LIMITS, patience_seconds=0.05)
-    monkeypatch.setattr(house.gateway.enrollments.turns, "limits", hasty)
+    monkeypatch.setattr(enrollment, "PATIENCE_SECONDS", 0.05)
     house.inventory.hold = asyncio.Event()
 
-    replies = await asyncio.gather(*(house.post("enroll", OLD_CLIENT) for _ in range(enrollment.LIMITS.at_once + 8)))
+    replies = await asyncio.gather(*(house.post("enroll", OLD_CLIENT) for _ in range(enrollment.AT_ONCE + 8)))
     house.inventory.hold.set()
     monkeypatch.undo()
 

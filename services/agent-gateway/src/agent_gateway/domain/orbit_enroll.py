@@ -39,7 +39,7 @@ async def answer_orbit_enroll(gateway: Gateway, body: bytes, remote_address: str
     def ask(waited_seconds: float) -> Awaitable[OrbitEnrolledV1]:
         return gateway.orbit.ask(request.model_copy(update={"waited_seconds": waited_seconds}))
 
-    enrolled = await gateway.enrollments.turns.take("enroll_orbit", ask)
+    enrolled = await gateway.enrollments.in_turn("enroll_orbit", ask)
     gateway.orbit.hosts.put(enrolled.host)
     gateway.hosts.put(enrolled.host)
     return msgspec.json.encode({"orbit_node_key": enrolled.orbit_node_key.get_secret_value()})
