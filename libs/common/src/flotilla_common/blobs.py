@@ -29,7 +29,7 @@ class BlobSettings(CommonSettings):
     blob_url: str = Field(description="the blob store: s3://bucket/prefix or file:///folder")
     blob_endpoint: str = Field("", description="URL of the S3 API; empty: Amazon's")
     blob_region: str = Field("us-east-1", description="region of the bucket")
-    blob_access_key: str = Field("", description="access key id")
+    blob_access_key: str = Field("", description="access key id; empty: the machine's own role")
     blob_secret_key: SecretStr = Field(SecretStr(""), description="secret access key")
 
     @field_validator("blob_url")
@@ -128,8 +128,8 @@ def open_blobs(settings: BlobSettings) -> Blobs:
         prefix=parts.path.strip("/") or None,
         endpoint=settings.blob_endpoint or None,
         region=settings.blob_region,
-        access_key_id=settings.blob_access_key,
-        secret_access_key=settings.blob_secret_key.get_secret_value(),
+        access_key_id=settings.blob_access_key or None,
+        secret_access_key=settings.blob_secret_key.get_secret_value() or None,
         client_options={"allow_http": True, "timeout": timedelta(seconds=TIMEOUT_SECONDS)},
         retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=5)},
     )
