@@ -5,6 +5,7 @@ The device token that orbit set dies with its key: it is forgotten by the record
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 
 from flotilla_common.contracts.hosts import HostRecord, NodeKeysResolvedV1, ResolveNodeKeysV1, ResolveOrbitKeysV1
@@ -18,8 +19,8 @@ Ask = Callable[[ResolveOrbitKeysV1], Awaitable[NodeKeysResolvedV1]]
 class OrbitHosts(HostCache):
     """Hash of an orbit key -> host. An orbit key opens nothing of osqueryd's, nor a node key anything here."""
 
-    def __init__(self, tokens: DeviceTokens) -> None:
-        super().__init__()
+    def __init__(self, tokens: DeviceTokens, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(clock)
         self._tokens = tokens
 
     def put(self, record: HostRecord, *, as_of: int = 0, generation: int | None = None) -> None:
