@@ -37,6 +37,23 @@ async def test_a_retired_key_is_refused_within_a_second_and_the_new_one_works(ho
     assert await house.read(new) == {"queries": {}}
 
 
+async def test_a_key_that_a_host_lost_is_refused_within_a_second_and_no_late_answer_brings_it_back(
+    house: House,
+) -> None:
+    key = house.inventory.add_host(1)
+    house.inventory.hold = asyncio.Event()
+    reading = asyncio.create_task(house.read(key))
+    await eventually(lambda: house.inventory.resolves)
+    record = await house.inventory.change(key, node_key_hash=None)
+
+    await house.inventory.tell(HostChangedV1(host=record, retired_key_hashes=(hash_node_key(key).hex(),)))
+    await eventually(lambda: house.gateway.hosts.is_known_unknown(hash_node_key(key)), timeout=1.0)
+    house.inventory.hold.set()
+
+    assert (await reading)["error"] == "invalid_node_key"
+    assert await is_refused(house, key)
+
+
 async def test_a_transferred_host_gets_its_new_teams_config_within_a_second(house: House) -> None:
     key = house.inventory.add_host(1)
     await house.post("config", {"node_key": key})

@@ -17,6 +17,8 @@ from flotilla_common.contracts.hosts import (
 from flotilla_common.db.models.inventory import EnrollSecretUse, Host
 from inventory.consumers import answer_enroll_orbit
 
+from ..conftest import SECRET
+
 UUID = "4C4C4544-0051-3610-8052-B4C04F4A3332"
 REFUSED = "hosts.enroll_refused"
 
@@ -146,6 +148,74 @@ async def test_the_use_of_one_host_is_not_good_for_another(agents, definitions, 
 
     with pytest.raises(EnrollSecretUsedUp):
         await agents[second]("once", "another-host")
+
+
+OTHERS = {
+    "serial": ({"serial": "S-1", "remote_address": "192.0.2.1"}, {"serial": "S-2", "remote_address": "192.0.2.1"}),
+    "address, no serial": ({"remote_address": "192.0.2.1"}, {"remote_address": "192.0.2.2"}),
+    "address, one serial": (
+        {"serial": "S-1", "remote_address": "192.0.2.1"},
+        {"remote_address": "192.0.2.2"},
+    ),
+    "nothing told": ({"serial": "S-1", "remote_address": "192.0.2.1"}, {}),
+}
+
+
+def told(agent, serial="", **members):
+    """Return what an agent of such a machine tells."""
+    if not serial:
+        return members
+    of_agent = {"orbit": {"hardware_serial": serial}, "osqueryd": {"host_details": system_info(serial)}}
+    return members | of_agent[agent]
+
+
+def system_info(serial):
+    return {"system_info": {"hardware_serial": serial}}
+
+
+@ORDERS
+@pytest.mark.parametrize("differs", OTHERS)
+async def test_another_machine_is_not_let_in_by_the_use_of_a_host(
+    agents, definitions, database, uses, first, second, differs
+):
+    await definitions.secret("once", max_uses=1)
+    owner, other = OTHERS[differs]
+    await agents[first]("once", **told(first, **owner))
+    before = await database.rows(Host)
+
+    with pytest.raises(EnrollSecretUsedUp):
+        await agents[second]("once", **told(second, **other))
+
+    assert await database.rows(Host) == before
+    assert (await agents[second]("once", **told(second, **owner))).host.host_id == before[0].id
+    assert await uses() == [1]
+
+
+async def test_the_use_of_an_orbit_that_followed_its_osqueryd_to_another_host_is_good_for_nobody_there(
+    agents, definitions, events, uses
+):
+    await definitions.secret("once", max_uses=1)
+    first, second = told("osqueryd", "S-1"), told("osqueryd", "S-2")
+    await agents["osqueryd"](SECRET, **first)
+    await agents["orbit"]("once", **told("orbit", "S-2"))
+    for osqueryd in (second, first, second):
+        await agents["osqueryd"](SECRET, **osqueryd)
+    assert [event["host"]["orbit_key_hash"] for event in await events("hosts.changed")] == [None]
+
+    with pytest.raises(EnrollSecretUsedUp):
+        await agents["osqueryd"]("once", **first)
+
+    assert await uses() == [1]
+
+
+@ORDERS
+async def test_a_machine_that_moved_is_let_in_by_the_use_of_its_other_agent(agents, definitions, uses, first, second):
+    await definitions.secret("once", max_uses=1)
+    await agents[first]("once", **told(first, "S-1", remote_address="192.0.2.1"))
+
+    await agents[second]("once", **told(second, "S-1", remote_address="2001:db8::1"))
+
+    assert await uses() == [1]
 
 
 @ORDERS

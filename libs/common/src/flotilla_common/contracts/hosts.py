@@ -41,11 +41,12 @@ class HostEnrolledV1(Event):
 
 
 class HostChangedV1(Event):
-    """A host's team, platform or scope labels changed."""
+    """A host's team, platform or scope labels changed, or it lost a key: `retired_key_hashes` are dead from now on."""
 
     subject: ClassVar[str] = "hosts.changed.v1"
 
     host: HostRecord
+    retired_key_hashes: tuple[str, ...] = ()
 
 
 class HostDeletedV1(Event):
@@ -189,8 +190,8 @@ class EnrollOrbitV1(Request[OrbitEnrolledV1]):
     It and osqueryd are one host, whichever comes first, when `osquery_identifier`, or else `hardware_uuid`, is what
     osqueryd enrolls with. `waited_seconds` as in `EnrollHostV1`.
 
-    Raises (at the caller): BadEnrollSecret (its subclasses say more); Unavailable (also when the request comes too
-    late).
+    Raises (at the caller): BadEnrollSecret (its subclasses say more); IdentityHeld; Unavailable (also when the request
+    comes too late).
     """
 
     subject: ClassVar[str] = "inventory.enroll_orbit.v1"

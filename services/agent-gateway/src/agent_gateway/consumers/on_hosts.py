@@ -53,6 +53,7 @@ def take(subject: str, data: bytes, *caches: HostCache) -> None:
     elif subject == HostChangedV1.subject:
         changed = HostChangedV1.model_validate_json(data)
         for hosts in caches:
+            hosts.retire(changed.retired_key_hashes)
             hosts.put(changed.host)
     elif subject == HostDeletedV1.subject:
         deleted = HostDeletedV1.model_validate_json(data)

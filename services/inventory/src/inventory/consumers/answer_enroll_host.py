@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from flotilla_common.bus.answering import Responder
-from flotilla_common.contracts.hosts import EnrolledV1, EnrollHostV1, IdentityHeld
+from flotilla_common.contracts.hosts import EnrolledV1, EnrollHostV1
 from flotilla_common.errors import FleetError
 from pydantic import SecretStr
 
-from inventory.consumers.enrolling import AT_ONCE, add_wait, asked, count, count_and_tell
+from inventory.consumers.enrolling import AT_ONCE, add_wait, asked, count, count_and_tell, held
 from inventory.deps import Deps
 from inventory.domain import identities
 from inventory.domain.attempts import Agent, Attempt
@@ -38,8 +38,8 @@ async def _enroll(request: EnrollHostV1, attempt: Attempt, deps: Deps) -> Enroll
         enrolled = await enroll_host(
             session, request, attempt, same_identity=deps.same_identity, cooldown=deps.enroll_cooldown
         )
-    if enrolled is None:  # after the commit: what was noted about the two machines must stay
-        raise IdentityHeld("another machine has this identity and is alive; delete one of them, or set them apart")
+    if enrolled is None:
+        raise held()  # after the commit: what was noted about the two machines must stay
     key, record = enrolled
     return EnrolledV1(node_key=SecretStr(key), host=record)
 

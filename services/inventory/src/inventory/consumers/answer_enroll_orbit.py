@@ -7,9 +7,9 @@ from flotilla_common.contracts.hosts import EnrollOrbitV1, OrbitEnrolledV1
 from flotilla_common.errors import FleetError
 from pydantic import SecretStr
 
-from inventory.consumers.enrolling import AT_ONCE, add_wait, asked, count, count_and_tell
+from inventory.consumers.enrolling import AT_ONCE, add_wait, asked, count, count_and_tell, held
 from inventory.deps import Deps
-from inventory.domain.attempts import Agent
+from inventory.domain.attempts import Agent, Attempt
 from inventory.domain.identifiers import identifier_of_orbit
 from inventory.domain.orbit_enrollment import enroll_orbit
 
@@ -21,12 +21,20 @@ async def answer(request: EnrollOrbitV1, deps: Deps) -> OrbitEnrolledV1:
     )
     attempt = asked(request, Agent.ORBIT, identifier, deps)
     try:
-        async with deps.sessions.begin() as session:
-            key, record = await enroll_orbit(session, request, attempt)
+        enrolled = await _enroll(request, attempt, deps)
     except FleetError as error:
         await count_and_tell(error, attempt, deps)
         raise
     count(attempt, "enrolled")
+    return enrolled
+
+
+async def _enroll(request: EnrollOrbitV1, attempt: Attempt, deps: Deps) -> OrbitEnrolledV1:
+    async with deps.sessions.begin() as session:
+        enrolled = await enroll_orbit(session, request, attempt, same_identity=deps.same_identity)
+    if enrolled is None:
+        raise held()  # after the commit: what was noted about the two machines must stay
+    key, record = enrolled
     return OrbitEnrolledV1(orbit_node_key=SecretStr(key), host=record)
 
 

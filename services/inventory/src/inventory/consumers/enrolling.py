@@ -30,6 +30,11 @@ def asked(request: EnrollHostV1 | EnrollOrbitV1, agent: Agent, identifier: str, 
     return attempt_of(request, agent, identifier, lookup, deps.clock())
 
 
+def held() -> IdentityHeld:
+    """Return the error of a machine that has to wait until somebody settles whose identity it is."""
+    return IdentityHeld("another machine has this identity and is alive; delete one of them, or set them apart")
+
+
 def count(attempt: Attempt, outcome: str) -> None:
     """Count an enroll by its outcome."""
     prefix = "orbit_" if attempt.agent is Agent.ORBIT else ""

@@ -52,7 +52,7 @@ async def admit(session: AsyncSession, attempt: Attempt) -> FoundSecret:
     if secret.expires_at is not None and secret.expires_at <= attempt.now:
         raise EnrollSecretExpired(f"the secret of {identifier} expired at {secret.expires_at}")
     if secret.allowed_networks and not _is_within(attempt.address, secret.allowed_networks):
-        raise EnrollSecretWrongNetwork(f"the secret of {identifier} is not good from {clean(attempt.address)}")
+        raise EnrollSecretWrongNetwork(f"the secret of {identifier} is not good from {attempt.address}")
     if secret.max_uses is not None and secret.uses >= secret.max_uses:
         known = await hosts.find(session, identifier)
         # Where machines share the identifier the row may be another one's: then it is decided when that is known.
@@ -81,8 +81,22 @@ def _is_copy(before: Host, secret: FoundSecret, attempt: Attempt) -> bool:
 
 
 def _left(before: Host, secret: FoundSecret, attempt: Attempt) -> bool:
+    """Whether the host's other agent used this secret, and its use is good for this agent as well, once.
+
+    It is good on the machine of the other agent only: one with the same serial, or, unless both tell one, from the
+    same address. An identifier can be guessed.
+    """
     of_other = before.enroll_secret_id if attempt.agent is Agent.ORBIT else before.orbit_secret_id
-    return before.use_left_for == attempt.agent and of_other == secret.secret_id
+    return before.use_left_for == attempt.agent and of_other == secret.secret_id and _is_same_machine(before, attempt)
+
+
+def _is_same_machine(before: Host, attempt: Attempt) -> bool:
+    """Whether an agent enrolls from where the host's other agent is; osqueryd's word stands in for one never asked."""
+    of_orbit = attempt.agent is Agent.OSQUERYD
+    serial = (before.orbit_serial if of_orbit else "") or before.hardware_serial
+    if serial and attempt.serial:
+        return serial == attempt.serial
+    return ((before.orbit_address if of_orbit else "") or before.public_ip) == attempt.address
 
 
 def leaves(use: Use, attempt: Attempt) -> dict[str, str]:
@@ -129,7 +143,7 @@ async def tell_refusal(session: AsyncSession, attempt: Attempt, reason: str) -> 
         team_id=secret.team_id,
         reason=reason,
         host_identifier=clean(attempt.identifier),
-        remote_address=clean(attempt.address),
+        remote_address=attempt.address,
     )
     await outbox.add(session, event)
 

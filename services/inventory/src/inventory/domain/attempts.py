@@ -11,6 +11,7 @@ from enum import StrEnum
 import structlog
 from flotilla_common.contracts.hosts import EnrollHostV1, EnrollOrbitV1
 
+from inventory.domain.facts import clean, serial_of
 from inventory.errors import NoHostIdentifier, TooLate
 
 log = structlog.get_logger()
@@ -34,14 +35,16 @@ class Agent(StrEnum):
 class Attempt:
     """Who asks to be let in. `secret_lookup` is the lookup hash of the enroll secret, `digest` the same for a copy.
 
-    `identifier` is what the host is known by. `waited_seconds` is how long the request waited for its turn, at the
-    door and here; `patience_seconds` how long the caller waits.
+    `identifier` is what the host is known by. `address` and `serial` (the hardware's) are clean, and empty when nothing
+    was told. `waited_seconds` is how long the request waited for its turn, at the door and here; `patience_seconds` how
+    long the caller waits.
     """
 
     agent: Agent
     secret_lookup: bytes = field(repr=False)
     identifier: str
     address: str
+    serial: str
     digest: bytes
     waited_seconds: float
     patience_seconds: float
@@ -79,9 +82,16 @@ def attempt_of(
         agent=agent,
         secret_lookup=secret_lookup,
         identifier=identifier,
-        address=request.remote_address,
+        address=clean(request.remote_address),
+        serial=_serial(request),
         digest=hashlib.sha256(secret_lookup + sent.encode()).digest(),
         waited_seconds=request.waited_seconds,
         patience_seconds=request.timeout_seconds,
         now=now,
     )
+
+
+def _serial(request: EnrollHostV1 | EnrollOrbitV1) -> str:
+    if isinstance(request, EnrollOrbitV1):
+        return serial_of(request.hardware_serial)
+    return serial_of(request.host_details.get("system_info", {}).get("hardware_serial", ""))

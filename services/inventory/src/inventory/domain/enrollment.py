@@ -9,14 +9,12 @@ from flotilla_common.contracts.node_keys import hash_node_key, new_node_key
 from flotilla_common.db.models.inventory import Host
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from inventory.domain import admission, identities, platforms
+from inventory.domain import admission, platforms
 from inventory.domain.attempts import Attempt
 from inventory.domain.builtin_labels import TOLD_FROM_FACTS, builtin_labels
 from inventory.domain.facts import Facts, facts_of, number
-from inventory.domain.host_rows import ATTEMPTS, Changes, Place, lost, write
-from inventory.domain.identities import HOLD, SEPARATE
-from inventory.errors import TooLate
-from inventory.store import hosts
+from inventory.domain.host_rows import ATTEMPTS, Changes, find_place, lost, write
+from inventory.domain.identities import SEPARATE, machine_of
 from inventory.store.enroll_secrets import FoundSecret
 from inventory.store.enrolls import Labelling
 
@@ -43,11 +41,11 @@ async def enroll_host(
     attempt.check()
     secret = await admission.admit(session, attempt)
     facts = facts_of(request.host_details, request.platform_type, request.remote_address)
-    key = new_node_key()
+    key, machine = new_node_key(), machine_of(facts)
     values = _values(facts, key, secret, attempt, tells_copies=secret.max_uses is not None or bool(cooldown))
     identifier = attempt.identifier
     for _ in range(ATTEMPTS):
-        place = await _place(session, identifier, attempt, facts, same_identity)
+        place = await find_place(session, identifier, attempt, machine, same_identity)
         if place is None:
             return None
         admission.check_cooldown(place.before, secret, attempt, cooldown)
@@ -56,29 +54,6 @@ async def enroll_host(
         if record is not None:
             return key, record
         identifier = place.identifier
-    raise lost(attempt)
-
-
-async def _place(
-    session: AsyncSession, identifier: str, attempt: Attempt, facts: Facts, same_identity: str
-) -> Place | None:
-    """Find where the host belongs. None: the row is another machine's, and this one is held.
-
-    Two enrolls of one identifier may run at once: one inserts, the other waits for it, then finds its row. The one
-    asked last wins.
-    """
-    for _ in range(ATTEMPTS):
-        before = await hosts.find_for_update(session, identifier)
-        if before is None:
-            return Place(identifier, None)
-        stranger = await identities.newcomer(session, before, facts, decision=same_identity, now=attempt.now)
-        if stranger is None:
-            if attempt.asked_at < before.last_enrolled_at:
-                raise TooLate("this host has asked again since, and has its key")
-            return Place(identifier, before)
-        if same_identity == HOLD:
-            return None
-        identifier = identities.own_identifier(before.host_identifier, stranger)
     raise lost(attempt)
 
 

@@ -53,6 +53,13 @@ def clean(text: str) -> str:
     return UNSTORABLE.sub("", text).strip()[:TEXT_LENGTH].rstrip()
 
 
+def serial_of(text: str) -> str:
+    """Return a hardware serial, empty when it is what a board says that was never given one."""
+    serial = clean(text)
+    is_placeholder = any(word in serial.lower() for word in PLACEHOLDER_SERIALS)
+    return "" if is_placeholder or serial == KEEP_SERIAL else serial
+
+
 def number(text: str) -> int:
     """Return a number of a bigint column; 0 for what is none."""
     digits = text.strip()[:20]
@@ -75,10 +82,9 @@ def facts_of(host_details: Mapping[str, Row], platform_type: str, remote_address
 def _of_system(row: Row) -> Facts:
     facts: Facts = {column: clean(row[name]) for name, column in SYSTEM_TEXTS.items() if name in row}
     facts |= {column: number(row[name]) for name, column in SYSTEM_NUMBERS.items() if name in row}
-    serial = clean(row.get("hardware_serial", KEEP_SERIAL))
-    if serial != KEEP_SERIAL:
-        is_placeholder = any(word in serial.lower() for word in PLACEHOLDER_SERIALS)
-        facts["hardware_serial"] = "" if is_placeholder else serial
+    told = row.get("hardware_serial", KEEP_SERIAL)
+    if clean(told) != KEEP_SERIAL:
+        facts["hardware_serial"] = serial_of(told)
     return facts
 
 

@@ -1,4 +1,4 @@
-"""The row of an enrolling host: made or changed, its secret used, gateways told. The same for both agents."""
+"""The row of an enrolling host: found, made or changed, its secret used, gateways told. The same for both agents."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from flotilla_common.db.models.inventory import Host
 from flotilla_common.errors import Unavailable
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from inventory.domain import admission
+from inventory.domain import admission, identities
 from inventory.domain.admission import Use
 from inventory.domain.attempts import Agent, Attempt
-from inventory.store import enrolls, records
+from inventory.domain.identities import HOLD, Machine
+from inventory.errors import TooLate
+from inventory.store import enrolls, hosts, records
 from inventory.store.enroll_secrets import FoundSecret
 from inventory.store.enrolls import Labelling
 
@@ -38,6 +40,32 @@ class Changes:
     values: Mapping[str, Any]
     labelling: Labelling | None
     seen_at: datetime | None = None
+
+
+async def find_place(
+    session: AsyncSession, identifier: str, attempt: Attempt, machine: Machine, same_identity: str
+) -> Place | None:
+    """Find where the host belongs. None: the row is another machine's, and this one is held.
+
+    Two enrolls of one identifier may run at once: one inserts, the other waits for it, then finds its row. The one
+    asked last wins.
+
+    Raises:
+        TooLate: the agent has asked again since.
+
+    """
+    for _ in range(ATTEMPTS):
+        before = await hosts.find_for_update(session, identifier)
+        if before is None:
+            return Place(identifier, None)
+        stranger = await identities.newcomer(session, before, machine, decision=same_identity, now=attempt.now)
+        if stranger is None:
+            _check_order(before, attempt)
+            return Place(identifier, before)
+        if same_identity == HOLD:
+            return None
+        identifier = identities.own_identifier(before.host_identifier, stranger)
+    raise lost(attempt)
 
 
 async def write(
@@ -68,6 +96,12 @@ async def write(
 def lost(attempt: Attempt) -> Unavailable:
     """Return the error of an enroll that was not the first, ATTEMPTS times."""
     return Unavailable(f"{attempt.identifier} is being deleted and enrolled again all the time")
+
+
+def _check_order(before: Host, attempt: Attempt) -> None:
+    last = before.orbit_enrolled_at if attempt.agent is Agent.ORBIT else before.last_enrolled_at
+    if last is not None and attempt.asked_at < last:
+        raise TooLate(f"the {attempt.agent} of this host has asked again since, and has its key")
 
 
 def _event(record: HostRecord, before: Host | None, agent: Agent) -> HostEnrolledV1:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flotilla_common.db.models.inventory import IdentityClaim
-from sqlalchemy import case, delete, literal, select, update
+from sqlalchemy import and_, case, delete, false, literal, or_, select, true, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -27,12 +27,23 @@ class Claim:
     address: str
 
 
-async def apart(session: AsyncSession, host_id: int, fingerprints: Sequence[bytes]) -> bytes | None:
-    """Return that of the fingerprints under which a machine is known to be another one than the host's."""
-    statement = select(_fingerprint).where(
-        _host == host_id, _fingerprint.in_(fingerprints), col(IdentityClaim.apart).is_(True)
+async def apart(
+    session: AsyncSession, host_id: int, fingerprints: Sequence[bytes], *, serial: str | None = None, address: str = ""
+) -> bytes | None:
+    """Return the fingerprint under which a machine is known to be another one than the host's.
+
+    It is one of these fingerprints, or else that of a machine with this serial, and this address when there is one.
+    """
+    is_its_own = _fingerprint.in_(fingerprints)
+    has_address = col(IdentityClaim.address) == address if address else true()
+    is_other_agent = false() if serial is None else and_(col(IdentityClaim.serial) == serial, has_address)
+    statement = (
+        select(_fingerprint)
+        .where(_host == host_id, or_(is_its_own, is_other_agent), col(IdentityClaim.apart).is_(True))
+        .order_by(is_its_own.desc(), col(IdentityClaim.first_enrolled_at))
+        .limit(1)
     )
-    return (await session.execute(statement.limit(1))).scalar_one_or_none()
+    return (await session.execute(statement)).scalar_one_or_none()
 
 
 async def keep(session: AsyncSession, claim: Claim, since: datetime) -> datetime:

@@ -22,6 +22,7 @@ class Host(SQLModel, table=True):
 
     `enroll_secret_id` and `enroll_digest` tell a copy of the last enroll from another use of a limited secret (null
     after an enroll with another one). `identity_shared`: other machines enroll under its identifier, see IdentityClaim.
+    `orbit_serial` and `orbit_address` are of the machine whose orbit has the orbit key, as that orbit told them.
     """
 
     __tablename__ = "hosts"
@@ -76,6 +77,8 @@ class Host(SQLModel, table=True):
     orbit_enrolled_at: datetime | None = timestamp(nullable=True)
     orbit_secret_id: int | None = bigint(nullable=True)
     orbit_digest: bytes | None = binary(nullable=True)
+    orbit_serial: str = text()
+    orbit_address: str = text()
     use_left_for: str = text()
     detail_updated_at: datetime | None = timestamp(nullable=True)
     label_updated_at: datetime | None = timestamp(nullable=True)
