@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0040_carves"
-down_revision = "0030_orbit"
+down_revision = "0031_orbit_identity"
 branch_labels = None
 depends_on = None
 
