@@ -1,7 +1,7 @@
 """Carves, their blocks, and an index of the campaigns that carve.
 
 Revision: 0040_carves
-Revises: 0030_orbit
+Revises: 0031_orbit_identity
 """
 
 from __future__ import annotations
