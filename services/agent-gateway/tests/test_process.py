@@ -155,8 +155,11 @@ async def test_a_gateway_is_not_ready_and_calls_no_key_invalid_before_inventory_
     await service.ready()
     async with httpx2.AsyncClient(verify=False) as client:
         url = f"https://127.0.0.1:{gateway.tls_port}/api/osquery/config"
-        reply = await client.post(url, json={"node_key": key})
-    assert reply.content == neighbours.merger.body
+
+        async def config() -> bool:
+            return (await client.post(url, json={"node_key": key})).content == neighbours.merger.body
+
+        await eventually(config)  # a second may pass until inventory is asked again
 
 
 async def test_a_process_measures_its_streams_and_refuses_logs_before_they_are_full(

@@ -33,8 +33,9 @@ from flotilla_common.testing.database import Database
 from flotilla_common.testing.processes import running_service
 from flotilla_stack.certificates import make_keys
 
-from .conftest import SECRET, BusFor, StandInMerger, _answer_for
+from .conftest import BusFor, _answer_for
 from .gateway_processes import CONFIG, PREFIX, READ, Make, connections_to_each
+from .stand_ins import SECRET, StandInMerger
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -79,10 +79,12 @@ class Gate:
         """Poll over a new connection, as stock osqueryd does; return how many seconds it took."""
         began = time.monotonic()
         reader, writer = await self.connect(kind)
-        writer.write(self.request())
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert await reader.readexactly(14) == b'{"queries":{}}', head
-        writer.close()
+        try:
+            writer.write(self.request())
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readexactly(14) == b'{"queries":{}}', head
+        finally:
+            writer.close()
         return time.monotonic() - began
 
     async def polls(self, count: int) -> list[float]:

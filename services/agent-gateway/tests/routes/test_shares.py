@@ -14,8 +14,9 @@ from agent_gateway.deps import Deps
 from agent_gateway.domain.clients import networks
 from agent_gateway.hot.road import HotRoad
 
-from ..conftest import BOTH_ROADS, SECRET, House
+from ..conftest import BOTH_ROADS, House
 from ..posting import logs_of, most_held
+from ..stand_ins import SECRET
 
 pytestmark = BOTH_ROADS
 
