@@ -204,6 +204,24 @@ async def test_the_orbit_of_a_newcomer_leaves_with_its_osqueryd_and_its_old_key_
     assert second.orbit.host_id == second.osqueryd.host_id
 
 
+@pytest.mark.parametrize("serial", ["S-1", ""])
+async def test_the_orbit_of_a_newcomer_without_a_serial_of_its_own_follows_when_the_firsts_orbit_takes_its_key(
+    live, serial
+):
+    first = Machine("S-1", "i-1", "192.0.2.1", orbit=None)
+    second = Machine(serial, "i-2", "192.0.2.2")
+    await live(first, rounds=1)
+    await live(second, first, rounds=10)
+    before = (second.orbit.host_id, second.osqueryd.host_id != first.osqueryd.host_id)
+    first.orbit = Agent()
+
+    await live(second, first, rounds=5)
+
+    assert before == (first.osqueryd.host_id, True)
+    assert second.orbit.host_id == second.osqueryd.host_id
+    assert first.orbit.host_id == first.osqueryd.host_id
+
+
 async def test_the_orbit_of_a_newcomer_is_held_where_that_is_set(live, deps, database, events):
     first, second = with_orbit_alone("S-1"), with_orbit_alone("S-2")
 
