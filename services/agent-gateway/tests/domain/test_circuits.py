@@ -40,10 +40,25 @@ def test_while_it_is_open_one_a_second_is_let_through() -> None:
     passed = 0
     for _ in range(1000):
         clock.now += 0.01
-        passed += circuit.lets_through()
-        circuit.failed(DOWN)
+        if circuit.lets_through():
+            passed += 1
+            circuit.failed(DOWN)
 
     assert 9 <= passed <= 10
+
+
+def test_who_waits_long_for_a_probe_is_refused_at_once_after_it() -> None:
+    clock = Clock()
+    circuit = Circuit("x", clock=clock)
+    circuit.failed(DOWN)
+    clock.now += 1.0
+    assert circuit.lets_through()
+    clock.now += 2.0
+    circuit.failed(DOWN)
+
+    assert [circuit.lets_through() for _ in range(3)] == [False] * 3
+    clock.now += 1.0
+    assert circuit.lets_through()
 
 
 def test_the_first_success_closes_it() -> None:

@@ -26,6 +26,9 @@ class Ask(Protocol):
 class Circuit:
     """Opens after `tolerance` failures in a row. While it is open one question every PROBE_SECONDS is let through.
 
+    The time begins anew when a question fails: where that takes longer, one who asks again and again is refused at
+    once in between, and does not wait each time.
+
     It closes with the first success, that of a question asked before it opened too: somebody answers.
     """
 
@@ -75,8 +78,10 @@ class Circuit:
     def failed(self, error: Exception, *, for_certain: bool = False) -> None:
         """Note that a question was not answered; `for_certain` opens the circuit at once."""
         self._failures += 1
-        if self._probe_at is None and (for_certain or self._failures >= self._tolerance):
+        was_open = self.is_open
+        if was_open or for_certain or self._failures >= self._tolerance:
             self._probe_at = self._clock() + PROBE_SECONDS
+        if self.is_open and not was_open:
             log.warning("does not answer: refused from now on", what=self.name, error=str(error))
 
     def asking(self, ask: Ask) -> Ask:
