@@ -18,7 +18,8 @@ from granian.server.embed import Server
 
 from agent_gateway.certificate import Certificate
 from agent_gateway.routes.door import Door
-from agent_gateway.slow_clients import PATIENCE, Patience, PunctualProtocol, drop_the_stuck
+from agent_gateway.shortcut import ShortcutProtocol
+from agent_gateway.slow_clients import PATIENCE, Patience, drop_the_stuck
 
 log = structlog.get_logger()
 
@@ -135,7 +136,7 @@ async def listen_plain(
         port,
         stuck_seconds=patience.stuck_seconds,
         listening=listening,
-        http=PunctualProtocol,
+        http=ShortcutProtocol,
         ws="none",
         proxy_headers=False,
         backlog=BACKLOG,

@@ -17,6 +17,7 @@ from agent_gateway.domain.bodies import Intake
 from agent_gateway.domain.clients import key_in_header, never_reuses
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.roads import ALL_ROADS, Road
+from agent_gateway.domain.surfaces import Headers
 from agent_gateway.errors import BodyTooSlow
 from agent_gateway.guard import Guard
 from agent_gateway.refusals import LAST_RESORT, error_body, error_headers, error_status
@@ -34,6 +35,23 @@ class HotRoad:
         """Return the road of a request that may be answered here."""
         return self._roads.get(scope["path"]) if scope["method"] == "POST" else None
 
+    def at_once(self, road: Road, headers: Headers, body: bytes, *, is_own: bool) -> tuple[bytes, Headers] | None:
+        """Return the usual answer to a usual request whose whole body has come, and what its headers have beside.
+
+        None: it must go the whole way; nothing has been done, and a bug is met and told again there.
+        """
+        gzip, header_key, more = _told(road, headers, is_own=is_own)
+        if gzip or road.from_memory is None or len(body) > road.limit:
+            return None
+        try:
+            answer = road.from_memory(self._gateway, body, header_key)
+        except Exception:  # noqa: BLE001 - see above
+            return None
+        if answer is None:
+            return None
+        self._gateway.counters.requests[road.endpoint] += 1
+        return answer, more
+
     async def answer(self, road: Road, scope: Scope, receive: Receive, send: Send, *, is_own: bool) -> None:
         """Answer one request. `is_own`: the connection is the host's own, so it may be ended.
 
@@ -44,14 +62,7 @@ class HotRoad:
         """
         counters = self._gateway.counters
         counters.requests[road.endpoint] += 1
-        gzip, header_key, more = False, None, road.headers
-        for name, value in reversed(scope["headers"]):  # of several the first one counts
-            if name == b"user-agent":
-                more = road.headers_and_close if is_own and never_reuses(value) else road.headers
-            elif name == b"authorization":
-                header_key = key_in_header(value)
-            elif name == b"content-encoding":
-                gzip = value.strip() == b"gzip"  # uvicorn leaves blanks at the end of a value
+        gzip, header_key, more = _told(road, scope["headers"], is_own=is_own)
         try:
             body = await self._answer(road, scope, receive, header_key, gzip=gzip)
         except FleetError as error:
@@ -93,3 +104,16 @@ class HotRoad:
         finally:
             if intake is not None:
                 intake.release()
+
+
+def _told(road: Road, headers: Headers, *, is_own: bool) -> tuple[bool, str | None, Headers]:
+    """Return what a request's headers tell: is its body gzip, its key, what the answer's headers have beside."""
+    gzip, header_key, more = False, None, road.headers
+    for name, value in reversed(headers):  # of several the first one counts
+        if name == b"user-agent":
+            more = road.headers_and_close if is_own and never_reuses(value) else road.headers
+        elif name == b"authorization":
+            header_key = key_in_header(value)
+        elif name == b"content-encoding":
+            gzip = value.strip() == b"gzip"  # uvicorn leaves blanks at the end of a value
+    return gzip, header_key, more

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from agent_gateway.asgi import send_json
 from agent_gateway.domain.clients import never_reuses
 from agent_gateway.domain.roads import Road
-from agent_gateway.domain.surfaces import surface_of, without_token
+from agent_gateway.domain.surfaces import Headers, surface_of, without_token
 from agent_gateway.refusals import LAST_RESORT
 
 log = structlog.get_logger()
@@ -26,6 +26,9 @@ class Hot(Protocol):
 
     async def answer(self, road: Road, scope: Scope, receive: Receive, send: Send, *, is_own: bool) -> None:
         """Answer one request; what is raised was answered already. `is_own`: the connection is the host's own."""
+
+    def at_once(self, road: Road, headers: Headers, body: bytes, *, is_own: bool) -> tuple[bytes, Headers] | None:
+        """Return the body of the usual answer and what its headers have beside; None: it must go the whole way."""
 
 
 class Door:
@@ -63,6 +66,10 @@ class Door:
             self.inside -= 1
             if self._empty is not None and not self.inside:
                 self._empty.set()
+
+    def at_once(self, road: Road, headers: Headers, body: bytes) -> tuple[bytes, Headers] | None:
+        """Answer a usual request on the plain port; None: `__call__` must, and nothing has been done."""
+        return None if self._hot is None else self._hot.at_once(road, headers, body, is_own=not self._plain_is_shared)
 
     async def _go_on(self, scope: Scope, receive: Receive, send: Send, *, is_own: bool) -> None:
         more = surface_of(scope["path"]).headers(closes=is_own and _never_reuses(scope))

@@ -1,0 +1,203 @@
+"""The plain port's shortcut for what hosts ask all day, where a request has come whole.
+
+Behind a balancer a request costs next to no handshake, so what the server does around it is most of its price. A usual
+poll is answered from memory before there is a task or a scope; a post has its task, but not uvicorn's machinery for
+bodies in pieces. uvicorn's parser and the rest of its protocol stay: whatever is not usual goes the whole way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from flotilla_common.http.asgi import App, Message, Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from agent_gateway.domain.roads import ALL_ROADS, Road
+from agent_gateway.domain.surfaces import CLOSE, Headers
+from agent_gateway.slow_clients import PunctualProtocol
+
+if TYPE_CHECKING:
+    from agent_gateway.routes.door import Door
+
+ROADS = {path.encode(): (path, road) for path, road in ALL_ROADS.items()}
+TYPE_AND_LENGTH = b"content-length: %d\r\ncontent-type: application/json\r\n"  # as `send_json` has them
+
+
+class Exchange:
+    """One whole request and its answer; has of uvicorn's cycle what its protocol looks at."""
+
+    def __init__(self, protocol: ShortcutProtocol, scope: Scope, body: bytes, *, keep_alive: bool) -> None:
+        self._protocol, self._scope, self._body, self.keep_alive = protocol, scope, body, keep_alive
+        self._is_read = self.response_complete = self.disconnected = False
+        self._over: asyncio.Event | None = None
+        self._start: Message = {}
+        self._content = b""
+
+    @property
+    def message_event(self) -> Exchange:
+        """What uvicorn calls `set` of when the client is gone."""
+        return self
+
+    def set(self) -> None:
+        """Wake who waits for the end."""
+        if self._over is not None:
+            self._over.set()
+
+    async def run(self, app: App) -> None:
+        """Have it answered. Who answers nothing, which would be a bug, has the connection closed."""
+        try:
+            await app(self._scope, self._receive, self._send)
+        finally:
+            if not self.response_complete:
+                self._protocol.transport.close()
+
+    async def _receive(self) -> Message:
+        if not self._is_read:
+            self._is_read = True
+            return {"type": "http.request", "body": self._body, "more_body": False}
+        if not self.disconnected and not self.response_complete:
+            self._over = asyncio.Event()
+            await self._over.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        self._content += message.get("body", b"")
+        if message.get("more_body", False):
+            return
+        self.response_complete = True
+        self._protocol.write_answer(self, self._start["status"], self._start["headers"], self._content)
+        self.set()
+
+
+class ShortcutProtocol(PunctualProtocol):
+    """uvicorn's protocol; a request is held back between its head and its end for as long as it may be answered so."""
+
+    app: Door
+    _road: tuple[str, Road] | None = None
+    _body = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Take the next bytes. A body that has not come whole goes the whole way, where slow ones are timed."""
+        super().data_received(data)
+        if self._road is not None:
+            if self.transport.is_closing():  # it went on with what is no HTTP
+                self._road = None
+            else:
+                self._go_the_whole_way()
+
+    def on_message_begin(self) -> None:
+        """Start a request; its scope is made when it is needed."""
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+
+    def on_headers_complete(self) -> None:
+        """Hold the request back when it may be a usual one."""
+        road = ROADS.get(self.url)
+        if road is not None and self._is_usual():
+            self._road, self._body = road, b""
+            self._waiting_since, self._beside_body = None, 0
+        else:
+            self._make_scope()
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece."""
+        if self._road is None:
+            super().on_body(body)
+        else:
+            self._body += body
+            self._beside_body = 0
+
+    def on_message_complete(self) -> None:
+        """Answer at once if it can be."""
+        if self._road is None:
+            super().on_message_complete()
+            return
+        (path, road), body = self._road, self._body
+        self._road, self._body = None, b""
+        keep_alive = self.parser.should_keep_alive()
+        found = None if road.from_memory is None else self.app.at_once(road, self.headers, body)
+        if found is not None:
+            self._write(200, found[1], found[0], keep_alive=keep_alive, head=TYPE_AND_LENGTH % len(found[0]))
+        else:
+            self._exchange(path, body, keep_alive=keep_alive)
+
+    def _is_usual(self) -> bool:
+        """Whether it is a POST, nothing is asked of the server first, and all before it has been answered and taken."""
+        parser = self.parser
+        return (
+            parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and not parser.should_upgrade()
+            and not self.expect_100_continue
+            and (self.cycle is None or self.cycle.response_complete)
+            and not self.flow.write_paused
+            and not self.transport.is_closing()
+        )
+
+    def _go_the_whole_way(self) -> None:
+        """Do what was held back."""
+        self._road = None
+        self._make_scope()
+        super().on_headers_complete()
+        if self._body:
+            super().on_body(self._body)
+            self._body = b""
+
+    def _make_scope(self) -> None:
+        url, headers, expect_100_continue = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect_100_continue
+        self.headers += headers
+
+    def _exchange(self, path: str, body: bytes, *, keep_alive: bool) -> None:
+        scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": "",
+            "method": "POST",
+            "path": path,
+            "raw_path": self.url,
+            "query_string": b"",
+            "headers": self.headers,
+            "state": {},
+        }
+        exchange = Exchange(self, scope, body, keep_alive=keep_alive)
+        self.cycle = exchange  # type: ignore[assignment]  # uvicorn looks at what it has
+        task = self.loop.create_task(exchange.run(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def write_answer(self, exchange: Exchange, status: int, headers: Headers, body: bytes) -> None:
+        """Answer an exchange, unless its client has left."""
+        if not self.transport.is_closing():
+            self._write(status, headers, body, keep_alive=exchange.keep_alive)
+
+    def _write(self, status: int, headers: Headers, body: bytes, *, keep_alive: bool, head: bytes = b"") -> None:
+        """Write an answer as uvicorn would, but in one piece."""
+        lines = [STATUS_LINE[status]]
+        for name, value in self.server_state.default_headers:
+            lines += (name, b": ", value, b"\r\n")
+        lines.append(head)
+        for name, value in headers:
+            lines += (name, b": ", value, b"\r\n")
+        closes = CLOSE in headers
+        if not closes and not keep_alive:
+            closes = True
+            lines.append(b"connection: close\r\n")
+        lines += (b"\r\n", body)
+        self.transport.write(b"".join(lines))
+        self.server_state.total_requests += 1
+        if closes:
+            self.transport.close()
+        elif self.pipeline:
+            self.on_response_complete()
+        else:
+            self._waiting_since = self.loop.time()

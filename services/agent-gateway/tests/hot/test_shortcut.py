@@ -1,0 +1,191 @@
+"""The plain port's shortcut gives the bytes that the whole way gives, on connections that are kept above all."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+from agent_gateway.app import create_app
+from agent_gateway.deps import Deps
+from agent_gateway.listeners import listen_plain
+from agent_gateway.routes.door import Door
+from agent_gateway.slow_clients import Patience
+from flotilla_common.testing import eventually
+from flotilla_common.testing.processes import free_port
+
+from ..conftest import House
+from ..listening import is_listening
+
+READ, CONFIG, LOG = "/api/v1/osquery/distributed/read", "/api/osquery/config", "/api/v1/osquery/log"
+NOTHING = b'{"queries":{}}'
+PATIENCE = Patience(keep_alive_seconds=1, stuck_seconds=5.0)
+
+
+@dataclass
+class Plain:
+    """A gateway's plain port, with the shortcut or without."""
+
+    house: House
+    port: int
+    serving: asyncio.Task[None]
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.key = self.house.inventory.add_host(1)
+
+    def request(self, path: str, *headers: str, version: str = "1.1", **more: object) -> bytes:
+        body = json.dumps({"node_key": self.key} | more).encode()
+        lines = [f"POST {path} HTTP/{version}", "Host: x", f"Content-Length: {len(body)}", *headers]
+        return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+    async def answers(self, *pieces: bytes, count: int) -> list[tuple[bytes, list[bytes], bytes]]:
+        """Send pieces over one connection, each once the one before can have been read; return what was answered."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        async with asyncio.timeout(20):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0)
+            found = [await self.answer(reader) for _ in range(count)]
+        writer.close()
+        return found
+
+    async def answer(self, reader: asyncio.StreamReader) -> tuple[bytes, list[bytes], bytes]:
+        """Return status line, headers but for the date, and body."""
+        first, *headers = (await reader.readuntil(b"\r\n\r\n"))[:-4].split(b"\r\n")
+        length = next((int(line.split(b": ")[1]) for line in headers if line.startswith(b"content-length")), 0)
+        return first, [line for line in headers if not line.startswith(b"date: ")], await reader.readexactly(length)
+
+
+@pytest.fixture(params=[True, False], ids=["shortcut", "whole way"])
+async def plain(house: House, request: pytest.FixtureRequest) -> AsyncIterator[Plain]:
+    port = free_port()
+    door = create_app(Deps(house.gateway), is_hot=request.param)
+    serving = asyncio.create_task(listen_plain(door, "127.0.0.1", port, PATIENCE))
+    await eventually(lambda: is_listening(port), timeout=30.0)
+    yield Plain(house, port, serving)
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+def answered(body: bytes, *more: bytes) -> tuple[bytes, list[bytes], bytes]:
+    headers = [b"content-length: %d" % len(body), b"content-type: application/json", *more]
+    return b"HTTP/1.1 200 OK", headers, body
+
+
+async def test_polls_over_a_kept_connection_are_answered_one_by_one_and_counted_once(plain: Plain) -> None:
+    poll = plain.request(READ)
+    reader, writer = await asyncio.open_connection("127.0.0.1", plain.port)
+    found = []
+    for _ in range(20):
+        writer.write(poll)
+        found.append(await asyncio.wait_for(plain.answer(reader), 20))
+    writer.close()
+
+    assert found == [answered(NOTHING)] * 20
+    assert plain.house.gateway.counters.requests["distributed_read"] == 20
+
+
+@pytest.mark.parametrize("plain", [True], indirect=True)
+async def test_a_usual_poll_takes_the_shortcut(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
+    await plain.answers(plain.request(READ), count=1)  # the first one asks inventory for the key
+
+    def closed(*_: object) -> None:
+        raise AssertionError("the whole way")
+
+    monkeypatch.setattr(Door, "__call__", closed)
+
+    assert await plain.answers(plain.request(READ), count=1) == [answered(NOTHING)]
+
+
+async def test_what_is_sent_ahead_is_answered_in_its_order(plain: Plain) -> None:
+    """Those that go the whole way are waited for: the log's ack takes longer than a poll behind it."""
+    log = plain.request(LOG, log_type="result", data=[{"a": "1"}])
+    nobody = plain.request("/api/v1/osquery/nothing")
+    poll, orbit = plain.request(READ), plain.request("/api/fleet/orbit/config")
+
+    found = await plain.answers(poll + poll + log + poll + nobody + orbit + log + poll, count=8)
+
+    bodies = [body for _, _, body in found]
+    assert bodies[:4] == [NOTHING, NOTHING, b"{}", NOTHING]
+    assert [json.loads(body)["error"] for body in bodies[4:6]] == ["not_found", "missing_orbit_node_key"]
+    assert bodies[6:] == [b"{}", NOTHING]
+
+
+async def test_a_request_cut_anywhere_is_answered_alike(plain: Plain) -> None:
+    whole = plain.request(CONFIG, "User-Agent: orbit", etag="")
+    expected = (await plain.answers(whole, count=1))[0]
+    pieces = await plain.answers(*(whole[at : at + 1] for at in range(len(whole))), count=1)
+    halves = [(await plain.answers(whole[:at], whole[at:], count=1))[0] for at in range(1, len(whole), 7)]
+
+    assert expected[0] == b"HTTP/1.1 200 OK"
+    assert [*pieces, *halves] == [expected] * (1 + len(halves))
+
+
+async def test_chunks_are_put_together(plain: Plain) -> None:
+    head, body = plain.request(READ).split(b"\r\n\r\n")
+    lines = [line for line in head.split(b"\r\n") if not line.startswith(b"Content-Length")]
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(body[at : at + 9]), body[at : at + 9]) for at in range(0, len(body), 9))
+    chunked = b"\r\n".join([*lines, b"Transfer-Encoding: chunked"]) + b"\r\n\r\n" + chunks + b"0\r\n\r\n"
+
+    assert await plain.answers(chunked + chunked, count=2) == [answered(NOTHING)] * 2
+
+
+async def test_who_wants_to_be_asked_to_go_on_is(plain: Plain) -> None:
+    found = await plain.answers(plain.request(READ, "Expect: 100-continue"), count=2)
+
+    assert found == [(b"HTTP/1.1 100 Continue", [], b""), answered(NOTHING)]
+
+
+@pytest.mark.parametrize(("version", "headers"), [("1.1", ["Connection: close"]), ("1.0", [])])
+async def test_who_will_not_go_on_has_the_connection_closed(plain: Plain, version: str, headers: list[str]) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", plain.port)
+    writer.write(plain.request(READ, *headers, version=version) + plain.request(READ))
+
+    assert await asyncio.wait_for(plain.answer(reader), 20) == answered(NOTHING, b"connection: close")
+    assert await asyncio.wait_for(reader.read(), 20) == b""
+    writer.close()
+
+
+async def test_what_goes_on_as_no_http_is_said_to_be(plain: Plain) -> None:
+    head = b"POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" % READ.encode()
+
+    ((first, _, body),) = await plain.answers(head + b"no length\r\n", count=1)
+
+    assert (first, json.loads(body)) == (b"HTTP/1.1 400 Bad Request", {"error": "malformed_request"})
+
+
+async def test_a_bug_is_answered_with_error(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(plain.house.gateway.hosts, "find", broken)
+
+    ((first, _, body),) = await plain.answers(plain.request(READ), count=1)
+
+    assert (first, body) == (b"HTTP/1.1 500 Internal Server Error", b'{"error":"internal"}')
+    assert plain.house.gateway.counters.failures["internal"] == 1
+
+
+async def test_a_connection_that_polls_no_more_is_closed(plain: Plain) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", plain.port)
+    writer.write(plain.request(READ))
+
+    assert await asyncio.wait_for(plain.answer(reader), 20) == answered(NOTHING)
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    writer.close()
+
+
+async def test_a_stop_closes_connections_that_have_been_answered(plain: Plain) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", plain.port)
+    writer.write(plain.request(READ))
+    await asyncio.wait_for(plain.answer(reader), 20)
+    plain.serving.cancel()
+
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    with pytest.raises(asyncio.CancelledError):
+        await plain.serving
+    writer.close()
