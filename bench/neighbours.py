@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import threading
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -70,9 +70,13 @@ class Neighbours:
         self._thread.join()
         self._loop.close()
 
-    def start_campaigns(self, targets_by_id: dict[int, Iterable[int]]) -> None:
+    def start_campaigns(self, targets_by_id: Mapping[int, Sequence[int]]) -> None:
         """Sign and publish commands; targets are numbers of hosts."""
-        self._call(self._start_campaigns({number: BitMap(map(host_id, t)) for number, t in targets_by_id.items()}))
+        sets: dict[int, BitMap] = {}  # by identity: many campaigns have the same targets
+        for targets in targets_by_id.values():
+            if id(targets) not in sets:
+                sets[id(targets)] = BitMap(map(host_id, targets))
+        self._call(self._start_campaigns({number: sets[id(targets)] for number, targets in targets_by_id.items()}))
 
     def end_campaigns(self, campaign_ids: Iterable[int]) -> None:
         """End campaigns."""

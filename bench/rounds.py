@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.load_client import Taken, Target, run_load
 from bench.rows import Row
@@ -16,6 +16,10 @@ class Pace:
     seconds: float = 2.0
     rounds: int = 3
     warm_up: float = 0.5
+
+    def in_short(self) -> Pace:
+        """Return one round of half the time, for states that are taken in turn by whoever calls."""
+        return replace(self, rounds=1, seconds=self.seconds / 2)
 
     def words(self) -> list[str]:
         """Return the load client's words."""
@@ -57,9 +61,14 @@ def compare(pace: Pace, *candidates: Candidate) -> dict[str, Figures]:
     for _ in range(pace.rounds):
         for one in candidates:
             found[one.name].runs.append(run_load(one.target, *pace.words(), *one.words))
+    show(found)
+    return found
+
+
+def show(found: dict[str, Figures]) -> None:
+    """Print medians."""
     for name, figures in found.items():
         print(f"    {name:<44} {figures.cpu_us:9.2f} us  {figures.median('rps'):9.0f}/s", flush=True)
-    return found
 
 
 def at_most(measure: str, ours: Figures, theirs: Figures, limit: float, whose: str) -> Row:
