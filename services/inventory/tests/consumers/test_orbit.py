@@ -84,7 +84,7 @@ async def test_orbit_and_osqueryd_are_one_host_in_either_order(
     assert first.host.host_id == second.host.host_id == host.id
     assert None not in (second.host.node_key_hash, second.host.orbit_key_hash)
     assert host.hostname == "named"
-    assert host.hardware_serial == "ABC1234"
+    assert (host.hardware_serial, host.orbit_serial) == ("ABC1234" if orbit_first else "", "ABC1234")
     assert [event["first_time"] for event in await events()] == [True, False]
     assert (await events())[-1]["retired_key_hashes"] == []
 

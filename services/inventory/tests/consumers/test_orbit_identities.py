@@ -247,6 +247,43 @@ async def test_the_orbit_of_a_newcomer_whose_osqueryd_is_held_is_held_too(live, 
     assert (second.orbit.enrolls, second.orbit.held) == (0, 2)
 
 
+@pytest.mark.parametrize("first_has_orbit", [True, False])
+@pytest.mark.parametrize(
+    ("instances", "addresses"),
+    [
+        (("i-1", "i-2"), ("", "")),
+        (("i-1", "i-2"), ("192.0.2.1", "192.0.2.2")),
+        (("i-1", "i-2"), ("192.0.2.1", "192.0.2.1")),
+        (("i-1", "i-1"), ("192.0.2.1", "192.0.2.2")),
+        (("", ""), ("192.0.2.1", "192.0.2.2")),
+    ],
+)
+@pytest.mark.parametrize("orbit_comes_first", [True, False])
+async def test_the_first_machine_keeps_its_host_though_only_the_newcomer_tells_a_serial(
+    live, database, events, orbit_comes_first, instances, addresses, first_has_orbit
+):
+    first = Machine("", instances[0], addresses[0])
+    if not first_has_orbit:
+        first.orbit = None
+    second = Machine("S-2", instances[1], addresses[1])
+    await live(first, rounds=2)
+    if orbit_comes_first:
+        second.osqueryd, osqueryd = None, second.osqueryd
+        await live(second, rounds=1)
+        second.osqueryd = osqueryd
+
+    await live(second, first, rounds=20)
+    before = enrolls(first, second)
+    await live(second, first, rounds=10)
+
+    assert first.osqueryd.host_id != second.osqueryd.host_id
+    assert first.osqueryd.hosts == {first.osqueryd.host_id}
+    assert len(await database.rows(Host)) == 2
+    assert enrolls(first, second) == before
+    assert max(before) <= 5
+    assert len(await events(SHARED)) == 1
+
+
 async def test_a_machine_that_took_anothers_place_for_good_keeps_the_host_with_both_agents(live, database, events):
     old, new = Machine("S-1", "i-1"), Machine("S-2", "i-2")
     await live(old, rounds=3)

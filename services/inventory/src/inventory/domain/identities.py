@@ -32,6 +32,7 @@ SEPARATE, HOLD = "separate", "hold"
 ALIVE = timedelta(minutes=5)  # hosts poll every minute at least, and that is told every few seconds
 REMEMBERED = timedelta(days=1)
 RETURNS = {"hardware_serial": 1, "instance_id": 2, "boot_id": 2, "address": 3}
+ONE_SERIAL, ONE_SERIAL_RETURNS = "one hardware_serial", 3  # only one of them tells any
 OF_MACHINE = ("hardware_serial", "instance_id")
 FINGERPRINT_BYTES = 16
 SUFFIX_DIGITS = 8
@@ -57,12 +58,16 @@ class Machine:
     agent: Agent = Agent.OSQUERYD
 
     def difference(self, other: Machine) -> str:
-        """Return the first member by which both certainly differ, an empty string when there is none."""
+        """Return the first member by which both certainly differ, an empty string when there is none.
+
+        Orbits, which tell little, differ also when only one of them tells a serial.
+        """
         for name in RETURNS:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine and theirs and mine != theirs:
                 return name
-        return ""
+        is_one = bool(self.hardware_serial) != bool(other.hardware_serial)
+        return ONE_SERIAL if is_one and self.agent is Agent.ORBIT else ""
 
     def fingerprint(self, difference: str) -> bytes:
         """Return what this machine's agent is known by, among those that differ so."""
@@ -120,7 +125,7 @@ async def newcomer(
     lives = now - await _last_sign(session, before, machine.agent) < ALIVE
     theirs_since = await identity_claims.keep(session, theirs, _holds_since(before, machine.agent))
     mine_since, returns = await identity_claims.enter(session, mine, now, other_lives=lives)
-    if returns < RETURNS[difference]:
+    if returns < RETURNS.get(difference, ONE_SERIAL_RETURNS):
         return None
     late = mine if mine_since > theirs_since else theirs
     await identity_claims.set_apart(session, host_id, late.fingerprint)
@@ -139,10 +144,9 @@ async def _apart(session: AsyncSession, before: Host, machine: Machine, other: M
     The other agent tells as much when its serial is not that of the other machine, and to orbit also by its address.
     """
     host_id, fingerprints = before.id or 0, machine.fingerprints()
-    difference = machine.difference(other)
-    if difference == "hardware_serial":
+    if machine.hardware_serial and machine.hardware_serial != other.hardware_serial:
         return await identity_claims.apart(session, host_id, fingerprints, serial=machine.hardware_serial)
-    if difference == "address" and machine.agent is Agent.ORBIT:
+    if machine.difference(other) == "address" and machine.agent is Agent.ORBIT:
         return await identity_claims.apart(
             session, host_id, fingerprints, serial=machine.hardware_serial, address=machine.address
         )
@@ -191,7 +195,7 @@ def _event(before: Host, late: Claim, difference: str, decision: str) -> HostIde
     return HostIdentitySharedV1(
         host_id=before.id or 0,
         decision=decision,
-        differs=difference,
+        differs="hardware_serial" if difference == ONE_SERIAL else difference,
         host_identifier=before.host_identifier,
         newcomer_serial=late.serial,
         newcomer_address=late.address,

@@ -29,6 +29,9 @@ NEVER = datetime(1970, 1, 2, tzinfo=UTC)
 """`last_enrolled_at` of a host whose osqueryd has not enrolled yet: no cooldown may keep it from its first enroll."""
 
 TEXTS = ("hardware_model", "hostname", "computer_name")
+OF_OSQUERYD = ("hardware_serial", "public_ip")
+"""What tells machines apart. Once a host's osqueryd has enrolled, orbit's word on it is kept beside it (`orbit_serial`,
+`orbit_address`): it may be another machine's orbit."""
 
 
 async def enroll_orbit(
@@ -92,7 +95,8 @@ def _changes(before: Host | None, values: Facts, facts: Facts) -> Changes:
     """Return what is written: of a known host only the facts that nobody told before."""
     if before is None:
         return Changes({"last_enrolled_at": NEVER, **facts, **values}, Labelling(builtin_labels(facts)))
-    news = {column: value for column, value in facts.items() if not getattr(before, column)}
+    not_ours = OF_OSQUERYD if before.last_enrolled_at > NEVER else ()
+    news = {column: value for column, value in facts.items() if not getattr(before, column) and column not in not_ours}
     # A platform that was not known makes the host a member of more labels, and takes it out of none.
     known = {"os_name": before.os_name, "os_major": before.os_major}
     labelling = Labelling(builtin_labels(known | news)) if "platform" in news else None
