@@ -12,7 +12,7 @@ import secrets
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,17 @@ import pytest
 import redis
 import structlog
 from flotilla_stack.servers import RunningServer
+from nats.js.api import StreamConfig, StreamInfo
 from nats.js.client import JetStreamContext
 from pydantic import SecretStr
+from sqlalchemy import Engine
 
 from flotilla_common.blobs import Blobs, BlobSettings, open_blobs
 from flotilla_common.bus.connection import Bus, connect
 from flotilla_common.bus.permissions import PROVISION_USER
 from flotilla_common.bus.provision import make
 from flotilla_common.settings import CommonSettings
-from flotilla_common.testing.database import Database, clean, clone
+from flotilla_common.testing.database import Database, clean, clone, superuser
 from flotilla_common.testing.servers import ServerRun, SharedServers, WorkerNats, start_nats
 from flotilla_common.testing.spans import Spans, exporter
 from flotilla_common.testing.waiting import eventually
@@ -102,19 +104,30 @@ def worker_database(shared_servers: SharedServers, worker_number: int) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def worker_superuser(shared_servers: SharedServers, worker_database: str) -> Iterator[Engine]:
+    """The superuser's connections to this worker's database."""
+    with superuser(shared_servers, worker_database) as engine:
+        yield engine
+
+
 @pytest.fixture
-def database(shared_servers: SharedServers, worker_database: str) -> Database:
+def database(shared_servers: SharedServers, worker_database: str, worker_superuser: Engine) -> Database:
     """A clean, migrated database."""
-    clean(shared_servers, worker_database)
-    return Database(shared_servers, worker_database)
+    clean(worker_superuser)
+    return Database(shared_servers, worker_database, worker_superuser)
 
 
 @dataclass(frozen=True)
 class NatsOfWorker:
-    """This worker's NATS and, when it is a child process, its handle (to stop and start it in fault tests)."""
+    """This worker's NATS and, when it is a child process, its handle (to stop and start it in fault tests).
+
+    `streams`: how each stream is configured when it is new, those of buckets and object stores too.
+    """
 
     where: WorkerNats
     running: RunningServer[Any] | None
+    streams: dict[str, StreamConfig] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="session")
@@ -126,20 +139,34 @@ def worker_nats() -> Iterator[NatsOfWorker]:
         yield NatsOfWorker(where, running)
 
 
-async def _make_anew(js: JetStreamContext) -> None:
-    """Delete and make all streams. A busy server may fail to remove the folder of a stream that it still writes to."""
+async def _make_anew(js: JetStreamContext, streams: dict[str, StreamConfig]) -> None:
+    """Have all streams as if they had just been made: delete and make those that somebody used or changed.
+
+    A busy server may fail to remove the folder of a stream that it still writes to.
+    """
 
     async def made() -> bool:
         try:
-            for info in await js.streams_info():
-                await js.delete_stream(str(info.config.name))
-            await make(js, "dev")
+            found = {str(info.config.name): info for info in await js.streams_info()}
+            if not streams:
+                await make(js, "dev")
+                streams.update({str(info.config.name): info.config for info in await js.streams_info()})
+                return True
+            used = [name for name, info in found.items() if _is_used(info) or info.config != streams.get(name)]
+            for name in used:
+                await js.delete_stream(name)
+            for name in [name for name in streams if name in used or name not in found]:
+                await js.add_stream(streams[name])
         except nats.js.errors.ServerError as error:
             log.warning("streams are made again", error=str(error))
             return False
         return True
 
     await eventually(made, timeout=30.0)
+
+
+def _is_used(info: StreamInfo) -> bool:
+    return bool(info.state.last_seq or info.state.consumer_count)
 
 
 @pytest.fixture
@@ -153,7 +180,7 @@ async def nats_server(worker_nats: NatsOfWorker) -> NatsOfWorker:
         inbox_prefix=f"_INBOX.{PROVISION_USER}".encode(),
     )
     try:
-        await _make_anew(client.jetstream())
+        await _make_anew(client.jetstream(), worker_nats.streams)
     finally:
         await client.close()
     return worker_nats
