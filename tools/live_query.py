@@ -45,7 +45,7 @@ def main() -> int:
 def watch(url: str, trust: ssl.SSLContext, token: str, campaign_id: int) -> int:
     """Print each row with its host; end when the campaign is finished for all who are online."""
     address = url.replace("https://", "wss://") + f"{API}/results/websocket"
-    with connect(address, ssl=trust, max_size=None) as socket:
+    with connect(address, ssl=trust, max_size=None, open_timeout=SILENCE_SECONDS) as socket:
         socket.send(json.dumps({"type": "auth", "data": {"token": token}}))
         socket.send(json.dumps({"type": "select_campaign", "data": {"campaign_id": campaign_id}}))
         while True:

@@ -23,6 +23,9 @@ def test_only_the_scheme_nodekey_carries_a_key(header: str, key: str | None) -> 
         ("10.0.0.1", "10.0.0.3", "10.0.0.3"),
         ("10.0.0.1", "junk", "junk"),
         ("", "", ""),
+        ("::ffff:10.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ("::ffff:203.0.113.9", "198.51.100.1", "::ffff:203.0.113.9"),
+        ("::1", "198.51.100.1", "198.51.100.1"),
     ],
 )
 def test_forwarded_addresses_are_believed_from_trusted_proxies_only(peer: str, forwarded: str, expected: str) -> None:

@@ -276,6 +276,17 @@ async def test_a_block_that_cannot_be_stored_now_gets_an_answer_that_the_carver_
         msgspec.json.decode(reply.content)
 
 
+async def test_so_does_one_that_meets_a_bug(carver: Carver, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(carver.house.gateway.carves, "session_of", broken)
+
+    reply = await carver.send(0, b"x")
+
+    assert (reply.status_code, reply.content) == (500, b"error: unavailable\n")
+
+
 async def test_so_does_one_for_which_there_is_no_memory_or_no_bus(carver: Carver) -> None:
     gateway = carver.house.gateway
     gateway.memory = Memory(limit=0)

@@ -60,9 +60,13 @@ def customer_of(address: str) -> str:
 
 
 def within(address: str, trusted: tuple[Network, ...]) -> bool:
-    """Whether an address is one of these networks'; what is no address is not."""
+    """Whether an address is one of these networks'; what is no address is not.
+
+    A socket for both families shows an IPv4 address as one of IPv6 (`::ffff:192.0.2.1`): it is of the IPv4 network.
+    """
     try:
         parsed = ip_address(address)
     except ValueError:
         return False
-    return any(parsed in network for network in trusted)
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return any(parsed in network or (mapped is not None and mapped in network) for network in trusted)

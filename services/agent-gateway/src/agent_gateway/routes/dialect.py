@@ -22,8 +22,8 @@ async def answer_fleet_error(request: Request, error: Exception) -> Response:
         raise error
     _count(request, error.code)
     deps_of(request).guard.failed(request.scope, error)
-    if isinstance(error, Unavailable) and request.scope["path"].endswith(CARVE_BLOCK):
-        return Response(ASK_AGAIN, error_status(error), media_type="text/plain")
+    if isinstance(error, Unavailable) and _is_block(request):
+        return _ask_again(error_status(error))
     headers = {name.decode(): value.decode() for name, value in error_headers(error)}
     return Response(
         error_body(error, surface_of(request.scope["path"])), error_status(error), headers=headers, media_type=JSON
@@ -40,9 +40,9 @@ async def answer_framework_error(request: Request, error: Exception) -> Response
 
 
 async def answer_bug(request: Request, _error: Exception) -> Response:
-    """Answer what nobody expected; the door logs it."""
+    """Answer what nobody expected; the door logs it. A block is not lost by it: its carver sends it again."""
     _count(request, "internal")
-    return Response(LAST_RESORT, 500, media_type=JSON)
+    return _ask_again(500) if _is_block(request) else Response(LAST_RESORT, 500, media_type=JSON)
 
 
 def speak(app: FastAPI) -> None:
@@ -55,3 +55,12 @@ def speak(app: FastAPI) -> None:
 
 def _count(request: Request, code: str) -> None:
     deps_of(request).gateway.counters.failures[code] += 1
+
+
+def _is_block(request: Request) -> bool:
+    path: str = request.scope["path"]
+    return path.endswith(CARVE_BLOCK)
+
+
+def _ask_again(status: int) -> Response:
+    return Response(ASK_AGAIN, status, media_type="text/plain")
