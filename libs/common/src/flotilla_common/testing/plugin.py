@@ -40,8 +40,14 @@ from flotilla_common.testing.waiting import eventually
 
 log = structlog.get_logger()
 
-SHARE_A_STACK = ("tests/e2e/", "tools/stack/tests/test_run.py")
-"""Folders and files whose tests run in one worker."""
+TAKE_TURNS = {
+    "tests/e2e/": "a stack, and storms",
+    "services/agent-gateway/tests/test_carve_herd.py": "a stack, and storms",
+    "services/agent-gateway/tests/test_enroll_storm.py": "a stack, and storms",
+    "services/agent-gateway/tests/test_slow_clients.py": "a stack, and storms",
+    "tools/stack/tests/test_run.py": "another stack",
+}
+"""Folders and files -> what they share a worker as: a running stack, or all of a small machine, which one can have."""
 VARIABLE = "FLOTILLA_TEST_SHARED_SERVERS"
 
 
@@ -57,7 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep tests that share a whole running stack in one worker, and begin with them, since they take longest.
+    """Keep tests that share a stack or the machine in one worker, and begin with them, since they take longest.
 
     pytest-xdist 3.8 has marks for this, but cannot read them under pytest 9.2.
     """
@@ -71,8 +77,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def scope_of(nodeid: str) -> str:
-    """Return what a test shares a worker with: a folder or file, or only itself."""
-    return next((path for path in SHARE_A_STACK if nodeid.startswith(path)), nodeid)
+    """Return what a test shares a worker as, or only itself."""
+    return next((scope for path, scope in TAKE_TURNS.items() if nodeid.startswith(path)), nodeid)
 
 
 @pytest.fixture(scope="session")
