@@ -94,6 +94,21 @@ async def test_two_living_machines_become_two_hosts_and_people_are_told_once(liv
     assert event["newcomer_address"] == second.address
 
 
+@pytest.mark.parametrize("differs", PAIRS)
+async def test_a_machine_that_enrolled_long_ago_keeps_its_host_whenever_inventory_forgets(live, deps, clock, differs):
+    first, second = (replace(clone, hosts=set()) for clone in PAIRS[differs])
+    await live(first, rounds=1)
+    clock.now += timedelta(days=3)
+
+    for _ in range(20):
+        for clone in (second, first):
+            await live(clone, rounds=1)
+            await answer_enroll_host.forget(deps)
+
+    assert first.hosts == {first.host_id}
+    assert second.host_id != first.host_id
+
+
 async def test_the_first_machine_keeps_its_host(live):
     first, second = machine("S-1", "i-1"), machine("S-2", "i-2")
 

@@ -31,8 +31,9 @@ from inventory.store.identity_claims import Claim
 SEPARATE, HOLD = "separate", "hold"
 ALIVE = timedelta(minutes=5)  # hosts poll every minute at least, and that is told every few seconds
 REMEMBERED = timedelta(days=1)
-RETURNS = {"hardware_serial": 1, "instance_id": 2, "boot_id": 2, "address": 3}
-ONE_SERIAL, ONE_SERIAL_RETURNS = "one hardware_serial", 3  # only one of them tells any
+EVIDENCE = ("hardware_serial", "instance_id", "boot_id", "address")
+ONE_SERIAL = "one hardware_serial"  # only one of two orbits tells any
+RETURNS = {"hardware_serial": 1, "instance_id": 2, "boot_id": 2, "address": 3, ONE_SERIAL: 3}
 OF_MACHINE = ("hardware_serial", "instance_id")
 FINGERPRINT_BYTES = 16
 SUFFIX_DIGITS = 8
@@ -62,7 +63,7 @@ class Machine:
 
         Orbits, which tell little, differ also when only one of them tells a serial.
         """
-        for name in RETURNS:
+        for name in EVIDENCE:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine and theirs and mine != theirs:
                 return name
@@ -123,9 +124,9 @@ async def newcomer(
         return None
     mine, theirs = (_claim(host_id, each, difference) for each in (machine, holder))
     lives = now - await _last_sign(session, before, machine.agent) < ALIVE
-    theirs_since = await identity_claims.keep(session, theirs, _holds_since(before, machine.agent))
+    theirs_since = await identity_claims.keep(session, theirs, _holds_since(before, machine.agent), now)
     mine_since, returns = await identity_claims.enter(session, mine, now, other_lives=lives)
-    if returns < RETURNS.get(difference, ONE_SERIAL_RETURNS):
+    if returns < RETURNS[difference]:
         return None
     late = mine if mine_since > theirs_since else theirs
     await identity_claims.set_apart(session, host_id, late.fingerprint)

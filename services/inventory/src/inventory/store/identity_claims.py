@@ -46,11 +46,14 @@ async def apart(
     return (await session.execute(statement)).scalar_one_or_none()
 
 
-async def keep(session: AsyncSession, claim: Claim, since: datetime) -> datetime:
-    """Remember a machine that had the row, unless it is remembered; return since when it is known."""
-    row = _row(claim, since)
+async def keep(session: AsyncSession, claim: Claim, since: datetime, now: datetime) -> datetime:
+    """Remember a machine that has had the row since then and loses it now; return since when it is known.
+
+    However long ago it enrolled: forgotten before it comes back, it would be the one that came later.
+    """
+    row = _row(claim, since, now)
     statement = row.on_conflict_do_update(
-        index_elements=["host_id", "fingerprint"], set_={"serial": row.excluded.serial}
+        index_elements=["host_id", "fingerprint"], set_={"serial": row.excluded.serial, "last_enrolled_at": now}
     ).returning(col(IdentityClaim.first_enrolled_at))
     return (await session.execute(statement)).scalar_one()
 
@@ -60,7 +63,7 @@ async def enter(session: AsyncSession, claim: Claim, now: datetime, *, other_liv
 
     Coming back counts while the other one lives; otherwise the count begins anew.
     """
-    row = _row(claim, now)
+    row = _row(claim, now, now)
     returns = case((literal(other_lives), col(IdentityClaim.returns) + 1), else_=0)
     statement = row.on_conflict_do_update(
         index_elements=["host_id", "fingerprint"],
@@ -86,12 +89,12 @@ async def forget_before(session: AsyncSession, moment: datetime) -> None:
     await session.execute(delete(IdentityClaim).where(old, col(IdentityClaim.apart).is_(False)))
 
 
-def _row(claim: Claim, at: datetime) -> Insert:
+def _row(claim: Claim, since: datetime, now: datetime) -> Insert:
     return insert(IdentityClaim).values(
         host_id=claim.host_id,
         fingerprint=claim.fingerprint,
-        first_enrolled_at=at,
-        last_enrolled_at=at,
+        first_enrolled_at=since,
+        last_enrolled_at=now,
         serial=claim.serial,
         address=claim.address,
     )
