@@ -17,12 +17,18 @@ from agent_gateway.errors import BodyTooSlow, NeverEnding
 
 JSON = "application/json"
 CONTENT_TYPE = (b"content-type", JSON.encode())
+NOT_FROM_MEMORY = "flotilla.not_from_memory"
+"""An extension of the scope: the usual answer has been looked for already, and there is none."""
+
+
+def headers_of(body: bytes, headers: Headers, more: Headers) -> Headers:
+    """Return an answer's headers in the order of Starlette's responses; `more` is what the door adds."""
+    return [*headers, (b"content-length", b"%d" % len(body)), CONTENT_TYPE, *more]
 
 
 async def send_json(send: Send, status: int, body: bytes, headers: Headers, more: Headers) -> None:
-    """Send a whole answer, its headers in the order of Starlette's responses; `more` is what the door adds."""
-    length = (b"content-length", b"%d" % len(body))
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, length, CONTENT_TYPE, *more]})
+    """Send a whole answer."""
+    await send({"type": "http.response.start", "status": status, "headers": headers_of(body, headers, more)})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -48,21 +48,7 @@ async def listen_tls(
     same port.
     """
     fingerprint = certificate.fingerprint()
-    server = Server(
-        door,
-        address=host,
-        port=port,
-        interface=Interfaces.ASGINL,
-        http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=patience.keep_alive_seconds * 1000),
-        websockets=False,
-        backlog=BACKLOG,
-        backpressure=CONNECTIONS,
-        log_enabled=False,
-        ssl_cert=certificate.cert_file,
-        ssl_key=certificate.key_file,
-        ssl_protocol_min=SSLProtocols.tls12,
-    )
+    server = _granian(door, host, port, certificate, patience)
     if opened is not None:
         server.on_startup(opened)
     task = asyncio.create_task(server.serve())
@@ -78,6 +64,24 @@ async def listen_tls(
     watching.cancel()
     message = "the TLS listener ended by itself"
     raise RuntimeError(message) from next((ended.exception() for ended in done), None)
+
+
+def _granian(door: Door, host: str, port: int, certificate: Certificate, patience: Patience) -> Server:
+    return Server(
+        door,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGINL,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=patience.keep_alive_seconds * 1000),
+        websockets=False,
+        backlog=BACKLOG,
+        backpressure=CONNECTIONS,
+        log_enabled=False,
+        ssl_cert=certificate.cert_file,
+        ssl_key=certificate.key_file,
+        ssl_protocol_min=SSLProtocols.tls12,
+    )
 
 
 async def _watch(server: Server, certificate: Certificate, fingerprint: bytes, port: int, patience: Patience) -> None:

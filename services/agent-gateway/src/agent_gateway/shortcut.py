@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from flotilla_common.http.asgi import App, Message, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from agent_gateway.asgi import NOT_FROM_MEMORY
 from agent_gateway.domain.roads import ALL_ROADS, Road
 from agent_gateway.domain.surfaces import CLOSE, Headers
 from agent_gateway.slow_clients import PunctualProtocol
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from agent_gateway.routes.door import Door
 
 ROADS = {path.encode(): (path, road) for path, road in ALL_ROADS.items()}
-TYPE_AND_LENGTH = b"content-length: %d\r\ncontent-type: application/json\r\n"  # as `send_json` has them
 
 
 class Exchange:
@@ -30,19 +30,9 @@ class Exchange:
     def __init__(self, protocol: ShortcutProtocol, scope: Scope, body: bytes, *, keep_alive: bool) -> None:
         self._protocol, self._scope, self._body, self.keep_alive = protocol, scope, body, keep_alive
         self._is_read = self.response_complete = self.disconnected = False
-        self._over: asyncio.Event | None = None
+        self.message_event = asyncio.Event()  # set by uvicorn when the client is gone
         self._start: Message = {}
         self._content = b""
-
-    @property
-    def message_event(self) -> Exchange:
-        """What uvicorn calls `set` of when the client is gone."""
-        return self
-
-    def set(self) -> None:
-        """Wake who waits for the end."""
-        if self._over is not None:
-            self._over.set()
 
     async def run(self, app: App) -> None:
         """Have it answered. Who answers nothing, which would be a bug, has the connection closed."""
@@ -56,9 +46,8 @@ class Exchange:
         if not self._is_read:
             self._is_read = True
             return {"type": "http.request", "body": self._body, "more_body": False}
-        if not self.disconnected and not self.response_complete:
-            self._over = asyncio.Event()
-            await self._over.wait()
+        if not self.response_complete:
+            await self.message_event.wait()
         return {"type": "http.disconnect"}
 
     async def _send(self, message: Message) -> None:
@@ -69,25 +58,25 @@ class Exchange:
         if message.get("more_body", False):
             return
         self.response_complete = True
-        self._protocol.write_answer(self, self._start["status"], self._start["headers"], self._content)
-        self.set()
+        self.message_event.set()
+        if not self.disconnected:
+            self._protocol.write(
+                self._start["status"], self._start["headers"], self._content, keep_alive=self.keep_alive
+            )
 
 
 class ShortcutProtocol(PunctualProtocol):
     """uvicorn's protocol; a request is held back between its head and its end for as long as it may be answered so."""
 
     app: Door
-    _road: tuple[str, Road] | None = None
+    _held: tuple[str, Road, Headers] | None = None
     _body = b""
 
     def data_received(self, data: bytes) -> None:
         """Take the next bytes. A body that has not come whole goes the whole way, where slow ones are timed."""
         super().data_received(data)
-        if self._road is not None:
-            if self.transport.is_closing():  # it went on with what is no HTTP
-                self._road = None
-            else:
-                self._go_the_whole_way()
+        if self._held is not None:
+            self._go_the_whole_way(self._held[2])
 
     def on_message_begin(self) -> None:
         """Start a request; its scope is made when it is needed."""
@@ -97,15 +86,15 @@ class ShortcutProtocol(PunctualProtocol):
         """Hold the request back when it may be a usual one."""
         road = ROADS.get(self.url)
         if road is not None and self._is_usual():
-            self._road, self._body = road, b""
+            self._held, self._body = (*road, self.headers), b""
             self._waiting_since, self._beside_body = None, 0
+            self.headers = []  # for trailers
         else:
-            self._make_scope()
-            super().on_headers_complete()
+            self._go_the_whole_way(self.headers)
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece."""
-        if self._road is None:
+        if self._held is None:
             super().on_body(body)
         else:
             self._body += body
@@ -113,17 +102,17 @@ class ShortcutProtocol(PunctualProtocol):
 
     def on_message_complete(self) -> None:
         """Answer at once if it can be."""
-        if self._road is None:
+        if self._held is None:
             super().on_message_complete()
             return
-        (path, road), body = self._road, self._body
-        self._road, self._body = None, b""
+        (path, road, headers), body = self._held, self._body
+        self._held, self._body = None, b""
         keep_alive = self.parser.should_keep_alive()
-        found = None if road.from_memory is None else self.app.at_once(road, self.headers, body)
+        found = None if road.from_memory is None else self.app.at_once(road, headers, body)
         if found is not None:
-            self._write(200, found[1], found[0], keep_alive=keep_alive, head=TYPE_AND_LENGTH % len(found[0]))
+            self.write(200, found[1], found[0], keep_alive=keep_alive)
         else:
-            self._exchange(path, body, keep_alive=keep_alive)
+            self._exchange(path, headers, body, keep_alive=keep_alive)
 
     def _is_usual(self) -> bool:
         """Whether it is a POST, nothing is asked of the server first, and all before it has been answered and taken."""
@@ -138,23 +127,20 @@ class ShortcutProtocol(PunctualProtocol):
             and not self.transport.is_closing()
         )
 
-    def _go_the_whole_way(self) -> None:
-        """Do what was held back."""
-        self._road = None
-        self._make_scope()
+    def _go_the_whole_way(self, headers: Headers) -> None:
+        """Do what was held back: make the scope, then go on as uvicorn."""
+        self._held = None
+        url, expect_100_continue = self.url, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect_100_continue
+        self.headers += headers
         super().on_headers_complete()
         if self._body:
             super().on_body(self._body)
             self._body = b""
 
-    def _make_scope(self) -> None:
-        url, headers, expect_100_continue = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
-        self.url, self.expect_100_continue = url, expect_100_continue
-        self.headers += headers
-
-    def _exchange(self, path: str, body: bytes, *, keep_alive: bool) -> None:
-        scope = {
+    def _exchange(self, path: str, headers: Headers, body: bytes, *, keep_alive: bool) -> None:
+        scope: Scope = {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
             "http_version": "1.1",
@@ -166,8 +152,9 @@ class ShortcutProtocol(PunctualProtocol):
             "path": path,
             "raw_path": self.url,
             "query_string": b"",
-            "headers": self.headers,
+            "headers": headers,
             "state": {},
+            "extensions": {NOT_FROM_MEMORY: {}},
         }
         exchange = Exchange(self, scope, body, keep_alive=keep_alive)
         self.cycle = exchange  # type: ignore[assignment]  # uvicorn looks at what it has
@@ -175,18 +162,12 @@ class ShortcutProtocol(PunctualProtocol):
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
-    def write_answer(self, exchange: Exchange, status: int, headers: Headers, body: bytes) -> None:
-        """Answer an exchange, unless its client has left."""
-        if not self.transport.is_closing():
-            self._write(status, headers, body, keep_alive=exchange.keep_alive)
-
-    def _write(self, status: int, headers: Headers, body: bytes, *, keep_alive: bool, head: bytes = b"") -> None:
-        """Write an answer as uvicorn would, but in one piece."""
+    def write(self, status: int, headers: Headers, body: bytes, *, keep_alive: bool) -> None:
+        """Write an answer as uvicorn would, but in one piece; nothing where the connection is closing."""
+        if self.transport.is_closing():
+            return
         lines = [STATUS_LINE[status]]
-        for name, value in self.server_state.default_headers:
-            lines += (name, b": ", value, b"\r\n")
-        lines.append(head)
-        for name, value in headers:
+        for name, value in (*self.server_state.default_headers, *headers):
             lines += (name, b": ", value, b"\r\n")
         closes = CLOSE in headers
         if not closes and not keep_alive:
@@ -194,10 +175,10 @@ class ShortcutProtocol(PunctualProtocol):
             lines.append(b"connection: close\r\n")
         lines += (b"\r\n", body)
         self.transport.write(b"".join(lines))
-        self.server_state.total_requests += 1
+        self._waiting_since = self.loop.time()  # also where it closes: until the answer is taken
         if closes:
             self.transport.close()
-        elif self.pipeline:
+        if self.pipeline:
             self.on_response_complete()
         else:
-            self._waiting_since = self.loop.time()
+            self.server_state.total_requests += 1

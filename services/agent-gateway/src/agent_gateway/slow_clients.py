@@ -1,4 +1,4 @@
-"""What a slow client may cost: a connection for a while, and never the others'.
+"""What a client that is slow, or does not keep to the rules, may cost: a connection for a while, and never the others'.
 
 uvicorn waits for ever for the head of a request, and takes one of any size; a server of either kind waits for ever for
 a client that takes nothing of its answer. (granian, by hyper, limits heads to 400 KiB; the time for one is a setting.)
@@ -64,14 +64,30 @@ class PunctualProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def on_headers_complete(self) -> None:
-        """Wait no longer: a request is being answered."""
+        """Wait no longer: a request is being answered. What follows as trailers is none of its headers.
+
+        With an upgrade, which nobody here offers, the parser ends a request at its head and takes the body for another
+        one: behind a balancer that would be a second answer, for somebody else.
+        """
         self._waiting_since, self._beside_body = None, 0
+        if self.transport.is_closing():
+            return
+        if self.parser.should_upgrade() and _has_body(self.headers):
+            self._refuse()
+            return
         super().on_headers_complete()
+        self.headers = []
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of a body."""
+        """Take a piece of a body, unless it comes behind our last answer."""
         self._beside_body = 0
-        super().on_body(body)
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Take the end of a request, unless it comes behind our last answer."""
+        if not self.transport.is_closing():
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Wait for the next head, unless that has come already."""
@@ -83,6 +99,13 @@ class PunctualProtocol(HttpToolsProtocol):
         self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%s\r\n%s" % (NO_HTTP_HEADERS, NO_HTTP))
         self.transport.close()
 
+    def _refuse(self) -> None:
+        """Answer 400 and close; without an answer where an earlier request is still to get its own."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.send_400_response("an upgrade with a body")
+        else:
+            self.transport.abort()
+
     def _look(self) -> None:
         wait: float = self.timeout_keep_alive
         if self._waiting_since is not None:
@@ -93,6 +116,10 @@ class PunctualProtocol(HttpToolsProtocol):
             self.transport.abort()  # to close would be to wait until it is taken
         else:
             self.transport.close()
+
+
+def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in headers)
 
 
 async def drop_the_stuck(port: int, seconds: float) -> None:

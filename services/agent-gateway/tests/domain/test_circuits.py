@@ -13,6 +13,15 @@ from .test_buckets import Clock
 DOWN = Unavailable("nobody is there")
 
 
+def due() -> tuple[Circuit, Clock]:
+    """Return an open circuit that lets the next question through."""
+    clock = Clock()
+    circuit = Circuit("x", clock=clock)
+    circuit.failed(DOWN)
+    clock.now += 1.0
+    return circuit, clock
+
+
 def test_it_opens_after_failures_in_a_row_and_not_before() -> None:
     circuit = Circuit("x", tolerance=3, clock=Clock())
     for _ in range(2):
@@ -48,10 +57,7 @@ def test_while_it_is_open_one_a_second_is_let_through() -> None:
 
 
 def test_who_waits_long_for_a_probe_is_refused_at_once_after_it() -> None:
-    clock = Clock()
-    circuit = Circuit("x", clock=clock)
-    circuit.failed(DOWN)
-    clock.now += 1.0
+    circuit, clock = due()
     assert circuit.lets_through()
     clock.now += 2.0
     circuit.failed(DOWN)
@@ -62,10 +68,7 @@ def test_who_waits_long_for_a_probe_is_refused_at_once_after_it() -> None:
 
 
 def test_the_first_success_closes_it() -> None:
-    clock = Clock()
-    circuit = Circuit("x", clock=clock)
-    circuit.failed(DOWN)
-    clock.now += 1.0
+    circuit, _ = due()
     assert circuit.lets_through()
     circuit.succeeded()
 
@@ -74,10 +77,7 @@ def test_the_first_success_closes_it() -> None:
 
 
 def test_looking_takes_no_probe() -> None:
-    clock = Clock()
-    circuit = Circuit("x", clock=clock)
-    circuit.failed(DOWN)
-    clock.now += 1.0
+    circuit, _ = due()
 
     assert [circuit.refuses() for _ in range(3)] == [False] * 3
     assert [circuit.lets_through() for _ in range(3)] == [True, False, False]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -12,6 +14,7 @@ from agent_gateway.app import create_app
 from agent_gateway.deps import Deps
 from agent_gateway.listeners import listen_plain
 from agent_gateway.routes.door import Door
+from agent_gateway.shortcut import ShortcutProtocol
 from agent_gateway.slow_clients import Patience
 from flotilla_common.testing import eventually
 from flotilla_common.testing.processes import free_port
@@ -21,7 +24,7 @@ from ..listening import is_listening
 
 READ, CONFIG, LOG = "/api/v1/osquery/distributed/read", "/api/osquery/config", "/api/v1/osquery/log"
 NOTHING = b'{"queries":{}}'
-PATIENCE = Patience(keep_alive_seconds=1, stuck_seconds=5.0)
+PATIENCE = Patience(keep_alive_seconds=1, stuck_seconds=60.0)
 
 
 @dataclass
@@ -156,6 +159,94 @@ async def test_what_goes_on_as_no_http_is_said_to_be(plain: Plain) -> None:
     ((first, _, body),) = await plain.answers(head + b"no length\r\n", count=1)
 
     assert (first, json.loads(body)) == (b"HTTP/1.1 400 Bad Request", {"error": "malformed_request"})
+
+
+UPGRADE = ("Connection: upgrade", "Upgrade: x")
+FILLER = b"\r\n" * 40_000
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("filler", [b"", FILLER], ids=["next read", "filler"])
+async def test_the_body_of_a_request_that_asks_for_an_upgrade_is_no_other_request(
+    plain: Plain, framing: str, filler: bytes
+) -> None:
+    hidden = filler + plain.request(LOG, log_type="result", data=[{"a": "1"}])
+    if framing == "chunked":
+        hidden, length = b"%x\r\n%s\r\n0\r\n\r\n" % (len(hidden), hidden), "Transfer-Encoding: chunked"
+    else:
+        length = f"Content-Length: {len(hidden)}"
+    head = "\r\n".join([f"POST {LOG} HTTP/1.1", "Host: x", length, *UPGRADE]).encode() + b"\r\n\r\n"
+
+    reader, writer = await asyncio.open_connection("127.0.0.1", plain.port)
+    writer.write(head)
+    await writer.drain()
+    first, _, body = await asyncio.wait_for(plain.answer(reader), 20)
+    writer.write(hidden)
+    with contextlib.suppress(ConnectionError):  # it comes behind the end
+        await writer.drain()
+        assert await asyncio.wait_for(reader.read(), 20) == b""
+    writer.close()
+
+    assert (first, json.loads(body)) == (b"HTTP/1.1 400 Bad Request", {"error": "malformed_request"})
+    assert plain.house.gateway.counters.requests["log"] == 0
+
+
+async def test_what_is_sent_whole_with_an_upgrade_is_refused_too(plain: Plain) -> None:
+    ((first, _, _),) = await plain.answers(plain.request(LOG, *UPGRADE, data=[]) * 2, count=1)
+
+    assert first == b"HTTP/1.1 400 Bad Request"
+    assert plain.house.gateway.counters.requests["log"] == 0
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+async def test_trailers_are_no_headers(plain: Plain, is_cut: bool) -> None:
+    """Else a client behind a proxy would choose its address, or another key."""
+    head, body = plain.request(READ).split(b"\r\n\r\n")
+    lines = [line for line in head.split(b"\r\n") if not line.startswith(b"Content-Length")]
+    chunked = b"\r\n".join([*lines, b"Transfer-Encoding: chunked"]) + b"\r\n\r\n%x\r\n%s\r\n0\r\n" % (len(body), body)
+    trailers = b"Authorization: NodeKey another\r\nContent-Encoding: gzip\r\n\r\n"
+    pieces = (chunked, trailers) if is_cut else (chunked + trailers,)
+
+    for _ in range(2):
+        assert await plain.answers(*pieces, count=1) == [answered(NOTHING)]
+
+
+async def test_a_last_answer_that_is_not_taken_is_dropped(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+    lost = ShortcutProtocol.connection_lost
+    monkeypatch.setattr(ShortcutProtocol, "connection_lost", lambda self, exc: (ended.append(self), lost(self, exc)))
+    plain.house.merger.body = b'{"options":{"x":"%s"}}' % (b"x" * 7_000_000)
+
+    for headers in ((), ("Connection: close",)):  # the first one has it fetched
+        with socket.socket() as raw:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            raw.connect(("127.0.0.1", plain.port))
+            raw.sendall(plain.request(CONFIG, *headers))
+            await eventually(lambda: ended, timeout=20)
+        ended.clear()
+
+    await eventually(lambda: plain.house.gateway.counters.requests == {"config": 2})
+
+
+async def test_what_is_sent_behind_our_close_is_not_begun(house: House) -> None:
+    port = free_port()
+    door = create_app(Deps(house.gateway), plain_is_shared=False)
+    serving = asyncio.create_task(listen_plain(door, "127.0.0.1", port, PATIENCE))
+    await eventually(lambda: is_listening(port), timeout=30.0)
+    plain = Plain(house, port, serving)
+    log = plain.request(LOG, log_type="result", data=[{"a": "1"}])
+    stock = plain.request(READ, "User-Agent: osquery/5.17.0")
+    await plain.answers(stock, count=1)  # the first one asks inventory for the key
+
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(stock + log + stock)
+
+    assert await asyncio.wait_for(plain.answer(reader), 20) == answered(NOTHING, b"connection: close")
+    assert await asyncio.wait_for(reader.read(), 20) == b""
+    assert house.gateway.counters.requests == {"distributed_read": 2}
+    writer.close()
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
 
 
 async def test_a_bug_is_answered_with_error(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:

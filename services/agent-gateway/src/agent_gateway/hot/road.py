@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 
+import structlog
 from flotilla_common.errors import FleetError
 from flotilla_common.http.asgi import Receive, Scope, Send
 from starlette.requests import ClientDisconnect
 
-from agent_gateway.asgi import fill, send_json
+from agent_gateway.asgi import NOT_FROM_MEMORY, fill, headers_of, send_json
 from agent_gateway.domain.bodies import Intake
 from agent_gateway.domain.clients import key_in_header, never_reuses
 from agent_gateway.domain.gateway import Gateway
@@ -21,6 +22,8 @@ from agent_gateway.domain.surfaces import Headers
 from agent_gateway.errors import BodyTooSlow
 from agent_gateway.guard import Guard
 from agent_gateway.refusals import LAST_RESORT, error_body, error_headers, error_status
+
+log = structlog.get_logger()
 
 
 class HotRoad:
@@ -36,21 +39,22 @@ class HotRoad:
         return self._roads.get(scope["path"]) if scope["method"] == "POST" else None
 
     def at_once(self, road: Road, headers: Headers, body: bytes, *, is_own: bool) -> tuple[bytes, Headers] | None:
-        """Return the usual answer to a usual request whose whole body has come, and what its headers have beside.
+        """Return the usual answer to a usual request whose whole body has come, and its headers.
 
-        None: it must go the whole way; nothing has been done, and a bug is met and told again there.
+        None: it must go the whole way, and nothing has been done; after a bug, too.
         """
         gzip, header_key, more = _told(road, headers, is_own=is_own)
         if gzip or road.from_memory is None or len(body) > road.limit:
             return None
         try:
             answer = road.from_memory(self._gateway, body, header_key)
-        except Exception:  # noqa: BLE001 - see above
+        except Exception:
+            log.exception("a usual answer failed", endpoint=road.endpoint)
             return None
         if answer is None:
             return None
         self._gateway.counters.requests[road.endpoint] += 1
-        return answer, more
+        return answer, headers_of(answer, [], more)
 
     async def answer(self, road: Road, scope: Scope, receive: Receive, send: Send, *, is_own: bool) -> None:
         """Answer one request. `is_own`: the connection is the host's own, so it may be ended.
@@ -85,9 +89,10 @@ class HotRoad:
             waiter = slow_bodies.begin()
             try:
                 message = await receive()
-                if road.from_memory is not None and not gzip and not message.get("more_body", False):
+                from_memory = None if NOT_FROM_MEMORY in scope.get("extensions", ()) else road.from_memory
+                if from_memory is not None and not gzip and not message.get("more_body", False):
                     body: bytes = message.get("body", b"")
-                    answer = road.from_memory(gateway, body, header_key) if len(body) <= road.limit else None
+                    answer = from_memory(gateway, body, header_key) if len(body) <= road.limit else None
                     if answer is not None:
                         return answer
                 gateway = self._guard.gateway_for(scope)

@@ -28,7 +28,7 @@ class Hot(Protocol):
         """Answer one request; what is raised was answered already. `is_own`: the connection is the host's own."""
 
     def at_once(self, road: Road, headers: Headers, body: bytes, *, is_own: bool) -> tuple[bytes, Headers] | None:
-        """Return the body of the usual answer and what its headers have beside; None: it must go the whole way."""
+        """Return the usual answer's body and headers; None: it must go the whole way."""
 
 
 class Door:
