@@ -26,6 +26,8 @@ DECLARE
   found record;
   has_rows boolean;
 BEGIN
+  PERFORM pg_terminate_backend(pid) FROM pg_stat_activity  -- what an earlier test left open may commit later
+    WHERE datname = current_database() AND state LIKE 'idle in transaction%' AND pid <> pg_backend_pid();
   PERFORM set_config('session_replication_role', 'replica', true);  -- foreign keys: all of them are emptied
   FOR found IN
     SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables
