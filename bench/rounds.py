@@ -18,8 +18,8 @@ class Pace:
     warm_up: float = 0.5
 
     def in_short(self) -> Pace:
-        """Return one round of half the time, for states that are taken in turn by whoever calls."""
-        return replace(self, rounds=1, seconds=self.seconds / 2)
+        """Return the same with half the time for a run, where states are taken in turn by whoever calls."""
+        return replace(self, seconds=self.seconds / 2)
 
     def words(self) -> list[str]:
         """Return the load client's words."""
