@@ -16,6 +16,7 @@ from agent_gateway.listeners import listen_plain, listen_tls
 from agent_gateway.routes.door import Door
 from agent_gateway.settings import Settings
 from flotilla_common.bus.connection import connect
+from granian.constants import Interfaces
 
 from bench.fleet import records
 from bench.gateway_process import KNOWN_HOSTS
@@ -34,8 +35,9 @@ async def run(settings: Settings, config: dict[str, Any]) -> None:
     assert certificate is not None
     assert settings.tls_port is not None
     assert settings.plain_port is not None
+    tls = listen_tls(door, settings.listen_host, settings.tls_port, certificate, interface=Interfaces.ASGINL)
     async with asyncio.TaskGroup() as listeners:
-        listeners.create_task(listen_tls(door, settings.listen_host, settings.tls_port, certificate))
+        listeners.create_task(tls)
         listeners.create_task(listen_plain(door, settings.listen_host, settings.plain_port, settings.patience))
 
 

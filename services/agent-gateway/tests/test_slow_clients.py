@@ -37,6 +37,7 @@ IDLE = 15_000
 IDLE_BYTES = 64 * 1024  # of the gateway's memory for a connection, with what its allocator keeps
 OPEN_FILES_OF_OTHERS = 1500
 KINDS = ("plain", "tls")
+BODIES = (600, 60_000)  # one that is waited for in one piece, one that is read as it comes
 
 
 def trusting() -> ssl.SSLContext:
@@ -156,9 +157,9 @@ async def slow_head(gate: Gate, kind: str) -> Outcome:
     return await until_it_ends(reader, writer, gate.request(), at_most=KEEP_ALIVE_SECONDS + MARGIN_SECONDS)
 
 
-async def slow_body(gate: Gate, kind: str) -> Outcome:
+async def slow_body(gate: Gate, kind: str, length: int) -> Outcome:
     reader, writer = await gate.connect(kind)
-    writer.write(gate.request(length=60_000))
+    writer.write(gate.request(length=length))
     return await until_it_ends(reader, writer, b" " * 60, at_most=BODY_SECONDS + MARGIN_SECONDS)
 
 
@@ -221,11 +222,11 @@ async def test_slow_silent_and_half_open_clients_are_cut_off_and_others_are_serv
                 for act in (slow_head, silent, blank_lines)
                 for kind in KINDS
             ),
-            *(asyncio.gather(*(slow_body(gate, kind) for _ in many)) for kind in KINDS),
+            *(asyncio.gather(*(slow_body(gate, kind, length) for _ in many)) for kind in KINDS for length in BODIES),
             *(asyncio.gather(*(half_open(gate, part) for _ in many)) for part in (b"", hello[:20], hello)),
         )
 
-    unanswered, slow_bodies = outcomes[:6], outcomes[6:8]
+    unanswered, slow_bodies = outcomes[:6], outcomes[6:10]
     assert {outcome.received for kind in unanswered for outcome in kind} == {b""}
     for kind in slow_bodies:
         assert {outcome.received.partition(b"\r\n\r\n")[2] for outcome in kind} == {b'{"error":"body_too_slow"}'}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -30,6 +31,31 @@ async def send_json(send: Send, status: int, body: bytes, headers: Headers, more
     """Send a whole answer."""
     await send({"type": "http.response.start", "status": status, "headers": headers_of(body, headers, more)})
     await send({"type": "http.response.body", "body": body})
+
+
+class WholeAnswer(ABC):
+    """Gathers an answer as ASGI tells it, to write it in one piece."""
+
+    __slots__ = ("_content", "_start", "is_complete")
+
+    def __init__(self) -> None:
+        self._start: Message = {}
+        self._content = b""
+        self.is_complete = False
+
+    @abstractmethod
+    def write(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer."""
+
+    async def send(self, message: Message) -> None:
+        """Take the next message; the last one has the answer written."""
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        self._content += message.get("body", b"")
+        if not message.get("more_body", False):
+            self.is_complete = True
+            self.write(self._start["status"], self._start["headers"], self._content)
 
 
 @asynccontextmanager

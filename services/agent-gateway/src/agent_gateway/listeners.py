@@ -17,6 +17,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from agent_gateway.certificate import Certificate
+from agent_gateway.granian_door import GranianDoor
 from agent_gateway.routes.door import Door
 from agent_gateway.shortcut import ShortcutProtocol
 from agent_gateway.slow_clients import PATIENCE, Patience, drop_the_stuck
@@ -41,14 +42,15 @@ async def listen_tls(
     patience: Patience = PATIENCE,
     *,
     opened: Opened | None = None,
+    interface: Interfaces = Interfaces.RSGI,
 ) -> None:
     """Serve HTTP/1.1 over TLS 1.2 and 1.3 until cancelled; then finish open requests.
 
     A handshake may take 10 s, by granian. On Linux it binds with SO_REUSEPORT, so that other workers may listen on the
-    same port.
+    same port. By `interface` ASGINL the door is called as it is.
     """
     fingerprint = certificate.fingerprint()
-    server = _granian(door, host, port, certificate, patience)
+    server = _granian(door, host, port, certificate, patience, interface)
     if opened is not None:
         server.on_startup(opened)
     task = asyncio.create_task(server.serve())
@@ -66,12 +68,14 @@ async def listen_tls(
     raise RuntimeError(message) from next((ended.exception() for ended in done), None)
 
 
-def _granian(door: Door, host: str, port: int, certificate: Certificate, patience: Patience) -> Server:
+def _granian(
+    door: Door, host: str, port: int, certificate: Certificate, patience: Patience, interface: Interfaces
+) -> Server:
     return Server(
-        door,
+        GranianDoor(door) if interface is Interfaces.RSGI else door,
         address=host,
         port=port,
-        interface=Interfaces.ASGINL,
+        interface=interface,
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=patience.keep_alive_seconds * 1000),
         websockets=False,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from flotilla_common.http.asgi import App, Message, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from agent_gateway.asgi import NOT_FROM_MEMORY
+from agent_gateway.asgi import NOT_FROM_MEMORY, WholeAnswer
 from agent_gateway.domain.roads import ALL_ROADS, Road
 from agent_gateway.domain.surfaces import CLOSE, Headers
 from agent_gateway.slow_clients import PunctualProtocol
@@ -24,20 +24,24 @@ if TYPE_CHECKING:
 ROADS = {path.encode(): (path, road) for path, road in ALL_ROADS.items()}
 
 
-class Exchange:
+class Exchange(WholeAnswer):
     """One whole request and its answer; has of uvicorn's cycle what its protocol looks at."""
 
     def __init__(self, protocol: ShortcutProtocol, scope: Scope, body: bytes, *, keep_alive: bool) -> None:
+        super().__init__()
         self._protocol, self._scope, self._body, self.keep_alive = protocol, scope, body, keep_alive
-        self._is_read = self.response_complete = self.disconnected = False
+        self._is_read = self.disconnected = False
         self.message_event = asyncio.Event()  # set by uvicorn when the client is gone
-        self._start: Message = {}
-        self._content = b""
+
+    @property
+    def response_complete(self) -> bool:
+        """Whether it has been answered."""
+        return self.is_complete
 
     async def run(self, app: App) -> None:
         """Have it answered. Who answers nothing, which would be a bug, has the connection closed."""
         try:
-            await app(self._scope, self._receive, self._send)
+            await app(self._scope, self._receive, self.send)
         finally:
             if not self.response_complete:
                 self._protocol.transport.close()
@@ -50,19 +54,11 @@ class Exchange:
             await self.message_event.wait()
         return {"type": "http.disconnect"}
 
-    async def _send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._start = message
-            return
-        self._content += message.get("body", b"")
-        if message.get("more_body", False):
-            return
-        self.response_complete = True
+    def write(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer, unless the client is gone."""
         self.message_event.set()
         if not self.disconnected:
-            self._protocol.write(
-                self._start["status"], self._start["headers"], self._content, keep_alive=self.keep_alive
-            )
+            self._protocol.write(status, headers, body, keep_alive=self.keep_alive)
 
 
 class ShortcutProtocol(PunctualProtocol):
@@ -108,7 +104,7 @@ class ShortcutProtocol(PunctualProtocol):
         (path, road, headers), body = self._held, self._body
         self._held, self._body = None, b""
         keep_alive = self.parser.should_keep_alive()
-        found = None if road.from_memory is None else self.app.at_once(road, headers, body)
+        found = None if road.from_memory is None else self.app.at_once(road, headers, body, is_tls=False)
         if found is not None:
             self.write(200, found[1], found[0], keep_alive=keep_alive)
         else:

@@ -24,6 +24,7 @@ from flotilla_common.contracts.campaigns import CampaignCommand
 from flotilla_common.testing import eventually
 from flotilla_common.testing.processes import free_port
 from flotilla_stack.certificates import make_keys
+from granian.constants import Interfaces
 from pyroaring import BitMap
 
 from ..conftest import House
@@ -89,7 +90,13 @@ async def twins(house: House, tmp_path: Path) -> AsyncIterator[Twins]:
             for port, is_hot in zip(pair, (True, False), strict=True):
                 door = create_app(Deps(house.gateway), is_hot=is_hot)
                 serving = (
-                    listen_tls(door, "127.0.0.1", port, certificate)
+                    listen_tls(
+                        door,
+                        "127.0.0.1",
+                        port,
+                        certificate,
+                        interface=Interfaces.RSGI if is_hot else Interfaces.ASGINL,
+                    )
                     if server == "granian"
                     else listen_plain(door, "127.0.0.1", port)
                 )

@@ -30,7 +30,7 @@ class HotRoad:
     """Answers requests to the paths of `ALL_ROADS`."""
 
     def __init__(self, gateway: Gateway, guard: Guard) -> None:
-        self._gateway = gateway
+        self.gateway = gateway
         self._guard = guard
         self._roads = ALL_ROADS
 
@@ -47,13 +47,13 @@ class HotRoad:
         if gzip or road.from_memory is None or len(body) > road.limit:
             return None
         try:
-            answer = road.from_memory(self._gateway, body, header_key)
+            answer = road.from_memory(self.gateway, body, header_key)
         except Exception:
             log.exception("a usual answer failed", endpoint=road.endpoint)
             return None
         if answer is None:
             return None
-        self._gateway.counters.requests[road.endpoint] += 1
+        self.gateway.counters.requests[road.endpoint] += 1
         return answer, headers_of(answer, [], more)
 
     async def answer(self, road: Road, scope: Scope, receive: Receive, send: Send, *, is_own: bool) -> None:
@@ -64,7 +64,7 @@ class HotRoad:
             Exception: a bug, which was answered with `error`; the door logs it.
 
         """
-        counters = self._gateway.counters
+        counters = self.gateway.counters
         counters.requests[road.endpoint] += 1
         gzip, header_key, more = _told(road, scope["headers"], is_own=is_own)
         try:
@@ -83,7 +83,7 @@ class HotRoad:
             await send_json(send, 200, body, [], more)
 
     async def _answer(self, road: Road, scope: Scope, receive: Receive, header_key: str | None, *, gzip: bool) -> bytes:
-        gateway, slow_bodies = self._gateway, self._gateway.slow_bodies
+        gateway, slow_bodies = self.gateway, self.gateway.slow_bodies
         intake: Intake | None = None
         try:
             waiter = slow_bodies.begin()

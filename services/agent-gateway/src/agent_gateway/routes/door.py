@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from agent_gateway.asgi import send_json
 from agent_gateway.domain.clients import never_reuses
+from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.roads import Road
 from agent_gateway.domain.surfaces import Headers, surface_of, without_token
 from agent_gateway.refusals import LAST_RESORT
@@ -20,6 +21,10 @@ log = structlog.get_logger()
 
 class Hot(Protocol):
     """The hot road, which is laid before the routes and knows nothing of them."""
+
+    @property
+    def gateway(self) -> Gateway:
+        """The gateway that answers."""
 
     def road_of(self, scope: Scope) -> Road | None:
         """Return the road of a request that may be answered there."""
@@ -46,13 +51,30 @@ class Door:
         self._empty: asyncio.Event | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request; whatever happens, its answer is a JSON object."""
+        """Handle one request, as ASGI tells it."""
         if scope["type"] != "http":
             return
+        self.enter()
+        try:
+            await self.handle(scope, receive, send)
+        finally:
+            self.leave()
+
+    def enter(self) -> None:
+        """Count a request."""
+        self.inside += 1
+
+    def leave(self) -> None:
+        """Count it no more."""
+        self.inside -= 1
+        if self._empty is not None and not self.inside:
+            self._empty.set()
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request that has entered; whatever happens, its answer is a JSON object."""
         hot = self._hot
         road = None if hot is None else hot.road_of(scope)
-        is_own = not self._plain_is_shared or scope["scheme"] == "https"
-        self.inside += 1
+        is_own = self._is_own(scope["scheme"] == "https")
         try:
             if hot is not None and road is not None:
                 await hot.answer(road, scope, receive, send, is_own=is_own)
@@ -62,14 +84,18 @@ class Door:
             log.debug("client left before its body had come", path=without_token(scope["path"]))
         except Exception:
             log.exception("request failed", path=without_token(scope["path"]))
-        finally:
-            self.inside -= 1
-            if self._empty is not None and not self.inside:
-                self._empty.set()
 
-    def at_once(self, road: Road, headers: Headers, body: bytes) -> tuple[bytes, Headers] | None:
-        """Answer a usual request on the plain port; None: `__call__` must, and nothing has been done."""
-        return None if self._hot is None else self._hot.at_once(road, headers, body, is_own=not self._plain_is_shared)
+    @property
+    def gateway(self) -> Gateway | None:
+        """Who answers usual requests at once; None where nobody does."""
+        return None if self._hot is None else self._hot.gateway
+
+    def at_once(self, road: Road, headers: Headers, body: bytes, *, is_tls: bool) -> tuple[bytes, Headers] | None:
+        """Return the usual answer's body and headers; None: `handle` must, and nothing has been done."""
+        return None if self._hot is None else self._hot.at_once(road, headers, body, is_own=self._is_own(is_tls))
+
+    def _is_own(self, is_tls: bool) -> bool:
+        return is_tls or not self._plain_is_shared
 
     async def _go_on(self, scope: Scope, receive: Receive, send: Send, *, is_own: bool) -> None:
         more = surface_of(scope["path"]).headers(closes=is_own and _never_reuses(scope))

@@ -1,0 +1,174 @@
+"""The door in granian's own terms (RSGI), for the TLS port.
+
+ASGI costs a request here a scope of twenty objects and a hop between threads for each message. A usual poll needs its
+path, three headers and its body; whatever is not usual is told to the door as ASGI has it.
+
+Of RSGI (granian 2.8): headers whose values are not ASCII are not shown, a body that breaks off ends its iteration like
+one that is over, and of a path only what its escapes stand for is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from flotilla_common.http.asgi import Message
+from flotilla_common.http.asgi import Scope as AsgiScope
+from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope  # type: ignore[attr-defined]  # they are its API
+
+from agent_gateway.asgi import NOT_FROM_MEMORY, WholeAnswer
+from agent_gateway.domain.roads import ALL_ROADS
+from agent_gateway.domain.surfaces import Headers
+from agent_gateway.errors import BodyTooSlow
+
+if TYPE_CHECKING:
+    from agent_gateway.domain.gateway import Gateway
+    from agent_gateway.routes.door import Door
+
+WHOLE_BYTES = 16 * 1024  # a body of that much is waited for in one piece: it is held by nobody's memory until then
+TOLD = ("user-agent", "authorization", "content-encoding")
+USUAL = {path: road for path, road in ALL_ROADS.items() if road.from_memory is not None}
+
+
+class GranianDoor:
+    """What granian calls for each request."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
+        """Answer one request."""
+        door = self._door
+        exchange = Exchange(scope, protocol)
+        door.enter()
+        try:
+            road = USUAL.get(scope.path) if scope.method == "POST" else None
+            gateway = door.gateway
+            if road is not None and gateway is not None and exchange.comes_whole:
+                body = await exchange.whole_body(gateway)
+                found = None if body is None else door.at_once(road, exchange.told(), body, is_tls=True)
+                if found is not None:
+                    exchange.write(200, found[1], found[0])
+                    return
+            await door.handle(exchange.asgi_scope(), exchange.receive, exchange.send)
+        finally:
+            door.leave()
+
+
+class Exchange(WholeAnswer):
+    """One request and its answer, told in ASGI's words where that is wanted.
+
+    It must be in no circle of references: what granian holds of a refused body, and so the connection, goes with it.
+    """
+
+    __slots__ = ("_first", "_is_late", "_is_over", "_length", "_pieces", "_protocol", "_received", "_scope")
+
+    def __init__(self, scope: Scope, protocol: HTTPProtocol) -> None:
+        super().__init__()
+        self._scope, self._protocol = scope, protocol
+        length = scope.headers.get("content-length")
+        if length is None and "transfer-encoding" not in scope.headers:
+            length = 0
+        self._length = None if length is None else int(length)
+        self._pieces: AsyncIterator[bytes] | None = None
+        self._received = 0
+        self._first: Message | None = None
+        self._is_late = False
+        self._is_over = False
+
+    @property
+    def comes_whole(self) -> bool:
+        """Whether the body is small, and of known length."""
+        return self._length is not None and self._length <= WHOLE_BYTES
+
+    async def whole_body(self, gateway: Gateway) -> bytes | None:
+        """Wait for the body. None: it has not come, and why is told by `receive`."""
+        waiter = gateway.slow_bodies.begin()
+        try:
+            message = self._first = await self._whole()
+        except asyncio.CancelledError:
+            try:
+                gateway.slow_bodies.raise_if_late(waiter, BodyTooSlow)
+            except BodyTooSlow:
+                self._is_late = True
+                return None
+            raise
+        finally:
+            gateway.slow_bodies.end(waiter)
+        return message.get("body")
+
+    def told(self) -> Headers:
+        """Return the headers that tell how a usual request is answered."""
+        get = self._scope.headers.get
+        return [(name.encode(), value.encode()) for name in TOLD if (value := get(name)) is not None]
+
+    def asgi_scope(self) -> AsgiScope:
+        """Return the request's head as ASGI has it."""
+        scope = self._scope
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": scope.http_version,
+            "server": _address(scope.server),
+            "client": _address(scope.client),
+            "scheme": "https",
+            "root_path": "",
+            "method": scope.method,
+            "path": scope.path,
+            "raw_path": scope.path.encode(),
+            "query_string": scope.query_string.encode(),
+            "headers": [(name.encode(), value.encode()) for name, value in scope.headers.items()],
+            "state": {},
+            "extensions": {} if self._first is None else {NOT_FROM_MEMORY: {}},
+        }
+
+    async def receive(self) -> Message:
+        """Return the next piece of the body, or that the client is gone.
+
+        Raises:
+            BodyTooSlow: what was waited for before did not come in time.
+
+        """
+        if self._is_late:
+            raise BodyTooSlow
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        if self._is_over:
+            if not self.is_complete:
+                await self._protocol.client_disconnect()
+            return {"type": "http.disconnect"}
+        return await (self._whole() if self.comes_whole else self._piece())
+
+    def write(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer."""
+        texts = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+        self._protocol.response_bytes(status, texts, body)
+
+    async def _whole(self) -> Message:
+        self._is_over = True
+        try:
+            body = await self._protocol()
+        except ProtocolClosed:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def _piece(self) -> Message:
+        if self._pieces is None:
+            self._pieces = aiter(self._protocol)
+        try:
+            piece = await self._pieces.__anext__()  # anext(it, None) ends the process: segmentation fault
+        except StopAsyncIteration:
+            self._is_over = True
+            if self._length is not None:  # broken off
+                return {"type": "http.disconnect"}
+            return {"type": "http.request", "body": b"", "more_body": False}
+        self._received += len(piece)
+        self._is_over = self._received == self._length
+        return {"type": "http.request", "body": piece, "more_body": not self._is_over}
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)

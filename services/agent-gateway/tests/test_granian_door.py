@@ -1,0 +1,150 @@
+"""What the TLS port's adapter tells the door of a request, by ASGI, and what it makes of its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agent_gateway.certificate import Certificate
+from agent_gateway.listeners import listen_tls
+from agent_gateway.routes.door import Door
+from flotilla_common.testing import eventually
+from flotilla_common.testing.processes import free_port
+from flotilla_stack.certificates import make_keys
+
+from .listening import is_listening
+
+LARGE = b"x" * 100_000
+
+
+@dataclass
+class Recorder:
+    """Keeps what it is told, until the body has ended or the client is gone; answers in two pieces."""
+
+    scopes: list[dict[str, Any]] = field(default_factory=list)
+    heard: list[dict[str, Any]] = field(default_factory=list)
+    answers: bool = True
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scopes.append(scope)
+        while True:
+            self.heard.append(await receive())
+            if self.heard[-1]["type"] == "http.disconnect":
+                return
+            if not self.heard[-1]["more_body"] and self.answers:
+                break
+        await send({"type": "http.response.start", "status": 201, "headers": [(b"x-name", b"1")]})
+        await send({"type": "http.response.body", "body": b"one ", "more_body": True})
+        await send({"type": "http.response.body", "body": b"two"})
+        self.heard.append(await receive())
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.heard)
+
+
+@dataclass
+class Speaking:
+    """A recorder behind a TLS listener."""
+
+    app: Recorder
+    port: int
+    tls: ssl.SSLContext
+
+    async def send(self, *pieces: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=self.tls)
+        for piece in pieces:
+            heard = len(self.app.heard)
+            writer.write(piece)
+            if piece is not pieces[-1]:
+                await eventually(lambda heard=heard: len(self.app.heard) > heard or not heard)
+        return reader, writer
+
+    async def post(self, *pieces: bytes) -> bytes:
+        reader, writer = await self.send(*pieces)
+        answer = await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        return answer
+
+
+@pytest.fixture
+async def speaking(tmp_path: Path) -> AsyncIterator[Speaking]:
+    keys = make_keys(tmp_path / "keys", datetime.datetime.now(datetime.UTC))
+    app, port = Recorder(), free_port()
+    serving = asyncio.create_task(listen_tls(Door(app), "127.0.0.1", port, Certificate(keys.certificate, keys.key)))
+    await eventually(lambda: is_listening(port), timeout=30.0)
+    yield Speaking(app, port, ssl.create_default_context(cafile=str(keys.ca)))
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+def head(*headers: str, path: str = "/a%20b?x=%20y") -> bytes:
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", "Connection: close", *headers]).encode() + b"\r\n\r\n"
+
+
+async def test_the_head_is_told_in_asgi_words(speaking: Speaking) -> None:
+    await speaking.post(head("Content-Length: 0", "X-Twice: 1", "X-Twice: 2"))
+
+    (scope,) = speaking.app.scopes
+    assert scope["client"][0] == "127.0.0.1"
+    assert scope["server"] == ("127.0.0.1", speaking.port)
+    expected = {"type": "http", "scheme": "https", "http_version": "1.1", "method": "POST", "path": "/a b"}
+    assert {name: scope[name] for name in expected} == expected
+    assert scope["query_string"] == b"x=%20y"
+    assert [value for name, value in scope["headers"] if name == b"x-twice"] == [b"1", b"2"]
+    assert (b"host", b"x") in scope["headers"]
+
+
+async def test_an_answer_in_pieces_goes_out_whole_and_the_client_is_gone_for_the_door(speaking: Speaking) -> None:
+    answer = await speaking.post(head("Content-Length: 2"), b"{}")
+
+    first, *headers = answer.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    assert first == b"HTTP/1.1 201 Created"
+    assert {b"x-name: 1", b"content-length: 7"} <= set(headers)
+    assert answer.endswith(b"\r\n\r\none two")
+    assert speaking.app.heard[-1] == {"type": "http.disconnect"}
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", LARGE], ids=["none", "small", "large"])
+async def test_a_body_of_known_length_comes_whole(speaking: Speaking, body: bytes) -> None:
+    await speaking.post(head(f"Content-Length: {len(body)}"), body)
+
+    assert speaking.app.body == body
+
+
+async def test_a_request_without_a_body_has_none(speaking: Speaking) -> None:
+    await speaking.post(head())
+
+    assert speaking.app.body == b""
+
+
+async def test_pieces_come_as_they_are_sent(speaking: Speaking) -> None:
+    await speaking.post(head("Transfer-Encoding: chunked") + b"3\r\nabc\r\n", b"2\r\nde\r\n", b"0\r\n\r\n")
+
+    assert speaking.app.body == b"abcde"
+    assert [message["more_body"] for message in speaking.app.heard[:-1]].count(False) == 1
+
+
+@pytest.mark.parametrize("length", [10, len(LARGE)], ids=["small", "large"])
+async def test_a_body_that_breaks_off_is_none(speaking: Speaking, length: int) -> None:
+    _, writer = await speaking.send(head(f"Content-Length: {length}") + b"abc")
+    await eventually(lambda: speaking.app.scopes)
+    writer.close()
+
+    await eventually(lambda: speaking.app.heard and speaking.app.heard[-1] == {"type": "http.disconnect"})
+    assert all(message.get("more_body", True) for message in speaking.app.heard)
+
+
+async def test_who_leaves_before_the_answer_is_missed(speaking: Speaking) -> None:
+    speaking.app.answers = False
+    _, writer = await speaking.send(head("Content-Length: 2") + b"{}")
+    await eventually(lambda: speaking.app.body == b"{}")
+    writer.close()
+
+    await eventually(lambda: speaking.app.heard[-1] == {"type": "http.disconnect"})
