@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from flotilla_common.errors import FleetError
@@ -31,6 +31,10 @@ async def send_json(send: Send, status: int, body: bytes, headers: Headers, more
     """Send a whole answer."""
     await send({"type": "http.response.start", "status": status, "headers": headers_of(body, headers, more)})
     await send({"type": "http.response.body", "body": body})
+
+
+Answerer = Callable[[int, Headers, bytes], None]
+"""Writes a whole answer: status, headers, body."""
 
 
 class WholeAnswer(ABC):

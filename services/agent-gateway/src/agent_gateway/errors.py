@@ -81,6 +81,10 @@ class BodyTooSlow(Invalid):
     code = "body_too_slow"
 
 
+class NestedTooDeep(Malformed):
+    """Its brackets are nested deeper than any parser here goes."""
+
+
 class UnknownLogType(Invalid):
     """A log POST says neither `result` nor `status`."""
 

@@ -1,8 +1,8 @@
 """The plain port's shortcut for what hosts ask all day, where a request has come whole.
 
 Behind a balancer a request costs next to no handshake, so what the server does around it is most of its price. A usual
-poll is answered from memory before there is a task or a scope; a post has its task, but not uvicorn's machinery for
-bodies in pieces. uvicorn's parser and the rest of its protocol stay: whatever is not usual goes the whole way.
+poll is answered from memory before there is a task or a scope, and a usual post is when its custody is known, without
+a task that waits for it. uvicorn's parser and the rest of its protocol stay: whatever is not usual goes the whole way.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from agent_gateway.slow_clients import PunctualProtocol
 if TYPE_CHECKING:
     from agent_gateway.routes.door import Door
 
+HELD_BYTES = 64 * 1024  # of a body; as much as uvicorn itself holds before somebody counts it
+HOLD_SECONDS = 0.05
 ROADS = {path.encode(): (path, road) for path, road in ALL_ROADS.items()}
 
 
@@ -61,18 +63,47 @@ class Exchange(WholeAnswer):
             self._protocol.write(status, headers, body, keep_alive=self.keep_alive)
 
 
+class BegunPost:
+    """A post that is answered later; has of uvicorn's cycle what its protocol looks at."""
+
+    __slots__ = ("_protocol", "disconnected", "keep_alive", "response_complete")
+
+    message_event = asyncio.Event()  # set when the client is gone; nobody waits for it
+
+    def __init__(self, protocol: ShortcutProtocol, *, keep_alive: bool) -> None:
+        self._protocol, self.keep_alive = protocol, keep_alive
+        self.response_complete = self.disconnected = False
+
+    def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer, unless the client is gone."""
+        self.response_complete = True
+        self._protocol.app.leave()
+        if not self.disconnected:
+            self._protocol.write(status, headers, body, keep_alive=self.keep_alive)
+
+
 class ShortcutProtocol(PunctualProtocol):
     """uvicorn's protocol; a request is held back between its head and its end for as long as it may be answered so."""
 
     app: Door
     _held: tuple[str, Road, Headers] | None = None
     _body = b""
+    _hold: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Take the next bytes. A body that has not come whole goes the whole way, where slow ones are timed."""
+        """Take the next bytes. A body that does not come soon goes the whole way, where slow ones are timed."""
         super().data_received(data)
-        if self._held is not None:
-            self._go_the_whole_way(self._held[2])
+        if self._held is None:
+            return
+        if len(self._body) > HELD_BYTES:
+            self._let_go()
+        elif self._hold is None:
+            self._hold = self.loop.call_later(HOLD_SECONDS, self._let_go)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget what was held."""
+        self._release()
+        super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         """Start a request; its scope is made when it is needed."""
@@ -102,13 +133,20 @@ class ShortcutProtocol(PunctualProtocol):
             super().on_message_complete()
             return
         (path, road, headers), body = self._held, self._body
-        self._held, self._body = None, b""
+        self._release()
         keep_alive = self.parser.should_keep_alive()
-        found = None if road.from_memory is None else self.app.at_once(road, headers, body, is_tls=False)
-        if found is not None:
-            self.write(200, found[1], found[0], keep_alive=keep_alive)
-        else:
-            self._exchange(path, headers, body, keep_alive=keep_alive)
+        if road.from_memory is not None:
+            found = self.app.at_once(road, headers, body, is_tls=False)
+            if found is not None:
+                self.write(200, found[1], found[0], keep_alive=keep_alive)
+                return
+        elif road.begin is not None:
+            begun = BegunPost(self, keep_alive=keep_alive)
+            before, self.cycle = self.cycle, begun  # type: ignore[assignment]  # uvicorn looks at what it has
+            if self.app.begin(road, headers, body, begun.answer, is_tls=False):
+                return
+            self.cycle = before
+        self._exchange(path, headers, body, keep_alive=keep_alive)
 
     def _is_usual(self) -> bool:
         """Whether it is a POST, nothing is asked of the server first, and all before it has been answered and taken."""
@@ -123,17 +161,29 @@ class ShortcutProtocol(PunctualProtocol):
             and not self.transport.is_closing()
         )
 
+    def _release(self) -> None:
+        """Hold nothing back any more."""
+        self._held, self._body = None, b""
+        if self._hold is not None:
+            self._hold.cancel()
+            self._hold = None
+
+    def _let_go(self) -> None:
+        """Do what was held back, if it still is."""
+        if self._held is not None:
+            headers, body = self._held[2], self._body
+            self._release()
+            self._go_the_whole_way(headers)
+            if body:
+                super().on_body(body)
+
     def _go_the_whole_way(self, headers: Headers) -> None:
-        """Do what was held back: make the scope, then go on as uvicorn."""
-        self._held = None
+        """Make the scope, then go on as uvicorn."""
         url, expect_100_continue = self.url, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expect_100_continue
         self.headers += headers
         super().on_headers_complete()
-        if self._body:
-            super().on_body(self._body)
-            self._body = b""
 
     def _exchange(self, path: str, headers: Headers, body: bytes, *, keep_alive: bool) -> None:
         scope: Scope = {

@@ -61,14 +61,12 @@ def build_gateway(
         plans=plans,
         campaigns=campaigns,
         starts=Starts(campaigns, Objects(bus, STORE).get, counters, time.time),
-        answers=Answers(admission.answers.publish_if_open, counters),
+        answers=Answers(admission.answers.publish, counters),
         query_sets=QuerySets(plans),
-        query_results=QueryResults(admission.results.publish_if_open, counters),
+        query_results=QueryResults(admission.results.publish, counters),
         logs=LogIntake(admission.logs.publish, counters),
         enrollments=Enrollments(hosts, ask, counters),
-        carves=Carves(
-            admission.live_query.asking(bus.request), admission.carves.publish_if_open, keys, counters, time.time
-        ),
+        carves=Carves(admission.live_query.asking(bus.request), admission.carves.publish, keys, counters, time.time),
         orbit=Orbit(
             hosts=orbit_hosts,
             keys=KeyResolver(

@@ -65,3 +65,11 @@ def test_of_two_hosts_with_one_token_the_later_one_has_it_in_whatever_order_they
 
     assert good is not None
     assert good.host_id == 2
+
+
+def test_forgetting_all_leaves_none_good() -> None:
+    tokens = DeviceTokens(lambda: NOW)
+    tokens.put(token_of(1, 7))
+    tokens.forget_all()
+
+    assert (tokens.find(hash_of(7)), len(tokens)) == (None, 0)

@@ -74,12 +74,20 @@ async def test_a_stream_that_refused_is_tried_by_one_request_a_second(gate: Gate
     with pytest.raises(Refused):
         await gate.publish("logs", b"")
 
-    assert (gate.refusal_or_try(), gate.is_shut) == ("refused", True)
+    assert (gate.refusal(), gate.is_shut) == ("refused", True)
     clock.now += 1.0
-    assert [gate.refusal_or_try() for _ in range(3)] == [None, "refused", "refused"]
+    assert [gate.refusal() for _ in range(3)] == [None] * 3  # to look is not to try
+    with pytest.raises(Refused):
+        await gate.publish("logs", b"")
+    assert gate.refusal() == "refused"
+
     stream.error = None
+    with pytest.raises(Unavailable):
+        await gate.publish("logs", b"")
+    assert stream.stored == 0
+    clock.now += 1.0
     await gate.publish("logs", b"")
-    assert [gate.refusal_or_try() for _ in range(3)] == [None] * 3
+    assert (gate.refusal(), gate.is_shut, stream.stored) == (None, False, 1)
 
 
 async def test_one_message_without_an_ack_shuts_nothing_and_three_in_a_row_do(gate: Gate, stream: Stream) -> None:
@@ -98,5 +106,5 @@ async def test_who_did_not_ask_before_is_not_published_while_it_is_shut(gate: Ga
     gate.measured(99, 100)
 
     with pytest.raises(Unavailable):
-        await gate.publish_if_open("answers", b"")
+        await gate.publish("answers", b"")
     assert stream.stored == 0

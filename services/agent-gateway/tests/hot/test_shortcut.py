@@ -10,19 +10,24 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
+from agent_gateway import shortcut
 from agent_gateway.app import create_app
 from agent_gateway.deps import Deps
 from agent_gateway.listeners import listen_plain
 from agent_gateway.routes.door import Door
 from agent_gateway.shortcut import ShortcutProtocol
 from agent_gateway.slow_clients import Patience
+from flotilla_common.contracts.campaigns import CampaignCommand
+from flotilla_common.errors import Unavailable
 from flotilla_common.testing import eventually
 from flotilla_common.testing.processes import free_port
+from pyroaring import BitMap
 
 from ..conftest import House
 from ..listening import is_listening
 
 READ, CONFIG, LOG = "/api/v1/osquery/distributed/read", "/api/osquery/config", "/api/v1/osquery/log"
+WRITE = "/api/v1/osquery/distributed/write"
 NOTHING = b'{"queries":{}}'
 PATIENCE = Patience(keep_alive_seconds=1, stuck_seconds=60.0)
 
@@ -33,6 +38,7 @@ class Plain:
 
     house: House
     port: int
+    door: Door
     serving: asyncio.Task[None]
     key: str = field(init=False)
 
@@ -69,7 +75,7 @@ async def plain(house: House, request: pytest.FixtureRequest) -> AsyncIterator[P
     door = create_app(Deps(house.gateway), is_hot=request.param)
     serving = asyncio.create_task(listen_plain(door, "127.0.0.1", port, PATIENCE))
     await eventually(lambda: is_listening(port), timeout=30.0)
-    yield Plain(house, port, serving)
+    yield Plain(house, port, door, serving)
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
 
@@ -102,6 +108,68 @@ async def test_a_usual_poll_takes_the_shortcut(plain: Plain, monkeypatch: pytest
     monkeypatch.setattr(Door, "__call__", closed)
 
     assert await plain.answers(plain.request(READ), count=1) == [answered(NOTHING)]
+
+
+@pytest.mark.parametrize("plain", [True], indirect=True)
+@pytest.mark.parametrize("hold_seconds", [60.0, 0.0])
+async def test_a_usual_post_takes_it_too_if_it_comes_soon(
+    plain: Plain, monkeypatch: pytest.MonkeyPatch, hold_seconds: float
+) -> None:
+    await plain.answers(plain.request(READ), count=1)  # the first one asks inventory for the key
+    monkeypatch.setattr(shortcut, "HOLD_SECONDS", hold_seconds)
+    went: list[object] = []
+    call = Door.__call__
+    monkeypatch.setattr(Door, "__call__", lambda self, *asgi: went.append(1) or call(self, *asgi))
+    write, log = plain.request(WRITE, queries={}), plain.request(LOG, log_type="result", data=[{"a": "1"}] * 3)
+
+    for post in (log, write):
+        assert await plain.answers(post, count=1) == [answered(b"{}")]
+    assert not went
+    counters = plain.house.gateway.counters
+    assert (counters.lines["result"], counters.requests["log"], counters.requests["distributed_write"]) == (3, 1, 1)
+
+    reader, writer = await asyncio.open_connection("127.0.0.1", plain.port)
+    writer.write(log[:-5])
+    if not hold_seconds:
+        await eventually(lambda: went)
+    writer.write(log[-5:])
+    assert await asyncio.wait_for(plain.answer(reader), 20) == answered(b"{}")
+    writer.close()
+    assert len(went) == (not hold_seconds)
+    assert counters.lines["result"] == 6
+    assert (plain.house.gateway.memory.used, plain.door.inside) == (0, 0)
+
+
+@pytest.mark.parametrize(("path", "more"), [(LOG, {"log_type": "result", "data": [{"a": "1"}]}), (WRITE, {})])
+async def test_what_custody_does_not_take_is_answered_with_error(
+    plain: Plain, monkeypatch: pytest.MonkeyPatch, path: str, more: dict[str, object]
+) -> None:
+    async def refuse(*_: object) -> int:
+        raise Unavailable("no room")
+
+    gateway, host_id = plain.house.gateway, 1
+    gateway.campaigns.start(CampaignCommand(5, "SELECT 1", 0, 2**40, "", b""), BitMap([host_id]), gateway.now())
+    for keeper in (gateway.logs, gateway.answers):
+        monkeypatch.setattr(keeper, "_publish", refuse)
+    request = plain.request(path, **more, queries={"fleet_distributed_query_5_1": [{"a": "1"}]})
+
+    ((first, _, body),) = await plain.answers(request, count=1)
+
+    assert (first, json.loads(body)) == (b"HTTP/1.1 503 Service Unavailable", {"error": "unavailable"})
+    assert gateway.counters.failures == {"unavailable": 1}
+    assert gateway.campaigns.has_open(host_id)
+    assert (gateway.memory.used, plain.door.inside) == (0, 0)
+
+
+async def test_a_client_that_leaves_before_its_lines_are_in_custody_has_them_stored(plain: Plain) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", plain.port)
+    writer.write(plain.request(LOG, log_type="result", data=[{"a": "1"}]))
+    await writer.drain()
+    writer.close()
+
+    counters = plain.house.gateway.counters
+    await eventually(lambda: counters.lines["result"] == 1)
+    await eventually(lambda: plain.door.inside == 0)
 
 
 async def test_what_is_sent_ahead_is_answered_in_its_order(plain: Plain) -> None:
@@ -233,7 +301,7 @@ async def test_what_is_sent_behind_our_close_is_not_begun(house: House) -> None:
     door = create_app(Deps(house.gateway), plain_is_shared=False)
     serving = asyncio.create_task(listen_plain(door, "127.0.0.1", port, PATIENCE))
     await eventually(lambda: is_listening(port), timeout=30.0)
-    plain = Plain(house, port, serving)
+    plain = Plain(house, port, door, serving)
     log = plain.request(LOG, log_type="result", data=[{"a": "1"}])
     stock = plain.request(READ, "User-Agent: osquery/5.17.0")
     await plain.answers(stock, count=1)  # the first one asks inventory for the key

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from agent_gateway.consumers import watch_streams
 from agent_gateway.domain import bodies
+from agent_gateway.domain.circuits import PROBE_SECONDS
 from agent_gateway.listeners import listen_plain
 from flotilla_common.contracts.campaigns import ANSWERS_STREAM
 from flotilla_common.contracts.logs import STREAM as LOGS
 from flotilla_common.contracts.results import STREAM as RESULTS
+from flotilla_common.errors import Refused
 from flotilla_common.testing import eventually
 from flotilla_common.testing.processes import free_port
 from structlog.testing import capture_logs
@@ -116,6 +118,20 @@ async def test_logs_are_taken_again_once_the_stream_was_purged(full_logs: House,
 
     assert [refused, (await house.post("log", logs_of(key))).json()] == [UNAVAILABLE, {}]
     assert [line["event"] for line in logged if line.get("stream") == LOGS] == ["stream has room again"]
+
+
+async def test_posts_of_strangers_do_not_use_up_what_tries(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, circuit = house.inventory.add_host(), house.gateway.admission.logs.circuit
+    circuit.failed(Refused("no room"), for_certain=True)
+    assert (await house.post("log", logs_of(key))).json() == UNAVAILABLE
+
+    clock = circuit._clock
+    monkeypatch.setattr(circuit, "_clock", lambda: clock() + PROBE_SECONDS)
+    strangers = [(await house.post("log", logs_of("nobody"))).json() for _ in range(3)]
+
+    assert strangers == [{"error": "invalid_node_key", "node_invalid": True}] * 3
+    assert (await house.post("log", logs_of(key))).json() == {}
+    assert not circuit.is_open
 
 
 async def test_a_refused_post_leaves_its_connection_to_the_next_request(full_logs: House) -> None:

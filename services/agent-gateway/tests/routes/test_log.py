@@ -224,3 +224,17 @@ async def test_status_and_result_lines_are_counted_apart(house: House) -> None:
     await eventually(lambda: house.gateway.counters.lines)
 
     assert house.gateway.counters.lines == {"result": 2, "status": 1}
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'], ids=["arrays", "objects"])
+@pytest.mark.parametrize("levels", [1_500, 100_000])
+async def test_a_line_nested_too_deeply_is_left_out_alone(house: House, opening: bytes, levels: int) -> None:
+    key = house.inventory.add_host(1)
+    closing = b"]" if opening == b"[" else b"}"
+    deep = b'{"deep":' + opening * levels + b'"]}"' + closing * levels + b"}"
+    lines = [b'{"n":1}', deep, b"null", b'{"n":[2,{"x":"[["}]}', deep]
+    body = b'{"log_type":"result","data":[%s],"node_key":"%s"}' % (b",".join(lines), key.encode())
+
+    assert (await house.post("log", body)).json() == {}
+    assert house.gateway.counters.lines["result"] == 2
+    assert house.gateway.counters.lines_skipped == {"too_deep": 2, "not_an_object": 1}

@@ -25,6 +25,8 @@ def device_tokens_follower(bus: Bus, tokens: DeviceTokens) -> Follower:
         try:
             tokens.put(DeviceTokenSetV1.model_validate_json(message.data).token)
         except (ValidationError, ValueError) as error:
+            # It may have ended a token: none is good any more, and orbit sets another one.
             log.warning("event of a device token makes no sense", subject=message.subject, error=str(error))
+            tokens.forget_all()
 
     return Follower(bus, STREAM, [DeviceTokenSetV1.subject], on_message, start="all")

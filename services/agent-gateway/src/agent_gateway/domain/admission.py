@@ -127,7 +127,7 @@ class Admission:
             return "bus"
         if not self._memory.has_room_for(LOG_LIMIT):
             return "memory"
-        return self.logs.refusal_or_try()
+        return self.logs.refusal()
 
     def _write_reason(self) -> str | None:
         """Where a write leads is not known before it is read: it is refused when neither stream takes anything."""

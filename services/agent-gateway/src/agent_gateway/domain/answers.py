@@ -95,7 +95,8 @@ def split(answers: list[Part]) -> Iterator[list[Part]]:
     part: list[Part] = []
     size = 0
     for answer in answers:
-        weight = len(bytes(answer.rows)) + len(bytes(answer.stats)) + 6 * len(answer.message) + 128
+        texts = len(answer.message) + len(getattr(answer, "name", ""))
+        weight = len(bytes(answer.rows)) + len(bytes(answer.stats)) + 6 * texts + 128
         if part and size + weight > MESSAGE_BYTES:
             yield part
             part, size = [], 0

@@ -45,6 +45,10 @@ class Memory:
         """
         return self.used + COPIES * size <= self.limit - cap
 
+    def give_back(self, size: int) -> None:
+        """Count so many bytes less, copies and all."""
+        self.used -= size
+
 
 class DrainedEnough(Exception):
     """The sender of a refused body does not come to an end: answer and close."""

@@ -74,6 +74,11 @@ class DeviceTokens:
         if self._by_host.get(good.host_id) is good:
             del self._by_host[good.host_id]
 
+    def forget_all(self) -> None:
+        """Forget every token."""
+        self._by_hash.clear()
+        self._by_host.clear()
+
     def sweep(self) -> None:
         """Forget what has expired; called now and then."""
         now = self._clock()

@@ -9,11 +9,18 @@ from flotilla_common.contracts.results import ResultKind
 from agent_gateway.domain.answers import answer_of
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.hosts import Host
+from agent_gateway.domain.posts import TAKEN, Begun, nothing_to_note
 from agent_gateway.domain.query_results import ByKind, query_result
-from agent_gateway.domain.results import WriteRequest, campaign_of, kind_of, parse_write, result_of
+from agent_gateway.domain.results import (
+    NAME_LIMIT,
+    WriteRequest,
+    campaign_of,
+    kind_of,
+    parse_usual_write,
+    parse_write,
+    result_of,
+)
 from agent_gateway.domain.sharing import all_of
-
-TAKEN = b"{}"
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -38,10 +45,27 @@ async def answer_write(gateway: Gateway, body: bytes, header_key: str | None) ->
     wanted = wanted_of(gateway, host, request)
     if wanted:
         answers, results = await gateway.large.run(len(body), lambda: _read(request, wanted))
-        await _hand_over(gateway, host, answers, results)
-        for answer in answers:
-            gateway.campaigns.answered(answer.campaign_id, host.host_id)
+        futures, note = _hand_over(gateway, host, answers, results)
+        await all_of(futures)
+        note()
     return TAKEN
+
+
+def begin_write(gateway: Gateway, body: bytes, header_key: str | None) -> Begun | None:
+    """Hand over what a known host posts. None: go the whole way; nothing has been done.
+
+    Raises:
+        Malformed: rows that somebody waits for are none.
+
+    """
+    request = parse_usual_write(body)
+    host = None if request is None else gateway.known_host(request.node_key, header_key)
+    if request is None or host is None:
+        return None
+    gateway.admission.take_bytes("write", host.host_id, len(body))
+    gateway.seen.add(host.host_id)
+    wanted = wanted_of(gateway, host, request)
+    return _hand_over(gateway, host, *_read(request, wanted)) if wanted else ([], nothing_to_note)
 
 
 def wanted_of(gateway: Gateway, host: Host, request: WriteRequest) -> Wanted:
@@ -63,7 +87,7 @@ def wanted_of(gateway: Gateway, host: Host, request: WriteRequest) -> Wanted:
             continue
         if kind != "other" and kind not in asked:
             asked[kind] = gateway.query_sets.has(kind, host)
-        if kind != "other" and asked[kind]:
+        if kind != "other" and asked[kind] and len(name) <= NAME_LIMIT:
             wanted.results.setdefault(kind, []).append(name)
         else:
             counters.results_unasked[kind] += 1
@@ -78,11 +102,16 @@ def _read(request: WriteRequest, wanted: Wanted) -> tuple[list[CampaignAnswer], 
     return answers, results
 
 
-async def _hand_over(gateway: Gateway, host: Host, answers: list[CampaignAnswer], results: ByKind) -> None:
+def _hand_over(gateway: Gateway, host: Host, answers: list[CampaignAnswer], results: ByKind) -> Begun:
     received_ms = int(gateway.now() * 1000)
     waiting = gateway.query_results.hand_over(host, results, received_ms) if results else []
     if answers:
         trace_parent = gateway.campaigns.trace_parent(answers[0].campaign_id)  # a batch can be in one trace only
         waiting += gateway.answers.hand_over(host, answers, received_ms, trace_parent or "")
-    await all_of(waiting)
-    gateway.query_results.stored(results)
+
+    def note() -> None:
+        gateway.query_results.stored(results)
+        for answer in answers:
+            gateway.campaigns.answered(answer.campaign_id, host.host_id)
+
+    return waiting, note

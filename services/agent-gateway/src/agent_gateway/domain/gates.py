@@ -69,19 +69,16 @@ class Gate:
             return "full"
         return "refused" if self.circuit.refuses() else None
 
-    def refusal_or_try(self) -> str | None:
-        """Return the same for a request that will publish if it may: None makes it the one that tries."""
-        if self.is_full:
-            return "full"
-        return None if self.circuit.lets_through() else "refused"
-
     async def publish(self, subject: str, body: bytes, headers: dict[str, str] | None = None) -> int:
-        """Publish for a request that was let in, and learn from what comes of it.
+        """Publish if it may be, and learn from what comes of it; while the circuit is open this is what tries.
 
         Raises:
             Unavailable: it is not in custody, as far as known.
 
         """
+        if self.is_full:
+            raise Unavailable(f"{self.stream}: full")
+        self.circuit.check()
         try:
             sequence = await self._publish(subject, body, headers)
         except Unavailable as error:
@@ -89,13 +86,6 @@ class Gate:
             raise
         self.circuit.succeeded()
         return sequence
-
-    async def publish_if_open(self, subject: str, body: bytes, headers: dict[str, str] | None = None) -> int:
-        """Publish for a request of which nobody knew before where it leads; raises as `publish` does."""
-        reason = self.refusal_or_try()
-        if reason is not None:
-            raise Unavailable(f"{self.stream}: {reason}")
-        return await self.publish(subject, body, headers)
 
     def _shown(self) -> dict[str, float]:
         return {"fullness": round(self.fullness, 3), "full_at": self._full_at, "room_at": self._room_at}

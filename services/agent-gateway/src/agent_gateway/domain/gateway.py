@@ -160,6 +160,15 @@ class Gateway:
         """Whether requests of a class are refused, but for those that try. Changes nothing."""
         return (request_class in KEEP_NOTHING_WHEN_DEAF and self.is_deaf()) or self.admission.is_closed(request_class)
 
+    def lets_in_at_once(self, request_class: RequestClass, limit: int, size: int) -> bool:
+        """Whether a body that is here need not be looked at any further: nothing is short, nobody has had his share."""
+        return (
+            size <= limit
+            and self.memory.has_room_for(limit, size)
+            and not self.is_closed(request_class)
+            and not self.admission.any_spent(request_class)
+        )
+
     def _refused(self, request_class: RequestClass, reason: str) -> Unavailable:
         self.admission.refused[request_class, reason] += 1
         return Unavailable(f"{request_class}: {reason}")

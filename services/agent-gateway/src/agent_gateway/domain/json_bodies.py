@@ -15,7 +15,7 @@ import msgspec
 import regex
 
 from agent_gateway.domain.json_items import check_members
-from agent_gateway.errors import Malformed
+from agent_gateway.errors import Malformed, NestedTooDeep
 
 T = TypeVar("T")
 
@@ -40,6 +40,7 @@ def parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
 
     Raises:
         Malformed: it is no JSON object of this shape, or one of more items than anybody sends.
+        NestedTooDeep: no parser here can read it.
 
     """
     if len(body) > CHECK_BYTES:
@@ -95,7 +96,9 @@ def _parse_leniently(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         mended = _BROKEN_STRING.sub(lambda string: _escaped(string[0], _CONTROLS), mended)
     try:
         return decoder.decode(mended)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise NestedTooDeep("nested too deeply") from None
+    except ValueError as error:
         raise Malformed(f"not valid JSON of this shape: {type(error).__name__}") from None
 
 

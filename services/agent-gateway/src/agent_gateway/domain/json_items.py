@@ -13,6 +13,8 @@ from agent_gateway.errors import Malformed
 
 MEMBERS_LIMIT = 250_000  # lines, or results, in one body; osqueryd sends 1,024 lines at once unless told otherwise
 DEPTH_LIMIT = 1000  # no parser here goes deeper
+ITEM_DEPTH_LIMIT = 500  # what is deeper is cut out of a body that cannot be parsed with it
+BRACKETS_LIMIT = 1_000_000  # a third of a microsecond each
 STEPS = 2  # to be taken for an item; only brackets within brackets within brackets need more
 WINDOW = 256 * 1024  # bytes
 LEVELS = 8  # of brackets that one step skips
@@ -24,6 +26,7 @@ for _ in range(LEVELS - 1):
 _ITEM = regex.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb"|" + _NESTED + rb")*+", regex.DOTALL)
 _HEAD = regex.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb")*+", regex.DOTALL)
 _ITEMS = regex.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb"|" + _NESTED + rb")*+", regex.DOTALL)
+_BRACKET = regex.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+[\[\]{}]", regex.DOTALL)
 _ONE_STRING = regex.compile(_STRING, regex.DOTALL)
 _MEMBERS = 2  # the depth of what the members of the outermost object hold
 
@@ -68,6 +71,31 @@ def cut_items(array: bytes, size: int, items: int) -> tuple[bytes, bool]:
             return array[: end + 1], False
         position += 1
     return array[:end] + b"]", True
+
+
+def without_deep_items(body: bytes) -> tuple[bytes, int]:
+    """Return the body with null for each item of a member that is nested too deeply to be parsed; and how many.
+
+    Raises:
+        Malformed: there is too much to look at.
+
+    """
+    kept: list[bytes] = []
+    depth = deepest = begin = end = cut = 0
+    for step, found in enumerate(_BRACKET.finditer(body)):
+        if step == BRACKETS_LIMIT:
+            raise Malformed("nested too deeply")
+        if found[0][-1:] in b"[{":
+            if depth == _MEMBERS:
+                begin, deepest = found.end() - 1, 0
+            depth += 1
+            deepest = max(deepest, depth)
+            continue
+        depth -= 1
+        if depth == _MEMBERS and deepest > ITEM_DEPTH_LIMIT:
+            kept += (body[end:begin], b"null")
+            end, cut = found.end(), cut + 1
+    return b"".join((*kept, body[end:])), cut
 
 
 def _skip(body: bytes, position: int, depth: int) -> int:

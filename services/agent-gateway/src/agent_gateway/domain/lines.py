@@ -10,7 +10,9 @@ import msgspec
 from flotilla_common.contracts.logs import LOG_TYPES, LogType
 from flotilla_common.contracts.streams import MAX_PAYLOAD_BYTES
 
-from agent_gateway.errors import UnknownLogType
+from agent_gateway.domain.json_bodies import parse
+from agent_gateway.domain.json_items import without_deep_items
+from agent_gateway.errors import NestedTooDeep, UnknownLogType
 
 LINE_LIMIT = MAX_PAYLOAD_BYTES - 256 * 1024  # bytes: what one message can carry beside its manifest and headers
 ONLY_OBJECTS = {ord("{")}
@@ -29,6 +31,20 @@ class LogRequest(msgspec.Struct):
 decoder = msgspec.json.Decoder(LogRequest)
 _text_decoder = msgspec.json.Decoder(str)
 _first_byte = itemgetter(0)
+
+
+def read_log(body: bytes) -> tuple[LogRequest, int]:
+    """Return a POST; and how many of its lines are null because they are nested too deeply to be read.
+
+    Raises:
+        Malformed: it is no POST of lines.
+
+    """
+    try:
+        return parse(decoder, body), 0
+    except NestedTooDeep:
+        shallow, count = without_deep_items(body)
+        return parse(decoder, shallow), count
 
 
 def log_type_of(request: LogRequest) -> LogType:
@@ -70,8 +86,10 @@ class Cut:
         return sum(piece.lines for piece in self.pieces)
 
 
-def cut(data: list[msgspec.Raw], body: bytes, message_bytes: int = MESSAGE_BYTES) -> Cut:
+def cut(data: list[msgspec.Raw], body: bytes, message_bytes: int = MESSAGE_BYTES, *, too_deep: int = 0) -> Cut:
     """Return the lines of a POST's `body` in pieces; what can never be stored is counted by reason and left out.
+
+    `too_deep`: so many were, and are null now, as `read_log` says.
 
     Refusing the POST for one bad line would block the host's logs: it would send the same again, for ever.
     """
@@ -80,6 +98,9 @@ def cut(data: list[msgspec.Raw], body: bytes, message_bytes: int = MESSAGE_BYTES
         found.pieces.append(usual)
         return found
     found.pieces.extend(_pieces(_lines(data, found.skipped), message_bytes))
+    if too_deep:
+        others = found.skipped.pop("not_an_object") - too_deep
+        found.skipped.update({"too_deep": too_deep} | ({"not_an_object": others} if others else {}))
     return found
 
 

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from agent_gateway.domain import lines
 from agent_gateway.domain.gateway import Gateway
-from agent_gateway.domain.json_bodies import parse
-
-TAKEN = b"{}"
+from agent_gateway.domain.json_bodies import parse_usual
+from agent_gateway.domain.posts import TAKEN, Begun
 
 
 async def answer_log(gateway: Gateway, body: bytes, header_key: str | None) -> bytes:
     """Store the lines of one POST. An empty batch is legal: all its lines were too long for the host to send."""
-    request = await gateway.large.run(len(body), lambda: parse(lines.decoder, body))
+    request, too_deep = await gateway.large.run(len(body), lambda: lines.read_log(body))
     gateway.check_bus()
     host = await gateway.host_of(request.node_key, header_key)
     gateway.admission.take_bytes("log", host.host_id, len(body))
     log_type = lines.log_type_of(request)
     data = request.data or []
-    cut = await gateway.large.run(len(body), lambda: lines.cut(data, body))
-    for reason, count in cut.skipped.items():
-        gateway.counters.lines_skipped[reason] += count
+    cut = await gateway.large.run(len(body), lambda: lines.cut(data, body, too_deep=too_deep))
+    gateway.counters.count_skipped(cut.skipped)
     await gateway.logs.store(log_type, host, cut.pieces, int(gateway.now() * 1000))
     return TAKEN
+
+
+def begin_log(gateway: Gateway, body: bytes, header_key: str | None) -> Begun | None:
+    """Hand over the lines of a known host's POST that make one piece. None: go the whole way; nothing has been done."""
+    request = parse_usual(lines.decoder, body)
+    host = None if request is None else gateway.known_host(request.node_key, header_key)
+    if request is None or host is None:
+        return None
+    log_type = lines.log_type_of(request)
+    cut = lines.cut(request.data or [], body)
+    if len(cut.pieces) > 1:
+        return None
+    gateway.admission.take_bytes("log", host.host_id, len(body))
+    gateway.seen.add(host.host_id)
+    gateway.counters.count_skipped(cut.skipped)
+    return gateway.logs.begin(log_type, host, cut.pieces, int(gateway.now() * 1000))

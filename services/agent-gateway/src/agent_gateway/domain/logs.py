@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 from flotilla_common.contracts.logs import LINES_HEADER, LogType, Manifest, Segment, subject
@@ -13,6 +14,7 @@ from agent_gateway.domain import patience
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.hosts import Host
 from agent_gateway.domain.lines import MESSAGE_BYTES, Piece
+from agent_gateway.domain.posts import Begun
 from agent_gateway.domain.sharing import Load, Sharing, all_of
 
 MESSAGES_AT_ONCE = 4  # of one POST
@@ -35,13 +37,23 @@ class LogIntake:
             Unavailable: not all of them are; the host keeps them all and comes again.
 
         """
-        if len(pieces) == 1:
-            await self._add(log_type, host, pieces[0], received_ms)
-        elif pieces:
+        if len(pieces) <= 1:
+            futures, note = self.begin(log_type, host, pieces, received_ms)
+            await all_of(futures)
+        else:
+            note = partial(self._note, log_type, pieces)
             async with patience.patience(patience.HAND_OVER_SECONDS, "custody"):
                 for start in range(0, len(pieces), MESSAGES_AT_ONCE):
                     at_once = pieces[start : start + MESSAGES_AT_ONCE]
                     await all_of([self._add(log_type, host, piece, received_ms) for piece in at_once])
+        note()
+
+    def begin(self, log_type: LogType, host: Host, pieces: list[Piece], received_ms: int) -> Begun:
+        """Hand over what goes out at once; the futures fail as those of `Sharing` do."""
+        futures = [self._add(log_type, host, piece, received_ms) for piece in pieces]
+        return futures, partial(self._note, log_type, pieces)
+
+    def _note(self, log_type: LogType, pieces: list[Piece]) -> None:
         self._counters.lines[log_type] += sum(piece.lines for piece in pieces)
 
     async def close(self) -> None:

@@ -10,10 +10,11 @@ import msgspec
 from flotilla_common.contracts.campaigns import QUERY_PREFIX
 from flotilla_common.contracts.streams import MAX_PAYLOAD_BYTES
 
-from agent_gateway.domain.json_bodies import as_text, parse
+from agent_gateway.domain.json_bodies import as_text, parse, parse_usual
 from agent_gateway.domain.json_items import cut_items
 from agent_gateway.errors import Malformed
 
+NAME_LIMIT = 512  # characters; of a query that anybody has
 MESSAGE_LIMIT = 8192  # characters of an error text that are passed on
 MAP_BYTES = 1024 * 1024  # of statuses, messages or stats: those of 5,000 queries
 ROWS_BYTES = MAX_PAYLOAD_BYTES - 256 * 1024  # of one query: what a message carries
@@ -86,10 +87,23 @@ def parse_write(body: bytes) -> WriteRequest:
         Malformed: it is no JSON object, `queries` is none, or there are more statuses than anybody is asked.
 
     """
-    sent = parse(_decoder, body)
-    statuses = _map(sent.statuses)
-    if statuses is None:  # without its status a failure would pass for a success
+    request = _request(parse(_decoder, body))
+    if request is None:
         raise Malformed("statuses cannot be read")
+    return request
+
+
+def parse_usual_write(body: bytes) -> WriteRequest | None:
+    """Return the same if nothing about it is odd."""
+    sent = parse_usual(_decoder, body)
+    return None if sent is None else _request(sent)
+
+
+def _request(sent: _Body) -> WriteRequest | None:
+    """Return it with its maps; None: statuses cannot be read, without which a failure would pass for a success."""
+    statuses = _map(sent.statuses)
+    if statuses is None:
+        return None
     messages, stats = _map(sent.messages) or {}, _map(sent.stats) or {}
     return WriteRequest(sent.node_key, sent.queries or {}, statuses, messages, stats)
 

@@ -9,10 +9,11 @@ from functools import cached_property
 from agent_gateway.domain.bodies import DISTRIBUTED_WRITE_LIMIT, LOG_LIMIT, READ_LIMIT
 from agent_gateway.domain.config import answer_config, config_from_memory
 from agent_gateway.domain.distributed_read import answer_read, read_from_memory
-from agent_gateway.domain.distributed_write import answer_write
+from agent_gateway.domain.distributed_write import answer_write, begin_write
 from agent_gateway.domain.gateway import Gateway
-from agent_gateway.domain.log import answer_log
+from agent_gateway.domain.log import answer_log, begin_log
 from agent_gateway.domain.orbit_config import answer_orbit_config, orbit_config_from_memory
+from agent_gateway.domain.posts import Begun
 from agent_gateway.domain.request_classes import RequestClass
 from agent_gateway.domain.surfaces import ORBIT_PREFIX, Headers, Surface, surface_of
 
@@ -20,6 +21,7 @@ PREFIXES = ("/api/osquery", "/api/v1/osquery")
 
 Answer = Callable[[Gateway, bytes, str | None], Awaitable[bytes]]
 FromMemory = Callable[[Gateway, bytes, str | None], bytes | None]
+Begin = Callable[[Gateway, bytes, str | None], Begun | None]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,13 @@ class Road:
     answer: Answer
     from_memory: FromMemory | None = None
     """The usual answer, at once; None means that the request must go the whole way, and nothing has been done."""
+    begin: Begin | None = None
+    """Take a usual post at once; None means that it must go the whole way, and nothing has been done.
+
+    Raises:
+        FleetError: the answer to it.
+
+    """
     surface: Surface = Surface.OSQUERY
     """In whose words its failures are said."""
 
@@ -48,8 +57,8 @@ class Road:
 
 CONFIG = Road("config", "config", READ_LIMIT, answer_config, config_from_memory)
 DISTRIBUTED_READ = Road("distributed_read", "read", READ_LIMIT, answer_read, read_from_memory)
-DISTRIBUTED_WRITE = Road("distributed_write", "write", DISTRIBUTED_WRITE_LIMIT, answer_write)
-LOG = Road("log", "log", LOG_LIMIT, answer_log)
+DISTRIBUTED_WRITE = Road("distributed_write", "write", DISTRIBUTED_WRITE_LIMIT, answer_write, begin=begin_write)
+LOG = Road("log", "log", LOG_LIMIT, answer_log, begin=begin_log)
 
 ORBIT_CONFIG = Road(
     "orbit_config", "orbit", READ_LIMIT, answer_orbit_config, orbit_config_from_memory, surface=Surface.ORBIT

@@ -7,20 +7,22 @@ way there: routing, dependency injection, request and response objects.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import structlog
 from flotilla_common.errors import FleetError
 from flotilla_common.http.asgi import Receive, Scope, Send
 from starlette.requests import ClientDisconnect
 
-from agent_gateway.asgi import NOT_FROM_MEMORY, fill, headers_of, send_json
-from agent_gateway.domain.bodies import Intake
+from agent_gateway.asgi import NOT_FROM_MEMORY, Answerer, fill, headers_of, send_json
+from agent_gateway.domain.bodies import COPIES, Intake
 from agent_gateway.domain.clients import key_in_header, never_reuses
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.roads import ALL_ROADS, Road
 from agent_gateway.domain.surfaces import Headers
 from agent_gateway.errors import BodyTooSlow
 from agent_gateway.guard import Guard
+from agent_gateway.hot.post import Post
 from agent_gateway.refusals import LAST_RESORT, error_body, error_headers, error_status
 
 log = structlog.get_logger()
@@ -55,6 +57,32 @@ class HotRoad:
             return None
         self.gateway.counters.requests[road.endpoint] += 1
         return answer, headers_of(answer, [], more)
+
+    def begin(self, road: Road, headers: Headers, body: bytes, answerer: Answerer, *, is_own: bool) -> bool:
+        """Take a usual post whose whole body has come; it is answered when all of it is in custody.
+
+        False: it must go the whole way, and nothing has been done.
+        """
+        gateway = self.gateway
+        gzip, header_key, more = _told(road, headers, is_own=is_own)
+        if gzip or road.begin is None or not gateway.lets_in_at_once(road.request_class, road.limit, len(body)):
+            return False
+        size = COPIES * len(body)
+        post = Post(road, more, gateway.counters, answerer, partial(gateway.memory.give_back, size))
+        try:
+            begun = road.begin(gateway, body, header_key)
+        except Exception as error:  # noqa: BLE001 - answered
+            begun, failure = None, error
+        else:
+            if begun is None:
+                return False
+        gateway.memory.used += size
+        gateway.counters.requests[road.endpoint] += 1
+        if begun is None:
+            post.fail(failure)
+        else:
+            post.wait_for(begun)
+        return True
 
     async def answer(self, road: Road, scope: Scope, receive: Receive, send: Send, *, is_own: bool) -> None:
         """Answer one request. `is_own`: the connection is the host's own, so it may be ended.

@@ -9,7 +9,7 @@ import structlog
 from flotilla_common.http.asgi import App, Message, Receive, Scope, Send
 from starlette.requests import ClientDisconnect
 
-from agent_gateway.asgi import send_json
+from agent_gateway.asgi import Answerer, send_json
 from agent_gateway.domain.clients import never_reuses
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.roads import Road
@@ -34,6 +34,9 @@ class Hot(Protocol):
 
     def at_once(self, road: Road, headers: Headers, body: bytes, *, is_own: bool) -> tuple[bytes, Headers] | None:
         """Return the usual answer's body and headers; None: it must go the whole way."""
+
+    def begin(self, road: Road, headers: Headers, body: bytes, answerer: Answerer, *, is_own: bool) -> bool:
+        """Take a usual post, which is answered later; False: it must go the whole way."""
 
 
 class Door:
@@ -93,6 +96,16 @@ class Door:
     def at_once(self, road: Road, headers: Headers, body: bytes, *, is_tls: bool) -> tuple[bytes, Headers] | None:
         """Return the usual answer's body and headers; None: `handle` must, and nothing has been done."""
         return None if self._hot is None else self._hot.at_once(road, headers, body, is_own=self._is_own(is_tls))
+
+    def begin(self, road: Road, headers: Headers, body: bytes, answerer: Answerer, *, is_tls: bool) -> bool:
+        """Take a usual post; `answerer` also calls `leave`. False: `handle` must, and nothing has been done."""
+        if self._hot is None:
+            return False
+        self.inside += 1  # it may be answered before `begin` returns
+        if self._hot.begin(road, headers, body, answerer, is_own=self._is_own(is_tls)):
+            return True
+        self.inside -= 1
+        return False
 
     def _is_own(self, is_tls: bool) -> bool:
         return is_tls or not self._plain_is_shared
