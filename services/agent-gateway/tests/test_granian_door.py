@@ -20,7 +20,7 @@ from flotilla_stack.certificates import make_keys
 
 from .listening import is_listening
 
-LARGE = b"x" * 100_000
+LARGE = b"x" * 200_000
 
 
 @dataclass

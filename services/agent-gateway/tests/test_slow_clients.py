@@ -37,7 +37,7 @@ IDLE = 15_000
 IDLE_BYTES = 64 * 1024  # of the gateway's memory for a connection, with what its allocator keeps
 OPEN_FILES_OF_OTHERS = 1500
 KINDS = ("plain", "tls")
-BODIES = (600, 60_000)  # one that is waited for in one piece, one that is read as it comes
+BODIES = (600, 200_000)  # one that is waited for in one piece, one that is read as it comes
 
 
 def trusting() -> ssl.SSLContext:

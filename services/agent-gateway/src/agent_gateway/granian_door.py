@@ -18,7 +18,7 @@ from flotilla_common.http.asgi import Scope as AsgiScope
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope  # type: ignore[attr-defined]  # they are its API
 
 from agent_gateway.asgi import NOT_FROM_MEMORY, WholeAnswer
-from agent_gateway.domain.roads import ALL_ROADS
+from agent_gateway.domain.roads import ALL_ROADS, Road
 from agent_gateway.domain.surfaces import Headers
 from agent_gateway.errors import BodyTooSlow
 
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from agent_gateway.domain.gateway import Gateway
     from agent_gateway.routes.door import Door
 
-WHOLE_BYTES = 16 * 1024  # a body of that much is waited for in one piece: it is held by nobody's memory until then
+WHOLE_BYTES = 64 * 1024  # a body of that much is waited for in one piece, and in nobody's count of memory until then
 TOLD = ("user-agent", "authorization", "content-encoding")
-USUAL = {path: road for path, road in ALL_ROADS.items() if road.from_memory is not None}
 
 
 class GranianDoor:
@@ -43,17 +42,37 @@ class GranianDoor:
         exchange = Exchange(scope, protocol)
         door.enter()
         try:
-            road = USUAL.get(scope.path) if scope.method == "POST" else None
-            gateway = door.gateway
-            if road is not None and gateway is not None and exchange.comes_whole:
-                body = await exchange.whole_body(gateway)
-                found = None if body is None else door.at_once(road, exchange.told(), body, is_tls=True)
-                if found is not None:
-                    exchange.write(200, found[1], found[0])
-                    return
-            await door.handle(exchange.asgi_scope(), exchange.receive, exchange.send)
+            road = ALL_ROADS.get(scope.path) if scope.method == "POST" else None
+            if road is None or not exchange.comes_whole or not await self._is_answered(exchange, road):
+                await door.handle(exchange.asgi_scope(), exchange.receive, exchange.send)
         finally:
             door.leave()
+
+    async def _is_answered(self, exchange: Exchange, road: Road) -> bool:
+        """Answer if it is a usual request; False: nothing has been done, but that the body was read."""
+        door = self._door
+        body = None if door.gateway is None else await exchange.whole_body(door.gateway)
+        if body is None:
+            return False
+        if road.begin is not None:
+            return await self._is_begun(exchange, road, body)
+        found = door.at_once(road, exchange.told(), body, is_tls=True)
+        if found is not None:
+            exchange.write(200, found[1], found[0])
+        return found is not None
+
+    async def _is_begun(self, exchange: Exchange, road: Road, body: bytes) -> bool:
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def answer(status: int, headers: Headers, body: bytes) -> None:
+            exchange.write(status, headers, body)
+            if not answered.done():
+                answered.set_result(None)
+
+        if not self._door.begin(road, exchange.told(), body, answer, is_tls=True):
+            return False
+        await answered
+        return True
 
 
 class Exchange(WholeAnswer):

@@ -143,8 +143,10 @@ class ShortcutProtocol(PunctualProtocol):
         elif road.begin is not None:
             begun = BegunPost(self, keep_alive=keep_alive)
             before, self.cycle = self.cycle, begun  # type: ignore[assignment]  # uvicorn looks at what it has
+            self.app.enter()
             if self.app.begin(road, headers, body, begun.answer, is_tls=False):
                 return
+            self.app.leave()
             self.cycle = before
         self._exchange(path, headers, body, keep_alive=keep_alive)
 

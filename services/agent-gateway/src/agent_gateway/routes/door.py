@@ -98,14 +98,8 @@ class Door:
         return None if self._hot is None else self._hot.at_once(road, headers, body, is_own=self._is_own(is_tls))
 
     def begin(self, road: Road, headers: Headers, body: bytes, answerer: Answerer, *, is_tls: bool) -> bool:
-        """Take a usual post; `answerer` also calls `leave`. False: `handle` must, and nothing has been done."""
-        if self._hot is None:
-            return False
-        self.inside += 1  # it may be answered before `begin` returns
-        if self._hot.begin(road, headers, body, answerer, is_own=self._is_own(is_tls)):
-            return True
-        self.inside -= 1
-        return False
+        """Take a usual post, to be answered now or later; False: `handle` must, and nothing has been done."""
+        return self._hot is not None and self._hot.begin(road, headers, body, answerer, is_own=self._is_own(is_tls))
 
     def _is_own(self, is_tls: bool) -> bool:
         return is_tls or not self._plain_is_shared
