@@ -14,7 +14,7 @@ from flotilla_common.errors import FleetError, Unavailable
 
 from agent_gateway.domain import patience
 
-LINGER_SECONDS = 0.005
+LINGER_SECONDS = 0.01
 FLUSH_BYTES = 256 * 1024
 
 Key = TypeVar("Key", bound=Hashable)
