@@ -65,9 +65,11 @@ class GranianDoor:
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def answer(status: int, headers: Headers, body: bytes) -> None:
-            exchange.write(status, headers, body)
-            if not answered.done():
-                answered.set_result(None)
+            try:
+                exchange.write(status, headers, body)
+            finally:
+                if not answered.done():
+                    answered.set_result(None)
 
         if not self._door.begin(road, exchange.told(), body, answer, is_tls=True):
             return False
@@ -128,7 +130,7 @@ class Exchange(WholeAnswer):
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": scope.http_version,
+            "http_version": "1.0" if scope.http_version == "1" else scope.http_version,
             "server": _address(scope.server),
             "client": _address(scope.client),
             "scheme": "https",
