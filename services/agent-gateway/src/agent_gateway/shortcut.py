@@ -105,6 +105,11 @@ class ShortcutProtocol(PunctualProtocol):
         self._release()
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """Stop; a request that has begun to come is one that is waited for."""
+        self._let_go()
+        super().shutdown()
+
     def on_message_begin(self) -> None:
         """Start a request; its scope is made when it is needed."""
         self.url, self.headers, self.expect_100_continue = b"", [], False

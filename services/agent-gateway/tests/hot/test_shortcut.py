@@ -338,6 +338,29 @@ async def test_a_connection_that_polls_no_more_is_closed(plain: Plain) -> None:
     writer.close()
 
 
+async def test_a_stop_waits_for_a_post_that_has_begun_to_come(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shortcut, "HOLD_SECONDS", 60.0)
+    await plain.answers(plain.request(READ), count=1)
+    log = plain.request(LOG, log_type="result", data=[{"a": "1"}])
+    began = asyncio.Event()
+    complete = ShortcutProtocol.on_headers_complete
+    monkeypatch.setattr(ShortcutProtocol, "on_headers_complete", lambda self: (complete(self), began.set()))
+    reader, writer = await asyncio.open_connection("127.0.0.1", plain.port)
+    writer.write(log[:-5])
+    await asyncio.wait_for(began.wait(), 20)
+    plain.serving.cancel()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(plain.serving), 0.5)  # it has begun to stop, and waits
+    assert not plain.serving.done()
+    writer.write(log[-5:])
+
+    assert (await asyncio.wait_for(plain.answer(reader), 20))[2] == b"{}"
+    with pytest.raises(asyncio.CancelledError):
+        await plain.serving
+    assert plain.house.gateway.counters.lines["result"] == 1
+    writer.close()
+
+
 async def test_a_stop_closes_connections_that_have_been_answered(plain: Plain) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", plain.port)
     writer.write(plain.request(READ))
