@@ -47,7 +47,8 @@ class Subscription(Generic[T, D]):
     """What a durable consumer hears and who handles it.
 
     `handle` gets up to `batch` decoded messages at once and must be idempotent for each of them. When it fails for a
-    batch of several, each is tried alone, so that one bad message harms no other.
+    batch of several, each is tried alone, so that one bad message harms no other. What a killed process had in hand
+    comes again after `ack_wait_seconds`; a handler may take longer than that.
     """
 
     stream: str
@@ -91,7 +92,8 @@ async def consume(bus: Bus, subscription: Subscription[T, D], deps: D, *, ready:
     while True:
         try:
             await _bind(bus, subscription)
-            async with Pull(bus, subscription.stream, subscription.durable) as pull:
+            wait = subscription.ack_wait_seconds
+            async with Pull(bus, subscription.stream, subscription.durable, ack_wait_seconds=wait) as pull:
                 if ready is not None:
                     ready.set()
                 while True:

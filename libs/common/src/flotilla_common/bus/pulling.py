@@ -7,18 +7,25 @@ while the next fetch waits is kept from the caller until the old request ends, 5
 from __future__ import annotations
 
 import asyncio
+import time
 from types import TracebackType
 from typing import Self
 
 import msgspec
 import nats.errors
 import nats.js.errors
+import structlog
 from nats.aio.msg import Msg
 
+from flotilla_common.bus import outage
 from flotilla_common.bus.connection import Bus
+from flotilla_common.cancellation import heed
+
+log = structlog.get_logger()
 
 NEXT = "$JS.API.CONSUMER.MSG.NEXT"
 GRACE_SECONDS = 1.0  # after a request's time, until its end is taken for lost
+LONGEST_HOLD_SECONDS = 600.0  # a handler that hangs for ever must not keep its messages from other replicas
 NOTHING_CAME = frozenset({"404", "408"})
 NO_RESPONDERS = "503"
 NANOSECONDS = 1_000_000_000
@@ -27,25 +34,35 @@ NANOSECONDS = 1_000_000_000
 class Pull:
     """Pulls from a consumer that exists. An async context manager: leaving it forgets what is on its way.
 
-    At most `batch` messages are in hand, those included that wait here for the next `take`.
+    At most `batch` messages are in hand, those included that wait here for the next `take`. With `ack_wait_seconds`
+    (the consumer's) the server is told three times in that time that they are worked on: a handler may take longer, up
+    to LONGEST_HOLD_SECONDS, and what a killed process had in hand comes again soon all the same.
     """
 
-    def __init__(self, bus: Bus, stream: str, consumer: str) -> None:
+    def __init__(self, bus: Bus, stream: str, consumer: str, *, ack_wait_seconds: float | None = None) -> None:
         self._bus = bus
         self._subject = f"{NEXT}.{stream}.{consumer}"
         self._came: asyncio.Queue[Msg | None] = asyncio.Queue()
         self._open = 0  # messages that the request at the server may still bring
+        self._in_hand: list[Msg] = []  # what the last request has brought, settled or not
+        self._asked_at = 0.0
+        self._ack_wait_seconds = ack_wait_seconds
+        self._holding: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self._inbox = self._bus.client.new_inbox()
-        self._subscription = await self._bus.client.subscribe(self._inbox, cb=self._came.put)
+        self._subscription = await self._bus.client.subscribe(self._inbox, cb=self._has_come)
         self._bus.on_reconnect.add(self._ask_again)
+        if self._ack_wait_seconds is not None:
+            self._holding = asyncio.create_task(self._hold(self._ack_wait_seconds / 3))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._bus.on_reconnect.discard(self._ask_again)
+        if self._holding is not None:
+            self._holding.cancel()
         if self._bus.client.is_connected and not self._bus.client.is_closed:
             await self._subscription.unsubscribe()
 
@@ -70,11 +87,32 @@ class Pull:
             self._note(self._came.get_nowait(), taken)
         return taken
 
+    async def _has_come(self, message: Msg) -> None:
+        if message.reply:
+            self._in_hand.append(message)
+        await self._came.put(message)
+
+    async def _hold(self, seconds: float) -> None:
+        """Tell the server every so many seconds that what is in hand is worked on."""
+        while True:
+            await asyncio.sleep(seconds)
+            if time.monotonic() - self._asked_at > LONGEST_HOLD_SECONDS:
+                continue
+            try:
+                for message in [message for message in self._in_hand if not message.is_acked]:
+                    if not message.is_acked:  # it may have been while the ones before were told of
+                        await message.in_progress()
+            except outage.kinds(nats.errors.Error) as error:
+                log.warning("the bus does not hear what is worked on", subject=self._subject, error=repr(error))
+            heed()
+
     def _ask_again(self) -> None:
         """Take the open request for lost: a server forgets it with the connection."""
         self._came.put_nowait(None)
 
     async def _ask(self, batch: int, seconds: float) -> None:
+        self._in_hand.clear()
+        self._asked_at = time.monotonic()
         request = {"batch": batch, "expires": int(seconds * NANOSECONDS)}
         await self._bus.client.publish(self._subject, msgspec.json.encode(request), reply=self._inbox)
         self._open = batch

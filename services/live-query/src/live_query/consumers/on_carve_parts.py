@@ -16,7 +16,7 @@ from live_query.domain.carve_parts import object_of, record, wanted
 
 DURABLE = "live-query-on_carve_parts"
 BATCH = 16  # messages; each may have up to 8 MiB
-ACK_WAIT_SECONDS = 60.0  # longer than the blob store is waited for
+ACK_WAIT_SECONDS = 10.0  # what a killed replica had in hand comes again after this
 _decoder = msgspec.msgpack.Decoder(CarvePart)
 
 
