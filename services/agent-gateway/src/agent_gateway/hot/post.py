@@ -50,8 +50,8 @@ class Post:
 
     def _one_done(self, future: asyncio.Future[None]) -> None:
         failure = Unavailable("stopping") if future.cancelled() else future.exception()
-        if isinstance(failure, Exception):
-            self._failure = self._failure or failure
+        if failure is not None:
+            self._failure = self._failure or (failure if isinstance(failure, Exception) else Unavailable("stopping"))
         self._left -= 1
         if not self._left:
             self._end()

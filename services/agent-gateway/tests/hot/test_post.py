@@ -1,0 +1,89 @@
+"""A post is answered once, when the last of what it waits for is known, and `{}` only where all of it is in custody."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+from agent_gateway.domain.counters import Counters
+from agent_gateway.domain.roads import ALL_ROADS
+from agent_gateway.hot.post import Post
+from flotilla_common.errors import Unavailable
+
+ROAD = ALL_ROADS["/api/osquery/log"]
+
+
+class Answers(list[tuple[int, bytes]]):
+    """What was answered, and in which order it was ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = 0
+
+    def answer(self, status: int, _headers: object, body: bytes) -> None:
+        assert self.ended == 1
+        self.append((status, body))
+
+    def end(self) -> None:
+        self.ended += 1
+
+
+@pytest.fixture
+def answers() -> Answers:
+    return Answers()
+
+
+@pytest.fixture
+def post(answers: Answers) -> Post:
+    return Post(ROAD, [], Counters(), answers.answer, answers.end)
+
+
+def two() -> list[asyncio.Future[None]]:
+    loop = asyncio.get_running_loop()
+    return [loop.create_future(), loop.create_future()]
+
+
+async def settled(*futures: asyncio.Future[None]) -> None:
+    await asyncio.wait(futures)
+    await asyncio.sleep(0)
+
+
+async def test_it_is_taken_once_all_is_in_custody(post, answers):
+    first, second = two()
+    noted: list[str] = []
+    post.wait_for(([first, second], lambda: noted.append("noted")))
+    first.set_result(None)
+    await settled(first)
+    early = list(answers)
+    second.set_result(None)
+    await settled(second)
+
+    assert (early, answers, noted) == ([], [(200, b"{}")], ["noted"])
+
+
+@pytest.mark.parametrize("failure", [Unavailable("no"), ValueError("a bug"), SystemExit(1), None], ids=repr)
+async def test_a_part_that_fails_or_is_cancelled_fails_all_of_it(post, answers, failure):
+    first, second = two()
+    noted: list[str] = []
+    post.wait_for(([first, second], lambda: noted.append("noted")))
+    if failure is None:
+        first.cancel()
+    else:
+        first.set_exception(failure)
+    second.set_result(None)
+    await settled(first, second)
+
+    [(status, body)] = answers
+    assert status >= 500
+    assert msgspec.json.decode(body)["error"]
+    assert noted == []
+
+
+async def test_what_cannot_be_noted_is_a_failure_too(post, answers):
+    def fail() -> None:
+        raise ValueError("a bug")
+
+    post.wait_for(([], fail))
+
+    assert [status for status, _ in answers] == [500]
