@@ -20,7 +20,7 @@ for member in "$@"; do members="$members -e $member"; done
 with_uv() {
     say "Installing with uv into $VENV ..."
     [ -x "$VENV/bin/python" ] || "$1" venv --quiet --python "$PYTHON" "$VENV"
-    VIRTUAL_ENV="$VENV" "$1" pip sync --quiet --require-hashes requirements.lock || return 1
+    VIRTUAL_ENV="$VENV" "$1" pip sync --quiet --compile-bytecode --require-hashes requirements.lock || return 1
     # shellcheck disable=SC2086
     VIRTUAL_ENV="$VENV" "$1" pip install --quiet --no-deps --no-build-isolation $members
 }
@@ -51,4 +51,7 @@ else
         with_pip
     fi
 fi
+# Bytecode once, here: where PYTHONDONTWRITEBYTECODE is set, or the folder belongs to somebody else, each process would
+# compile all it imports. pip has done so for what it installed.
+for member in "$@"; do "$VENV/bin/python" -m compileall -q "$member/src"; done
 say "Installed."

@@ -57,7 +57,7 @@ class Subscription(Generic[T, D]):
     decode: Callable[[Msg], T]
     handle: Callable[[list[T], D], Awaitable[None]]
     batch: int = 1
-    ack_wait_seconds: float = 30.0
+    ack_wait_seconds: float = 10.0
 
 
 def event_subscription(event: type[E], durable: str, handle: Callable[[E, D], Awaitable[None]]) -> Subscription[E, D]:

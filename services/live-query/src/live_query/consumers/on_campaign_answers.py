@@ -20,7 +20,6 @@ from live_query.domain.settling import Received, settle
 
 DURABLE = "live-query-on_campaign_answers"
 BATCH = 32  # messages; each may have up to 8 MiB, of several hosts
-ACK_WAIT_SECONDS = 10.0  # what a killed replica had in hand comes again after this
 VERSION = 1
 tracer = trace.get_tracer(__name__)
 _decoder = msgspec.json.Decoder(AnswerBatch | list[AnswerBatch])  # one alone is of version 1 of the subject
@@ -91,12 +90,4 @@ def _trace(parents: set[str], began: int) -> None:
         tracer.start_span("settle answers", context=context_from({"traceparent": parent}), start_time=began).end()
 
 
-SUBSCRIPTION = Subscription(
-    ANSWERS_STREAM,
-    "answers.campaign.>",
-    DURABLE,
-    decode,
-    handle,
-    batch=BATCH,
-    ack_wait_seconds=ACK_WAIT_SECONDS,
-)
+SUBSCRIPTION = Subscription(ANSWERS_STREAM, "answers.campaign.>", DURABLE, decode, handle, batch=BATCH)

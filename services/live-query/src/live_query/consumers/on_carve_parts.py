@@ -16,7 +16,6 @@ from live_query.domain.carve_parts import object_of, record, wanted
 
 DURABLE = "live-query-on_carve_parts"
 BATCH = 16  # messages; each may have up to 8 MiB
-ACK_WAIT_SECONDS = 10.0  # what a killed replica had in hand comes again after this
 _decoder = msgspec.msgpack.Decoder(CarvePart)
 
 
@@ -55,4 +54,4 @@ async def handle(parts: list[CarvePart], deps: Deps) -> None:
     metrics.CARVE_BYTES.inc(sum(len(part.data) for part in chosen))
 
 
-SUBSCRIPTION = Subscription(STREAM, SUBJECT, DURABLE, decode, handle, batch=BATCH, ack_wait_seconds=ACK_WAIT_SECONDS)
+SUBSCRIPTION = Subscription(STREAM, SUBJECT, DURABLE, decode, handle, batch=BATCH)
