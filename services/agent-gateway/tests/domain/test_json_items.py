@@ -17,7 +17,7 @@ from agent_gateway.domain import config, distributed_read, json_items
 from agent_gateway.domain.bodies import ENROLL_LIMIT, READ_LIMIT
 from agent_gateway.domain.enroll_body import enroll_request
 from agent_gateway.domain.json_bodies import parse
-from agent_gateway.domain.json_items import check_members, cut_items
+from agent_gateway.domain.json_items import ALL_BRACKETS_LIMIT, check_members, cut_items
 from agent_gateway.domain.lines import decoder
 from agent_gateway.domain.orbit_enroll import orbit_enroll_request
 from agent_gateway.domain.results import ROWS_LIMIT, parse_write, result_of
@@ -34,6 +34,7 @@ VALUES = st.recursive(
 )
 BODIES = st.dictionaries(st.text(), VALUES, max_size=4)
 LEVELS = 14
+NEARLY_TOO_MANY = ALL_BRACKETS_LIMIT - 10
 
 
 def counted(body: dict[str, Any]) -> int:
@@ -82,14 +83,15 @@ def many_keys() -> bytes:
 
 BOMBS = {
     "numbers": lambda: b'{"data":[%s0]}' % (b"0," * 16 * MIB),
-    "objects": lambda: b'{"data":[%s0]}' % (b"{}," * 8 * MIB),
+    "objects": lambda: b'{"data":[%s0]}' % (b"{}," * NEARLY_TOO_MANY),
+    "too many objects": lambda: b'{"data":[%s0]}' % (b"{}," * 8 * MIB),
     "keys": lambda: b'{"queries":{%s}}' % many_keys(),
     "statuses": lambda: b'{"statuses":{%s}}' % many_keys(),
-    "objects in objects": lambda: b'{"statuses":{"a":[%s0]}}' % (b"{}," * 8 * MIB),
-    "log type": lambda: b'{"log_type":[[%s0]]}' % (b"{}," * 8 * MIB),
-    "brackets": lambda: b'{"data":[%s0]}' % ((b"[" * LEVELS + b"]" * LEVELS + b",") * (MIB // 2)),
+    "objects in objects": lambda: b'{"statuses":{"a":[%s0]}}' % (b"{}," * NEARLY_TOO_MANY),
+    "log type": lambda: b'{"log_type":[[%s0]]}' % (b"{}," * NEARLY_TOO_MANY),
+    "brackets": lambda: b'{"data":[%s0]}' % ((b"[" * LEVELS + b"]" * LEVELS + b",") * (NEARLY_TOO_MANY // LEVELS)),
     "deep": lambda: b'{"data":%s' % (b"[" * 16 * MIB),
-    "pairs": lambda: b'{"data":[[%s0]]}' % (b"[0]," * 4 * MIB),
+    "pairs": lambda: b'{"data":[[%s0]]}' % (b"[0]," * NEARLY_TOO_MANY),
     "a large number": lambda: b'{"data":[%s]}' % (b"9" * 16 * MIB),
     "lenient": lambda: b'{"data":[%s"\x01"]}' % (b"{}," * 5 * MIB),
     "a little lenient": lambda: b'{"data":[%s"\x01"]}' % (b"{}," * (MIB // 2)),
@@ -146,8 +148,18 @@ def test_no_body_asks_for_more_memory_than_a_few_times_its_size(call: str) -> No
     assert more < 4 * size + 64 * MIB
 
 
+def test_what_opens_more_brackets_than_anybody_sends_is_not_looked_at() -> None:
+    inner = b"[]," * (ALL_BRACKETS_LIMIT - 3)
+    check_members(b'{"data":[[%s0]]}' % inner, 10)
+
+    with pytest.raises(Malformed, match="brackets"):
+        check_members(b'{"data":[[%s[]]]}' % inner, 10)
+    rows = b'{"pid":"1234567"},' * ALL_BRACKETS_LIMIT
+    check_members(b'{"data":[[%s0]]}' % rows, 10)
+
+
 def test_rows_of_nothing_are_cut_and_said_to_be() -> None:
-    body = b'{"queries":{"a":[%s{}]}}' % (b"{}," * 2 * MIB)
+    body = b'{"queries":{"a":[%s{}]}}' % (b"{}," * NEARLY_TOO_MANY)
 
     tracemalloc.start()
     result = result_of(parse_write(body), "a")

@@ -15,6 +15,8 @@ MEMBERS_LIMIT = 250_000  # lines, or results, in one body; osqueryd sends 1,024 
 DEPTH_LIMIT = 1000  # no parser here goes deeper
 ITEM_DEPTH_LIMIT = 500  # what is deeper is cut out of a body that cannot be parsed with it
 BRACKETS_LIMIT = 1_000_000  # a third of a microsecond each
+ALL_BRACKETS_LIMIT = 2_000_000  # opened in one body, those in strings included
+DENSE_BYTES = 16  # a body may have more, if there is not one in so many bytes: rows of real columns are longer
 STEPS = 2  # to be taken for an item; only brackets within brackets within brackets need more
 WINDOW = 256 * 1024  # bytes
 LEVELS = 8  # of brackets that one step skips
@@ -35,11 +37,13 @@ def check_members(body: bytes, limit: int = MEMBERS_LIMIT) -> None:
     """Refuse an object whose members hold more items, together, than anybody needs.
 
     Raises:
-        Malformed: they do, or are nested too deeply.
+        Malformed: they do, or are nested too deeply, or there is too much to look at.
 
     """
     if body.count(b",") <= limit:
         return
+    if body.count(b"{") + body.count(b"[") > max(ALL_BRACKETS_LIMIT, len(body) // DENSE_BYTES):
+        raise Malformed(f"more than {ALL_BRACKETS_LIMIT} brackets in one body, and little else")
     members, depth, position = 0, 1, body.find(b"{") + 1
     for _ in range(STEPS * (limit + 1)):
         if not 0 < depth <= DEPTH_LIMIT:
