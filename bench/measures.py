@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx2
 from flotilla_stack.testing import LAST_LINE, RunningStack
 
 from bench.memory import by_program
@@ -31,6 +32,7 @@ COLD_SECONDS = 900.0  # then a cold start is given up
 QUERIED_HOSTS = 50
 QUERIED_INTERVAL_SECONDS = 2
 QUERIES = 10
+HALTS = 10  # an even number: at the end live queries are on
 WAIT_SECONDS = 90.0
 
 
@@ -86,6 +88,22 @@ def seconds_of_edit(admin: Admin, doors: list[Door], key: dict[str, str], number
         if time.perf_counter() - begun > WAIT_SECONDS:
             raise TimeoutError(f"edit {number} did not arrive in {WAIT_SECONDS:g} s")
     return time.perf_counter() - begun
+
+
+def halts(stack: RunningStack) -> list[Row]:
+    """Measure how long the switch of all live queries takes to be in force at every gateway."""
+    admin = Admin(stack)
+    urls = [gateway["metrics_url"] for gateway in stack.dev()["gateways"]]
+    taken = []
+    with httpx2.Client(timeout=WAIT_SECONDS) as client:
+        for number in range(HALTS):
+            time.sleep(random.uniform(*PAUSE_SECONDS))
+            word = f"\nflotilla_gateway_campaigns_halted {float(number % 2 == 0)}\n"
+            begun = time.perf_counter()
+            admin.call("PATCH", "/config", {"server_settings": {"live_query_disabled": number % 2 == 0}})
+            wait_until(lambda word=word: all(word in client.get(url).text for url in urls), "gateways have the word")  # type: ignore[misc]
+            taken.append(time.perf_counter() - begun)
+    return [Row(f"live queries turned off or on, at every gateway: worst of {HALTS}", max(taken), "s", 1)]
 
 
 def live_queries(stack: RunningStack, directory: Path) -> list[Row]:

@@ -86,6 +86,8 @@ def stack(parts: tuple[str, ...], directory: Path) -> Iterator[Row]:
         with RunningStack(directory / "busy", "--without-simulator") as running:
             print("edits ...", flush=True)
             yield from measures.edits(running)
+            print("live queries off and on ...", flush=True)
+            yield from measures.halts(running)
             print("live queries ...", flush=True)
             yield from measures.live_queries(running, directory)
 

@@ -120,7 +120,10 @@ def test_rights_of_an_earlier_release_are_taken_back(database, shared_servers):
                 " AND has_any_column_privilege('flotilla_live_query', format('%I.%I', schemaname, tablename), 'SELECT')"
             )
         )
-        assert [row.tablename for row in left] == ["labels"]
+        assert sorted(row.tablename for row in left) == ["app_config", "labels"]
+        may_read = "SELECT has_column_privilege('flotilla_live_query', 'admin_api.app_config', :column, 'SELECT')"
+        columns = {name: connection.scalar(text(may_read), {"column": name}) for name in ("document", "id")}
+        assert columns == {"document": False, "id": True}
         assert not connection.scalar(text("SELECT has_schema_privilege('flotilla_live_query', 'log_shipper', 'USAGE')"))
         connection.rollback()
 

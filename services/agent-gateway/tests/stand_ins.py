@@ -14,7 +14,14 @@ from flotilla_common.bus.buckets import Bucket
 from flotilla_common.bus.connection import Bus
 from flotilla_common.bus.objects import Objects
 from flotilla_common.contracts.base import Event
-from flotilla_common.contracts.campaigns import CampaignCommand, command_key, done_key, encode_command
+from flotilla_common.contracts.campaigns import (
+    SWITCH_KEY,
+    CampaignCommand,
+    Switch,
+    command_key,
+    done_key,
+    encode_command,
+)
 from flotilla_common.contracts.carves import (
     SESSION_DOMAIN,
     BeginCarveV1,
@@ -281,6 +288,11 @@ class StandInLiveQuery:
         payload = msgspec.json.encode(command)
         value = encode_command((key or self.key).sign(payload), payload)
         await self.bucket.put(command_key(campaign_id if under is None else under), value)
+
+    async def turn(self, *, halted: bool, at: float | None = None, key: Ed25519PrivateKey | None = None) -> None:
+        """Halt all campaigns, or let them go on."""
+        payload = msgspec.json.encode(Switch(halted=halted, at=time.time() if at is None else at))
+        await self.bucket.put(SWITCH_KEY, encode_command((key or self.key).sign(payload), payload))
 
     async def settle(self, campaign_id: int, host_ids: list[int]) -> None:
         await self.bucket.put(done_key(campaign_id), BitMap(host_ids).serialize())

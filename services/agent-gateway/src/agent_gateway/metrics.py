@@ -53,6 +53,9 @@ class GatewayCollector(Collector):
         yield GaugeMetricFamily(PREFIX + "device_tokens", "Device tokens that may be good", len(gateway.orbit.tokens))
         yield GaugeMetricFamily(PREFIX + "plans_ready", "Plans whose bytes are here", len(gateway.plans))
         yield GaugeMetricFamily(PREFIX + "campaigns_open", "Campaigns that are open", len(gateway.campaigns))
+        yield GaugeMetricFamily(
+            PREFIX + "campaigns_halted", "1 while an administrator has stopped all", int(gateway.campaigns.are_halted)
+        )
         yield GaugeMetricFamily(PREFIX + "body_bytes", "Bodies in memory, with their copies", gateway.memory.used)
         yield GaugeMetricFamily(PREFIX + "requests_inside", "Requests being handled", self._inside())
         yield GaugeMetricFamily(PREFIX + "bus_silence_seconds", "Since the bus was last heard", gateway.silence())

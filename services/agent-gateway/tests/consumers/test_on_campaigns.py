@@ -1,11 +1,14 @@
-"""Bucket CAMPAIGNS with sets of hosts that are in the object store."""
+"""Bucket CAMPAIGNS: sets of hosts that are in the object store, and the switch of all campaigns."""
 
 from __future__ import annotations
 
+import time
+
 from agent_gateway.domain.campaigns import Campaigns
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flotilla_common.bus.objects import digest_of
 from flotilla_common.contracts.bitmaps import bytes_of
-from flotilla_common.contracts.campaigns import done_key, encode_done_hash
+from flotilla_common.contracts.campaigns import SWITCH_KEY, done_key, encode_done_hash
 from flotilla_common.testing import eventually
 
 from ..conftest import House
@@ -61,3 +64,70 @@ async def test_settled_hosts_in_the_object_store_are_not_asked_again(house: Hous
 
     assert (await house.read(first))["queries"] == {}
     assert (await house.read(second))["queries"] != {}
+
+
+async def test_while_campaigns_are_halted_nobody_is_asked_and_answers_count(house: House) -> None:
+    first, second = house.inventory.add_host(1), house.inventory.add_host(2)
+    await house.live_query.start(5, [1, 2])
+    campaigns = await started(house, 5)
+    [name] = (await house.read(first))["queries"]
+    await house.live_query.turn(halted=True)
+    await eventually(lambda: campaigns.are_halted)
+    halted = await house.read(second)
+    body = {"node_key": first, "queries": {name: [{"a": "1"}]}, "statuses": {name: 0}}
+    answer = (await house.post("distributed/write", body)).json()
+    counted = dict(house.gateway.counters.answers)
+    await house.live_query.start(6, [2])
+    await started(house, 6)
+    with_another = await house.read(second)
+    await house.live_query.turn(halted=False)
+    await eventually(lambda: not campaigns.are_halted)
+
+    assert (halted, with_another) == ({"queries": {}}, {"queries": {}})
+    assert (answer, counted) == ({}, {"open": 1})
+    assert sorted((await house.read(second))["queries"].values()) == ["SELECT 5;", "SELECT 6;"]
+    assert (await house.read(first))["queries"] == {}
+
+
+async def test_a_broad_campaign_is_halted_too(house: House) -> None:
+    key = house.inventory.add_host(1)
+    await house.live_query.start(5, list(range(1, 5000)))
+    campaigns = await started(house, 5)
+    await house.live_query.turn(halted=True)
+    await eventually(lambda: campaigns.are_halted)
+    halted = await house.read(key)
+    await house.live_query.turn(halted=False)
+    await eventually(lambda: not campaigns.are_halted)
+
+    assert halted == {"queries": {}}
+    assert list((await house.read(key))["queries"].values()) == ["SELECT 5;"]
+
+
+async def test_the_switch_is_live_querys_alone_and_the_later_word_holds(house: House) -> None:
+    gateway, now = house.gateway, time.time()
+    await house.live_query.turn(halted=True, at=now + 10)
+    await eventually(lambda: gateway.campaigns.are_halted)
+    await house.live_query.turn(halted=False, at=now)  # an older word again
+    await house.live_query.turn(halted=False, at=now + 20, key=Ed25519PrivateKey.generate())
+    await house.live_query.bucket.put(SWITCH_KEY, b"halted: false")
+    await eventually(lambda: gateway.counters.commands_refused == 2)
+    await house.live_query.bucket.delete(SWITCH_KEY)
+    await house.live_query.start(5, [1])
+    await started(house, 5)
+
+    assert gateway.campaigns.are_halted
+
+
+async def test_a_command_is_no_switch_and_a_switch_no_command(house: House) -> None:
+    await house.live_query.turn(halted=True)
+    await eventually(lambda: house.gateway.campaigns.are_halted)
+    value = await house.live_query.bucket.get(SWITCH_KEY)
+    await house.live_query.start(5, [1])
+    await started(house, 5)
+    command = await house.live_query.bucket.get("5.command")
+    await house.live_query.bucket.put("6.command", value)
+    await house.live_query.bucket.put(SWITCH_KEY, command)
+    await eventually(lambda: house.gateway.counters.commands_refused == 2)
+
+    assert house.gateway.campaigns.open_ids() == {5}
+    assert house.gateway.campaigns.are_halted

@@ -25,6 +25,7 @@ from live_query.consumers import (
     answer_start_campaign,
     answer_stop_campaign,
     housekeeping,
+    on_app_config,
     on_campaign_answers,
     on_campaign_offered,
     on_campaign_viewed,
@@ -45,6 +46,7 @@ RESPONDERS: tuple[Responder[Any, Deps], ...] = (
     answer_begin_carve.RESPONDER,
 )
 SUBSCRIPTIONS: tuple[Subscription[Any, Deps], ...] = (
+    on_app_config.SUBSCRIPTION,
     on_campaign_answers.SUBSCRIPTION,
     on_carve_parts.SUBSCRIPTION,
     on_host_deleted.SUBSCRIPTION,
@@ -59,7 +61,7 @@ async def start(tasks: asyncio.TaskGroup, health: Health, settings: Settings) ->
     kept = ResultRows(rows.connect(settings.redis_url.get_secret_value()), settings.campaign_rows_bytes)
     tasks.create_task(_close_at_the_end(bus, engine, kept), name="connections")
     live_with(bus, tasks, health)
-    await verify(bus, ANSWERS_STREAM, CARVES_STREAM, "HOSTS")
+    await verify(bus, ANSWERS_STREAM, CARVES_STREAM, "DEFINITIONS", "HOSTS")
     deps = Deps(
         sessions=db.session_maker(engine),
         bus=bus,

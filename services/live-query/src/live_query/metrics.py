@@ -28,5 +28,6 @@ CARVE_PARTS = Counter(
 )
 CARVE_BYTES = Counter("flotilla_live_query_carve_bytes", "Bytes put into the blob store")
 CARVES_EXPIRED = Counter("flotilla_live_query_carves_expired", "Carves that expired while this replica kept house")
+HALTED = Gauge("flotilla_live_query_halted", "1 while an administrator has stopped all campaigns, as last read")
 RUNNING = Gauge("flotilla_live_query_campaigns_running", "Campaigns that hosts are asked for; the keeper alone counts")
 KEEPER = Gauge("flotilla_live_query_keeper", "1 while this replica keeps house")

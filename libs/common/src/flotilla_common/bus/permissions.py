@@ -141,7 +141,7 @@ USERS: tuple[BusUser, ...] = (
         "live_query",
         answers=("live_query.>",),
         hears=("campaigns.viewed.v1", "campaigns.offered.v1"),
-        reads=("ANSWERS", "CARVES", "HOSTS"),
+        reads=("ANSWERS", "CARVES", "DEFINITIONS", "HOSTS"),
         writes_buckets=("CAMPAIGNS",),
         writes_objects=("TARGETS",),
         purges=("KV_CAMPAIGNS",),

@@ -1,6 +1,7 @@
 """Bucket CAMPAIGNS, stream ANSWERS and the requests about live queries. live-query decides; gateways carry.
 
-Bucket keys: `<id>.command` -> signed command (exact bytes); `<id>.done` -> serialized roaring bitmap of settled hosts.
+Bucket keys: `<id>.command` -> signed command (exact bytes); `<id>.done` -> serialized roaring bitmap of settled hosts;
+`switch` -> signed Switch, absent until it was turned for the first time.
 A campaign ends when its command is deleted from the bucket. Bitmaps of more than INLINE_BYTES are in object store
 TARGETS, and their SHA-256 stands in their place.
 """
@@ -21,6 +22,7 @@ ANSWERS_STREAM = "ANSWERS"
 QUERY_PREFIX = "fleet_distributed_query_"
 SIGNATURE_BYTES = 64
 COMMAND_MAGIC = b"FQC1"
+SWITCH_KEY = "switch"
 STORE = "TARGETS"
 INLINE_BYTES = 512 * 1024
 DONE_BY_HASH_MAGIC = b"FQH1"  # no bitmap begins so
@@ -67,6 +69,16 @@ class CampaignCommand(msgspec.Struct, frozen=True):
     span: str = ""  # 16 hexadecimal digits: the span of the campaign's start
 
 
+class Switch(msgspec.Struct, frozen=True, tag_field="kind", tag="switch"):
+    """Whether hosts are asked anything at all; signed and laid out as a command. Of two the later one holds.
+
+    While it is `halted` no gateway offers a query. Campaigns go on existing, and answers that come count.
+    """
+
+    halted: bool
+    at: float  # Unix time, by the database's clock
+
+
 def encode_done_hash(name: str) -> bytes:
     """Return the bucket value that says where a large set of settled hosts is."""
     return DONE_BY_HASH_MAGIC + name.encode("ascii")
@@ -79,7 +91,7 @@ def done_hash_of(value: bytes) -> str | None:
 
 
 def encode_command(signature: bytes, payload: bytes) -> bytes:
-    """Return the bucket value of a command: magic, signature over `payload`, payload (JSON of CampaignCommand)."""
+    """Return a signed bucket value: magic, signature over `payload`, payload (JSON of CampaignCommand or Switch)."""
     if len(signature) != SIGNATURE_BYTES:
         message = f"a signature has {SIGNATURE_BYTES} bytes"
         raise ValueError(message)

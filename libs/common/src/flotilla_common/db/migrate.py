@@ -22,7 +22,7 @@ READS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "live_query": {
         "inventory": ("hosts", "host_seen", "label_membership"),
-        "admin_api": ("labels",),
+        "admin_api": ("labels", "app_config(id, live_query_disabled)"),
     },
     "log_shipper": {},
     "analytics": {

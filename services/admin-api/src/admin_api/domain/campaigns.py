@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
 from flotilla_common.contracts.campaigns import CampaignKind, StartCampaignV1
-from flotilla_common.db.models.admin_api import AppConfig, Query
+from flotilla_common.db.models.admin_api import Query
 from flotilla_common.db.models.live_query import Campaign
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,6 +19,7 @@ from admin_api.domain.viewer import Viewer
 from admin_api.errors import BadRequest, Forbidden, InvalidArgument, Missing, PermissionDenied
 from admin_api.store import campaigns, hosts, labels
 from admin_api.store.host_scope import VisibleTeams
+from admin_api.store.listing import ListOptions
 from admin_api.store.targets import Selection
 
 NO_HOSTS = "no hosts targeted"
@@ -40,9 +42,7 @@ async def check_enabled(session: AsyncSession) -> None:
         PermissionDenied: they are off.
 
     """
-    config = await session.get(AppConfig, 1)
-    settings = (config.document if config is not None else {}).get("server_settings") or {}
-    if settings.get("live_query_disabled"):
+    if await campaigns.are_off(session):
         raise PermissionDenied
 
 
@@ -206,6 +206,21 @@ async def watchable(session: AsyncSession, viewer: Viewer, campaign_id: int) -> 
     if not await may_watch(session, viewer, campaign):
         raise Forbidden
     return campaign
+
+
+async def visible_page(
+    session: AsyncSession, viewer: Viewer, options: ListOptions, status: str
+) -> tuple[Sequence[Campaign], bool]:
+    """Return a page of the viewer's own campaigns, of everybody's for who may run new SQL on every host.
+
+    Raises:
+        Forbidden: the viewer may run nothing.
+        InvalidArgument: an option makes no sense.
+
+    """
+    authorize_any(viewer, Action.RUN_SAVED_QUERY)
+    sees_all = visible_team_ids(viewer, Action.RUN_NEW_QUERY) is None
+    return await campaigns.page(session, options, None if sees_all else viewer.user_id, status)
 
 
 async def stoppable(session: AsyncSession, viewer: Viewer, campaign_id: int) -> Campaign:

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from admin_api.routes import (
     activities,
+    campaign_ledgers,
     campaign_stream,
     campaigns,
     carves,
@@ -37,6 +38,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     sessions.router,
     users.router,
     activities.router,
+    campaign_ledgers.router,
     campaign_stream.router,
     campaigns.router,
     carves.router,

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any
 
+from fastapi import Query
 from flotilla_common.contracts.campaigns import CampaignKind, CampaignStartedV1, StartCampaignV1, StopCampaignV1
 from flotilla_common.db.models.live_query import Campaign
 from flotilla_common.errors import Invalid, Unanswered, Unavailable
@@ -17,14 +18,15 @@ from admin_api.deps import Deps, DepsDep
 from admin_api.domain import campaigns
 from admin_api.domain.campaigns import Asked
 from admin_api.domain.viewer import Viewer
-from admin_api.errors import BadRequest
+from admin_api.errors import BadRequest, InvalidArgument
 from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.bodies import ApiBody
 from admin_api.routes.envelope import rfc3339
 from admin_api.routes.host_parameters import Number
+from admin_api.routes.list_options import ListOptionsDep, meta_of, paged
 from admin_api.routes.targets import SelectedBody
 from admin_api.routes.versions import Id, members_router
-from admin_api.store import campaign_rows
+from admin_api.store import campaign_ledgers, campaign_rows
 from admin_api.store import campaigns as campaign_store
 from admin_api.store.targets import Selection
 
@@ -32,7 +34,8 @@ router = members_router("live queries")
 
 WAITING, RUNNING, COMPLETE = 0, 1, 2
 MAY_RUN = "live-query did not answer in time: the live query may be running all the same"
-STATES = ("answered", "failed", "denylisted", "expired", "cancelled", "unreachable", "pending")
+PAGE = 100  # campaigns on a page, where nobody says
+LONGEST_PAGE = 1000
 
 
 @asynccontextmanager
@@ -184,13 +187,35 @@ async def get_campaign(deps: DepsDep, viewer: ViewerDep, campaign_id: Id) -> dic
     """Show a live query and its ledger: every targeted host is in exactly one state."""
     async with deps.sessions.begin() as session:
         campaign = await campaigns.watchable(session, viewer, campaign_id)
-        ledger = await campaign_store.ledger(session, campaign_id)
-        offered = await campaign_store.offered(session, campaign_id)
-    return {"campaign": campaign_detail(campaign, ledger, offered)}
+        counts = await campaign_ledgers.counts(session, campaign_id)
+        are_off = await campaign_store.are_off(session)
+    hosts = {**counts, "targeted": campaign.target_count}
+    return {"campaign": {**campaign_summary(campaign, are_off=are_off), "hosts": hosts}}
 
 
-def campaign_detail(campaign: Campaign, ledger: dict[str, int], offered: int) -> dict[str, Any]:
-    """Return a campaign with its ledger; the offered hosts are among the pending ones."""
+@router.get("/campaigns")
+async def list_campaigns(
+    deps: DepsDep,
+    viewer: ViewerDep,
+    options: ListOptionsDep,
+    status: Annotated[str, Query(description="open or complete")] = "",
+) -> dict[str, Any]:
+    """List live queries, the newest first: one's own, or everybody's for who may run new SQL on every host."""
+    if status not in {"", "open", "complete"}:
+        raise InvalidArgument("status", "status must be open or complete")
+    options = paged(options, PAGE, LONGEST_PAGE)
+    async with deps.sessions.begin() as session:
+        found, more = await campaigns.visible_page(session, viewer, options, status)
+        are_off = await campaign_store.are_off(session)
+    listed = [
+        {**campaign_summary(campaign, are_off=are_off), "hosts": {"targeted": campaign.target_count}}
+        for campaign in found
+    ]
+    return {"campaigns": listed, "meta": meta_of(options, more=more).model_dump()}
+
+
+def campaign_summary(campaign: Campaign, *, are_off: bool) -> dict[str, Any]:
+    """Return what is known of a campaign beside its ledger. `are_off`: an administrator has turned live queries off."""
     return {
         "created_at": campaign.created_at,
         "updated_at": campaign.ended_at or campaign.last_viewed_at or campaign.created_at,
@@ -200,14 +225,10 @@ def campaign_detail(campaign: Campaign, ledger: dict[str, int], offered: int) ->
         "status": RUNNING if campaign.status == "open" else COMPLETE,
         "user_id": campaign.user_id,
         "kind": campaign.kind,
+        "halted": are_off and campaign.status == "open",
         "deadline": campaign.deadline,
         "ended_at": campaign.ended_at,
         "end_reason": campaign.end_reason,
-        "hosts": {
-            "targeted": campaign.target_count,
-            **{state: ledger.get(state, 0) for state in STATES},
-            "offered": offered,
-        },
     }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from flotilla_common.db.models.admin_api import AppConfig
 from flotilla_common.db.models.inventory import Host
 from flotilla_common.db.models.live_query import Campaign, LedgerRow
 from sqlalchemy import func, select
@@ -14,6 +16,14 @@ from sqlmodel import col
 from admin_api.store import host_summary
 from admin_api.store.host_scope import VisibleTeams, one_of
 from admin_api.store.host_summary import HostTotals
+from admin_api.store.listing import ListOptions, Sortable, page_of
+
+_ORDER_KEYS: Mapping[str, Sortable] = {
+    "id": col(Campaign.id),
+    "created_at": col(Campaign.created_at),
+    "ended_at": col(Campaign.ended_at),
+    "deadline": col(Campaign.deadline),
+}
 
 
 async def by_id(session: AsyncSession, campaign_id: int) -> Campaign | None:
@@ -23,29 +33,34 @@ async def by_id(session: AsyncSession, campaign_id: int) -> Campaign | None:
     return found
 
 
+async def are_off(session: AsyncSession) -> bool:
+    """Whether an administrator has turned live queries off: none starts, and those that run are halted."""
+    return bool(await session.scalar(select(col(AppConfig.live_query_disabled)).where(col(AppConfig.id) == 1)))
+
+
 async def is_open(session: AsyncSession, campaign_id: int) -> bool:
     """Whether hosts are still asked."""
     return await session.scalar(select(col(Campaign.status)).where(col(Campaign.id) == campaign_id)) == "open"
 
 
-async def ledger(session: AsyncSession, campaign_id: int) -> dict[str, int]:
-    """Return state -> number of targeted hosts in it; states of no host are left out."""
-    statement = (
-        select(col(LedgerRow.state), func.count())
-        .where(col(LedgerRow.campaign_id) == campaign_id)
-        .group_by(col(LedgerRow.state))
-    )
-    return {row[0]: row[1] for row in await session.execute(statement)}
+async def page(
+    session: AsyncSession, options: ListOptions, user_id: int | None, status: str
+) -> tuple[Sequence[Campaign], bool]:
+    """Return a page of campaigns without their signed commands, the newest first, and whether there are more.
 
+    `user_id` None: everybody's. `status`: `open` or `complete`, empty for both.
 
-async def offered(session: AsyncSession, campaign_id: int) -> int:
-    """Return how many of the pending hosts have taken the query and are silent."""
-    statement = select(func.count()).where(
-        col(LedgerRow.campaign_id) == campaign_id,
-        col(LedgerRow.state) == "pending",
-        col(LedgerRow.offered_at).is_not(None),
-    )
-    return (await session.execute(statement)).scalar_one()
+    Raises:
+        InvalidArgument: the order or the cursor makes no sense.
+
+    """
+    statement = select(Campaign).options(defer(Campaign.command))  # type: ignore[arg-type]
+    if user_id is not None:
+        statement = statement.where(col(Campaign.user_id) == user_id)
+    if status:
+        statement = statement.where(col(Campaign.status) == status)
+    newest = col(Campaign.id).desc()
+    return await page_of(session, statement, options, order_keys=_ORDER_KEYS, row_id=newest, search=[col(Campaign.sql)])
 
 
 async def totals(session: AsyncSession, campaign_id: int, now: datetime) -> HostTotals:

@@ -11,12 +11,12 @@ from flotilla_common.bus.connection import Bus
 from flotilla_common.bus.follow import Follower
 from flotilla_common.bus.objects import Objects
 from flotilla_common.contracts.bitmaps import bitmap_of
-from flotilla_common.contracts.campaigns import BUCKET, STORE, done_hash_of
+from flotilla_common.contracts.campaigns import BUCKET, STORE, SWITCH_KEY, done_hash_of
 from flotilla_common.contracts.streams import bucket_stream, bucket_subject
 from flotilla_common.errors import Poison
 from nats.aio.msg import Msg
 
-from agent_gateway.domain.commands import verified
+from agent_gateway.domain.commands import verified, verified_switch
 from agent_gateway.domain.gateway import Gateway
 
 log = structlog.get_logger()
@@ -41,7 +41,11 @@ def campaigns_follower(bus: Bus, gateway: Gateway, keys: list[Ed25519PublicKey])
 
 
 async def _take(message: Msg, gateway: Gateway, keys: list[Ed25519PublicKey], objects: Objects) -> None:
-    number, _, what = key_of(message.subject).partition(".")
+    key = key_of(message.subject)
+    if key == SWITCH_KEY:
+        _turn(message, gateway, keys)
+        return
+    number, _, what = key.partition(".")
     campaign_id = int(number)
     if what == "command" and is_delete(message.headers):
         gateway.starts.end(campaign_id, message.metadata.timestamp.replace(tzinfo=UTC).timestamp())
@@ -52,3 +56,12 @@ async def _take(message: Msg, gateway: Gateway, keys: list[Ed25519PublicKey], ob
         done = message.data if name is None else await objects.get(name)
         if done is not None:  # a newer set has taken the place of one that is gone, and comes next
             gateway.campaigns.settle(campaign_id, bitmap_of(done))
+
+
+def _turn(message: Msg, gateway: Gateway, keys: list[Ed25519PublicKey]) -> None:
+    """Take the switch. That it is gone says nothing: live-query puts it back."""
+    if is_delete(message.headers):
+        return
+    switch = verified_switch(message.data, keys)
+    if gateway.campaigns.turn(switch):
+        log.warning("all campaigns are halted" if switch.halted else "campaigns go on")

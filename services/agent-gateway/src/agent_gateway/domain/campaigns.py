@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
-from flotilla_common.contracts.campaigns import OFFER_AGAIN_SECONDS, QUERY_PREFIX, CampaignCommand
+from flotilla_common.contracts.campaigns import OFFER_AGAIN_SECONDS, QUERY_PREFIX, CampaignCommand, Switch
 from pyroaring import BitMap
 
 from agent_gateway.domain.hosts import Host
@@ -71,6 +71,7 @@ class Campaigns:
         self._broad: list[Campaign] = []
         self._asked_broadly = BitMap()  # by any of those; who is asked no more may be in it till the next poll
         self._waiting: deque[Campaign] = deque()
+        self._switch = Switch(halted=False, at=0.0)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -78,6 +79,18 @@ class Campaigns:
     def open_ids(self) -> set[int]:
         """Return the campaigns that are open."""
         return set(self._open)
+
+    @property
+    def are_halted(self) -> bool:
+        """Whether an administrator has stopped all of them: nobody is asked, answers still count."""
+        return self._switch.halted
+
+    def turn(self, switch: Switch) -> bool:
+        """Halt all, or let them go on; return whether that changes anything. An older word than the last is ignored."""
+        if switch.at < self._switch.at:
+            return False
+        before, self._switch = self._switch, switch
+        return before.halted != switch.halted
 
     def targets_by_hash(self, name: str) -> BitMap | None:
         """Return the targets of an open campaign that are known under this hash."""
@@ -164,7 +177,7 @@ class Campaigns:
 
     def has_open(self, host_id: int) -> bool:
         """Whether the host may have something to be asked; the usual answer is no."""
-        return host_id in self._narrow or host_id in self._asked_broadly
+        return (host_id in self._narrow or host_id in self._asked_broadly) and not self._switch.halted
 
     def offers(self, host: Host, now: float) -> tuple[dict[str, str], bool]:
         """Return what to ask the host now (query name -> SQL), and whether any open campaign concerns it."""

@@ -9,11 +9,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from flotilla_common.contracts.bitmaps import bitmap_of
-from flotilla_common.contracts.campaigns import CampaignCommand, split_command
+from flotilla_common.contracts.campaigns import CampaignCommand, Switch, split_command
 from flotilla_common.errors import Poison
 from pyroaring import BitMap
 
 _decoder = msgspec.json.Decoder(CampaignCommand)
+_switch_decoder = msgspec.json.Decoder(Switch)
 _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
 
 
@@ -39,11 +40,8 @@ def verified(value: bytes, campaign_id: int, keys: list[Ed25519PublicKey]) -> Ca
         Poison: no key made the signature, the command is another campaign's, or it makes no sense.
 
     """
-    signature, payload = split_command(value)
-    if not any(_signed(key, signature, payload) for key in keys):
-        raise Poison("no known key made this signature")
     try:
-        command = _decoder.decode(payload)
+        command = _decoder.decode(_payload_of(value, keys))
     except msgspec.DecodeError as error:
         raise Poison(f"command of campaign {campaign_id}: {error}") from error
     if command.campaign_id != campaign_id:
@@ -51,6 +49,26 @@ def verified(value: bytes, campaign_id: int, keys: list[Ed25519PublicKey]) -> Ca
     if not command.sql.strip():
         raise Poison("empty SQL makes osqueryd check in without a pause")
     return command
+
+
+def verified_switch(value: bytes, keys: list[Ed25519PublicKey]) -> Switch:
+    """Return what a value of the bucket says of all campaigns.
+
+    Raises:
+        Poison: no key made the signature, or it makes no sense.
+
+    """
+    try:
+        return _switch_decoder.decode(_payload_of(value, keys))
+    except msgspec.DecodeError as error:
+        raise Poison(f"switch: {error}") from error
+
+
+def _payload_of(value: bytes, keys: list[Ed25519PublicKey]) -> bytes:
+    signature, payload = split_command(value)
+    if not any(_signed(key, signature, payload) for key in keys):
+        raise Poison("no known key made this signature")
+    return payload
 
 
 def targets_of(command: CampaignCommand, data: bytes) -> BitMap:

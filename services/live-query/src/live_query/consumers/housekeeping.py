@@ -16,6 +16,7 @@ from live_query import metrics
 from live_query.consumers.announcements import LargeSets, forget, repair
 from live_query.consumers.carve_expiry import expire_carves
 from live_query.consumers.done_sets import DoneSets
+from live_query.consumers.on_app_config import keep_switch
 from live_query.consumers.on_campaign_answers import DURABLE
 from live_query.deps import Deps
 from live_query.domain.campaigns import VIEWER_GRACE, VIEWER_LONGEST
@@ -55,7 +56,8 @@ class Keeper:
                 await self._through(duty)
         if time.monotonic() >= self._next_repair:
             self._next_repair = time.monotonic() + REPAIR_SECONDS
-            for duty in (self._repair, self._large.sweep, self._leave_vanished, partial(expire_carves, self._deps)):
+            others = (partial(keep_switch, self._deps), partial(expire_carves, self._deps))
+            for duty in (self._repair, self._large.sweep, self._leave_vanished, *others):
                 await self._through(duty)
         if time.monotonic() >= self._next_forgetting:
             self._next_forgetting = time.monotonic() + FORGET_SECONDS

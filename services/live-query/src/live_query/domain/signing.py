@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import msgspec
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from flotilla_common.contracts.campaigns import CampaignCommand, encode_command
+from flotilla_common.contracts.campaigns import CampaignCommand, Switch, encode_command, split_command
+from flotilla_common.errors import Poison
 
 
 def private_key_from(pem: str) -> Ed25519PrivateKey:
@@ -27,5 +28,23 @@ def private_key_from(pem: str) -> Ed25519PrivateKey:
 
 def sign(command: CampaignCommand, key: Ed25519PrivateKey) -> bytes:
     """Return the exact bytes that gateways get: they verify these, never a re-encoding."""
-    payload = msgspec.json.encode(command)
+    return _signed(msgspec.json.encode(command), key)
+
+
+def sign_switch(switch: Switch, key: Ed25519PrivateKey) -> bytes:
+    """Return the exact bytes that gateways get."""
+    return _signed(msgspec.json.encode(switch), key)
+
+
+def switch_in(value: bytes, key: Ed25519PublicKey) -> Switch | None:
+    """Return the switch that a bucket value holds; None when it is none that the owner of this key has signed."""
+    try:
+        signature, payload = split_command(value)
+        key.verify(signature, payload)
+        return msgspec.json.decode(payload, type=Switch)
+    except (Poison, InvalidSignature, msgspec.DecodeError):
+        return None
+
+
+def _signed(payload: bytes, key: Ed25519PrivateKey) -> bytes:
     return encode_command(key.sign(payload), payload)

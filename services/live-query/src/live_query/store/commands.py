@@ -13,6 +13,7 @@ from flotilla_common.contracts.bitmaps import bitmap_of, bytes_of
 from flotilla_common.contracts.campaigns import (
     BUCKET,
     INLINE_BYTES,
+    SWITCH_KEY,
     command_key,
     done_hash_of,
     done_key,
@@ -75,7 +76,7 @@ class Contents:
 
 async def contents(bucket: Bucket) -> Contents:
     """List the bucket."""
-    names = [name.partition(".") for name in await bucket.keys()]
+    names = [name.partition(".") for name in await bucket.keys() if name != SWITCH_KEY]
     ids = {kind: frozenset(int(number) for number, _, what in names if what == kind) for kind in ("command", "done")}
     return Contents(ids["command"], ids["done"])
 
@@ -83,7 +84,8 @@ async def contents(bucket: Bucket) -> Contents:
 async def traces(bus: Bus) -> set[int]:
     """Return the campaigns of which the bucket holds anything: a deleted key leaves a word that it was deleted."""
     info = await bus.js.stream_info(bucket_stream(BUCKET), subjects_filter=">")
-    return {int(key_of(subject).partition(".")[0]) for subject in info.state.subjects or ()}
+    keys = [key_of(subject) for subject in info.state.subjects or ()]
+    return {int(key.partition(".")[0]) for key in keys if key != SWITCH_KEY}
 
 
 async def wipe(bus: Bus, campaign_id: int) -> None:

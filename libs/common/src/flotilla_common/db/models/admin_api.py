@@ -16,6 +16,7 @@ from flotilla_common.db.models.columns import (
     OutboxRow,
     bigint,
     binary,
+    computed_flag,
     identity,
     json_document,
     nullable_text,
@@ -31,7 +32,10 @@ def _flag(*, default: bool = False) -> Any:
 
 
 class AppConfig(SQLModel, table=True):
-    """One row: the app config's stored part (admin API part 5.1) and the global agent options (None: cleared)."""
+    """One row: the app config's stored part (admin API part 5.1) and the global agent options (None: cleared).
+
+    `live_query_disabled` is what `document` says of it, for who may not read the rest; Postgres keeps it.
+    """
 
     __tablename__ = "app_config"
     __table_args__ = {"schema": SCHEMA}
@@ -40,6 +44,9 @@ class AppConfig(SQLModel, table=True):
     document: dict[str, Any] = json_document()
     agent_options: dict[str, Any] | None = json_document(nullable=True)
     updated_at: datetime = timestamp(now=True)
+    live_query_disabled: bool | None = computed_flag(
+        "(document #>> '{server_settings,live_query_disabled}') IS NOT DISTINCT FROM 'true'"
+    )
 
 
 class Team(SQLModel, table=True):

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, DateTime, LargeBinary, Text, func
+from sqlalchemy import BigInteger, Boolean, Column, Computed, DateTime, LargeBinary, Text, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
@@ -55,6 +55,11 @@ def json_document(*, nullable: bool = False, default: str | None = "{}") -> Any:
         JSONB(none_as_null=True), nullable=nullable, server_default=None if nullable else default
     )
     return Field(default=None, sa_column=column)
+
+
+def computed_flag(condition: str) -> Any:
+    """Return a boolean column that Postgres computes from others of the row, and nobody writes."""
+    return Field(default=None, sa_column=Column(Boolean, Computed(condition, persisted=True), nullable=False))
 
 
 def binary(*, unique: bool = False, nullable: bool = False) -> Any:

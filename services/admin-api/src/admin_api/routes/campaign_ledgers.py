@@ -1,0 +1,141 @@
+"""A campaign's ledger, host by host: shown in pages, or taken away as a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import Query, Response
+from fastapi.responses import StreamingResponse
+
+from admin_api.deps import DepsDep
+from admin_api.domain import campaign_ledgers, campaigns
+from admin_api.domain.authorize import visible_team_ids
+from admin_api.errors import InvalidArgument
+from admin_api.routes.authentication import ViewerDep
+from admin_api.routes.envelope import CONTENT_TYPE, rfc3339
+from admin_api.routes.list_options import ListOptionsDep, meta_of, paged
+from admin_api.routes.versions import Id, members_router
+from admin_api.store import campaign_ledgers as store
+from admin_api.store.campaign_ledgers import Entry
+
+router = members_router("live queries")
+
+PAGE = 1000  # hosts on a page, where nobody says
+LONGEST_PAGE = 10_000
+COLUMNS = (
+    "host_id",
+    "hostname",
+    "display_name",
+    "team_id",
+    "state",
+    "offered",
+    "offered_at",
+    "settled_at",
+    "row_count",
+    "truncated",
+    "error",
+)
+FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
+States = Annotated[str, Query(description="states to show, comma separated; `offered` means some of the pending")]
+
+
+@router.get("/campaigns/{campaign_id:int}/ledger")
+async def get_ledger(
+    deps: DepsDep, viewer: ViewerDep, campaign_id: Id, options: ListOptionsDep, state: States = ""
+) -> dict[str, Any]:
+    """Show what became of each targeted host: counts of all of them, and a page of those asked for."""
+    states = campaign_ledgers.states_of(state)
+    options = paged(options, PAGE, LONGEST_PAGE)
+    async with deps.sessions.begin() as session:
+        await campaigns.watchable(session, viewer, campaign_id)
+        counts = await store.counts(session, campaign_id)
+        entries, more = await store.page(session, campaign_id, options, states, visible_team_ids(viewer))
+    return {
+        "ledger": {"counts": counts, "hosts": [entry_object(entry) for entry in entries]},
+        "meta": meta_of(options, more=more).model_dump(),
+    }
+
+
+@router.get(
+    "/campaigns/{campaign_id:int}/ledger/export",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/csv": {}, "application/json": {}}}},
+)
+async def export_ledger(
+    deps: DepsDep,
+    viewer: ViewerDep,
+    campaign_id: Id,
+    kind: Annotated[str, Query(alias="format", description="csv or json")] = "csv",
+    state: States = "",
+) -> Response:
+    """Return the whole ledger as a file, by host id. While the campaign runs, each page is of its own moment."""
+    states = campaign_ledgers.states_of(state)
+    if kind not in {"csv", "json"}:
+        raise InvalidArgument("format", "format must be csv or json")
+    async with deps.sessions.begin() as session:
+        await campaigns.watchable(session, viewer, campaign_id)
+        counts = await store.counts(session, campaign_id)
+    pages = campaign_ledgers.pages(deps.sessions, campaign_id, states, visible_team_ids(viewer))
+    headers = {
+        "content-disposition": f'attachment; filename="campaign-{campaign_id}-ledger.{kind}"',
+        "x-content-type-options": "nosniff",
+    }
+    if kind == "csv":
+        return StreamingResponse(as_csv(pages), media_type="text/csv; charset=utf-8", headers=headers)
+    return StreamingResponse(as_json(counts, pages), media_type=CONTENT_TYPE, headers=headers)
+
+
+def entry_object(entry: Entry) -> dict[str, Any]:
+    """Return a host of a ledger as the API shows it."""
+    return {
+        "host_id": entry.host_id,
+        "hostname": entry.hostname,
+        "display_name": entry.display_name,
+        "team_id": entry.team_id,
+        "state": entry.state,
+        "offered": entry.is_offered,
+        "offered_at": entry.offered_at,
+        "settled_at": entry.settled_at,
+        "row_count": entry.row_count,
+        "truncated": entry.is_truncated,
+        "error": entry.error,
+        "stats": entry.stats,
+    }
+
+
+async def as_csv(pages: AsyncIterator[Sequence[Entry]]) -> AsyncIterator[bytes]:
+    """Yield a CSV file. What a spreadsheet would take for a formula has an apostrophe before it."""
+    yield _lines([COLUMNS])
+    async for page in pages:
+        yield _lines([[_cell(entry_object(entry)[column]) for column in COLUMNS] for entry in page])
+
+
+async def as_json(counts: dict[str, int], pages: AsyncIterator[Sequence[Entry]]) -> AsyncIterator[bytes]:
+    """Yield what the API answers for a ledger of one page."""
+    yield b'{"ledger": {"counts": ' + json.dumps(counts).encode() + b', "hosts": ['
+    mark = b"\n"
+    async for page in pages:
+        yield mark + b",\n".join(json.dumps(entry_object(entry), default=rfc3339).encode() for entry in page)
+        mark = b",\n"
+    yield b"\n]}}\n"
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(FORMULAS) else value
+    return rfc3339(value) if isinstance(value, datetime) else str(value)

@@ -1,0 +1,94 @@
+"""An administrator turns live queries off: gateways are told, whatever happens in between."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flotilla_common.contracts.campaigns import SWITCH_KEY, Switch
+from flotilla_common.contracts.definitions import AppConfigChangedV1
+from flotilla_common.db.models.admin_api import AppConfig
+from flotilla_common.testing import eventually
+from live_query.consumers import housekeeping
+from live_query.consumers.on_app_config import keep_switch
+from live_query.domain.signing import sign_switch, switch_in
+
+
+@pytest.fixture
+def disable(database, admin):
+    """Write what admin-api would, and say so."""
+
+    async def write(disabled: object, *, quietly: bool = False) -> None:
+        async with database.sessions("admin_api").begin() as session:
+            config = await session.get(AppConfig, 1) or AppConfig(id=1)
+            config.document = {"server_settings": {"live_query_disabled": disabled}}
+            session.add(config)
+        if not quietly:
+            await admin.publish(AppConfigChangedV1())
+
+    return write
+
+
+@pytest.fixture
+def word(deps):
+    """What gateways are told: halted or not; None when they are told nothing that live-query has signed."""
+
+    async def read() -> bool | None:
+        value = await deps.bucket.get(SWITCH_KEY)
+        found = None if value is None else switch_in(value, deps.signing_key.public_key())
+        return None if found is None else found.halted
+
+    return read
+
+
+async def test_gateways_are_told_when_it_changes(deps, running, disable, word):
+    async with running(deps):
+        await disable(True)
+        await eventually(lambda: halted_is(word, True))
+        first = switch_in(await deps.bucket.get(SWITCH_KEY), deps.signing_key.public_key())
+        await disable(False)
+        await eventually(lambda: halted_is(word, False))
+        second = switch_in(await deps.bucket.get(SWITCH_KEY), deps.signing_key.public_key())
+
+    assert second.at > first.at
+
+
+async def halted_is(word, wanted: bool) -> bool:
+    return await word() is wanted
+
+
+async def test_what_was_missed_is_made_up_for_by_housekeeping(deps, running, disable, word, monkeypatch):
+    monkeypatch.setattr(housekeeping, "REPAIR_SECONDS", 0.2)
+    await disable(True, quietly=True)
+    async with running(deps):
+        await eventually(lambda: halted_is(word, True))
+        forged = sign_switch(Switch(halted=False, at=9e9), Ed25519PrivateKey.generate())
+        await deps.bucket.put(SWITCH_KEY, forged)
+        await eventually(lambda: halted_is(word, True))
+        await deps.bucket.delete(SWITCH_KEY)
+        await eventually(lambda: halted_is(word, True))
+
+
+async def test_nothing_is_said_while_nobody_has_turned_it(deps, disable):
+    await keep_switch(deps)
+    without_config = await deps.bucket.keys()
+    for value in (False, None, "true-ish"):
+        await disable(value, quietly=True)
+        await keep_switch(deps)
+
+    assert without_config == await deps.bucket.keys() == []
+
+
+async def test_the_same_word_is_not_said_twice(deps, disable):
+    await disable(True, quietly=True)
+    await keep_switch(deps)
+    before = await deps.bucket.get(SWITCH_KEY)
+    await keep_switch(deps)
+
+    assert await deps.bucket.get(SWITCH_KEY) == before
+
+
+async def test_the_rest_of_the_config_is_none_of_live_querys_business(database, disable):
+    await disable(True, quietly=True)
+    async with database.sessions("live_query").begin() as session:
+        with pytest.raises(Exception, match="permission denied"):
+            await session.get(AppConfig, 1)
