@@ -4,7 +4,7 @@ Owns     schema admin_api; stream DEFINITIONS (through its outbox); Redis login:
 Reads    schema inventory (hosts, label membership, uses of secrets), schema live_query (ledgers, carves),
          Redis campaign:*, blobs carves/*
 Asks     inventory TransferHostsV1, DeleteHostsV1, RefetchHostV1, ChangeLabelMembersV1;
-         live-query StartCampaignV1, StopCampaignV1; analytics ReportNowV1
+         live-query StartCampaignV1, StopCampaignV1, PauseCampaignV1; analytics ReportNowV1
 Sends    definitions.*_changed.v1; campaigns.viewed.v1 (core)
 Listens  HOSTS (enrolled, enroll_refused, identity_shared: activities that tell people)
 """

@@ -17,9 +17,11 @@ from admin_api.routes.campaign_sockets import SERVER_OPTIONS
 from flotilla_common.bus.answering import Responder, respond
 from flotilla_common.bus.connection import Bus
 from flotilla_common.contracts.campaigns import (
+    CampaignPausedV1,
     CampaignStartedV1,
     CampaignStoppedV1,
     CampaignViewedV1,
+    PauseCampaignV1,
     StartCampaignV1,
     StopCampaignV1,
     TargetCounts,
@@ -151,6 +153,7 @@ class LiveQuery:
     redis: Redis
     started: list[StartCampaignV1] = field(default_factory=list)
     stopped: list[StopCampaignV1] = field(default_factory=list)
+    paused: list[PauseCampaignV1] = field(default_factory=list)
     viewed: list[CampaignViewedV1] = field(default_factory=list)
     script: Callable[[int, list[int]], Coroutine[Any, Any, None]] | None = None
     refusal: FleetError | None = None
@@ -202,6 +205,12 @@ class LiveQuery:
         await self.end(request.campaign_id, request.reason)
         return CampaignStoppedV1(stopped=True)
 
+    async def on_pause(self, request: PauseCampaignV1, _: None) -> CampaignPausedV1:
+        self.paused.append(request)
+        values = {"paused_at": datetime.now(UTC) if request.paused else None, "pause_reason": request.reason or None}
+        await self._write(update(Campaign).where(col(Campaign.id) == request.campaign_id).values(**values))
+        return CampaignPausedV1(changed=True)
+
     async def on_viewed(self, bus: Bus) -> None:
         subscription = await bus.client.subscribe(CampaignViewedV1.subject)
         async for message in subscription.messages:
@@ -246,7 +255,8 @@ async def live_query(database: Database, redis_url: str, bus_for) -> AsyncIterat
     redis = Redis.from_url(redis_url)
     part = LiveQuery(database, redis)
     bus = await bus_for("live_query")
-    async with responding(bus, (StartCampaignV1, part.on_start), (StopCampaignV1, part.on_stop)):
+    answers = ((StartCampaignV1, part.on_start), (StopCampaignV1, part.on_stop), (PauseCampaignV1, part.on_pause))
+    async with responding(bus, *answers):
         async with in_background(part.on_viewed(bus)):
             await bus.settle()
             yield part

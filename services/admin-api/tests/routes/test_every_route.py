@@ -43,6 +43,7 @@ BODIES: dict[str, object] = {
     "GET /queries/run": {"query_ids": [1], "host_ids": [1]},
     "POST /hosts/{host_id:int}/query": {"query": "SELECT 1"},
     "POST /hosts/identifier/{identifier}/query": {"query": "SELECT 1"},
+    "POST /campaigns/{campaign_id:int}/pause": {"reason": "lunch"},
     "PATCH /config": {"org_info": {"org_name": "Mine"}},
     "POST /spec/enroll_secret": {"spec": {"secrets": [{"secret": "mine"}]}},
     "PATCH /teams/{team_id:int}/secrets": {"secrets": [{"secret": "mine"}]},

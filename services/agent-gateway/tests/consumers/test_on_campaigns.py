@@ -131,3 +131,27 @@ async def test_a_command_is_no_switch_and_a_switch_no_command(house: House) -> N
 
     assert house.gateway.campaigns.open_ids() == {5}
     assert house.gateway.campaigns.are_halted
+
+
+async def test_a_command_that_went_and_came_back_asks_whom_it_has_not_heard(house: House) -> None:
+    keys = [house.inventory.add_host(number) for number in (1, 2, 3)]
+    await house.live_query.start(5, [1, 2, 3])
+    campaigns = await started(house, 5)
+    names = [next(iter((await house.read(key))["queries"])) for key in keys]  # type: ignore[call-overload]
+    await answered(house, keys[0], names[0])
+    command = await house.live_query.bucket.get("5.command")
+    await house.live_query.end(5)
+    await eventually(lambda: not campaigns.open_ids())
+    paused = [await house.read(key) for key in keys]
+    await answered(house, keys[1], names[1])
+    await house.live_query.bucket.put("5.command", command)
+    await started(house, 5)
+
+    assert paused == [{"queries": {}}] * 3
+    assert house.gateway.counters.answers["ended"] == 1
+    assert [bool((await house.read(key))["queries"]) for key in keys] == [False, False, True]
+
+
+async def answered(house: House, key: str, name: str) -> None:
+    body = {"node_key": key, "queries": {name: [{"a": "1"}]}, "statuses": {name: 0}}
+    assert (await house.post("distributed/write", body)).json() == {}

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from live_query.consumers import (
     answer_begin_carve,
+    answer_pause_campaign,
     answer_start_campaign,
     answer_stop_campaign,
     housekeeping,
@@ -43,6 +44,7 @@ from live_query.store.rows import ResultRows
 RESPONDERS: tuple[Responder[Any, Deps], ...] = (
     answer_start_campaign.RESPONDER,
     answer_stop_campaign.RESPONDER,
+    answer_pause_campaign.RESPONDER,
     answer_begin_carve.RESPONDER,
 )
 SUBSCRIPTIONS: tuple[Subscription[Any, Deps], ...] = (

@@ -125,6 +125,7 @@ USERS: tuple[BusUser, ...] = (
             "inventory.change_label_members.v1",
             "live_query.start_campaign.v1",
             "live_query.stop_campaign.v1",
+            "live_query.pause_campaign.v1",
             "analytics.report_now.v1",
             "log_shipper.ledger.v1",
         ),

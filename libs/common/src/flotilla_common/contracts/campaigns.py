@@ -2,8 +2,8 @@
 
 Bucket keys: `<id>.command` -> signed command (exact bytes); `<id>.done` -> serialized roaring bitmap of settled hosts;
 `switch` -> signed Switch, absent until it was turned for the first time.
-A campaign ends when its command is deleted from the bucket. Bitmaps of more than INLINE_BYTES are in object store
-TARGETS, and their SHA-256 stands in their place.
+A campaign ends, or pauses, when its command is deleted from the bucket. Bitmaps of more than INLINE_BYTES are in object
+store TARGETS, and their SHA-256 stands in their place.
 """
 
 from __future__ import annotations
@@ -202,6 +202,26 @@ class StartCampaignV1(Request[CampaignStartedV1]):
     wait_seconds: float | None = None
     trace_id: str = ""
     request_id: UUID | None = None
+
+
+class CampaignPausedV1(Answer):
+    """Whether this request changed anything: a campaign that has ended, or is so already, stays as it is."""
+
+    changed: bool
+
+
+class PauseCampaignV1(Request[CampaignPausedV1]):
+    """Ask no host any more, or (`paused` false) go on.
+
+    The ledger stays open, answers on their way count for an hour, deadlines go on.
+    """
+
+    subject: ClassVar[str] = "live_query.pause_campaign.v1"
+    answer: ClassVar[type[Answer]] = CampaignPausedV1
+
+    campaign_id: int
+    paused: bool
+    reason: str = "paused"
 
 
 class CampaignStoppedV1(Answer):

@@ -8,7 +8,13 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Query
-from flotilla_common.contracts.campaigns import CampaignKind, CampaignStartedV1, StartCampaignV1, StopCampaignV1
+from flotilla_common.contracts.campaigns import (
+    CampaignKind,
+    CampaignStartedV1,
+    PauseCampaignV1,
+    StartCampaignV1,
+    StopCampaignV1,
+)
 from flotilla_common.db.models.live_query import Campaign
 from flotilla_common.errors import Invalid, Unanswered, Unavailable
 from pydantic import Field
@@ -226,6 +232,8 @@ def campaign_summary(campaign: Campaign, *, are_off: bool) -> dict[str, Any]:
         "user_id": campaign.user_id,
         "kind": campaign.kind,
         "halted": are_off and campaign.status == "open",
+        "paused_at": campaign.paused_at,
+        "pause_reason": campaign.pause_reason,
         "deadline": campaign.deadline,
         "ended_at": campaign.ended_at,
         "end_reason": campaign.end_reason,
@@ -239,6 +247,34 @@ async def stop_campaign(deps: DepsDep, viewer: ViewerDep, campaign_id: Id) -> di
         await campaigns.stoppable(session, viewer, campaign_id)
     await deps.bus.request(StopCampaignV1(campaign_id=campaign_id))
     return {}
+
+
+class PauseBody(ApiBody):
+    """Why; people see it."""
+
+    reason: Annotated[str, Field(max_length=200)] = ""
+
+
+@router.post("/campaigns/{campaign_id:int}/pause")
+async def pause_campaign(deps: DepsDep, viewer: ViewerDep, campaign_id: Id, body: PauseBody) -> dict[str, Any]:
+    """Ask no host any more until it is resumed. Answers that are on their way count, and the deadline stays."""
+    await _pause(deps, viewer, campaign_id, paused=True, reason=body.reason.strip() or f"paused by {viewer.email}")
+    return {}
+
+
+@router.post("/campaigns/{campaign_id:int}/resume")
+async def resume_campaign(deps: DepsDep, viewer: ViewerDep, campaign_id: Id) -> dict[str, Any]:
+    """Go on with a paused live query."""
+    await _pause(deps, viewer, campaign_id, paused=False)
+    return {}
+
+
+async def _pause(deps: Deps, viewer: Viewer, campaign_id: int, *, paused: bool, reason: str = "") -> None:
+    async with deps.sessions.begin() as session:
+        campaign = await campaigns.stoppable(session, viewer, campaign_id)
+    if campaign.status != "open":
+        raise BadRequest("the live query has ended")
+    await deps.bus.request(PauseCampaignV1(campaign_id=campaign_id, paused=paused, reason=reason))
 
 
 @router.get("/status/live_query")

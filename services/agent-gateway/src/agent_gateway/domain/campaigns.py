@@ -104,7 +104,9 @@ class Campaigns:
             self._withdraw(earlier)
             campaign.settled |= earlier.settled
             campaign.offers = earlier.offers
-        self._ended.pop(command.campaign_id, None)
+        ended = self._ended.pop(command.campaign_id, None)
+        if ended is not None:  # it was paused
+            campaign.settled |= ended.settled
         self._open[command.campaign_id] = campaign
         if command.deadline <= now:
             self.end(command.campaign_id, command.deadline)
@@ -116,7 +118,7 @@ class Campaigns:
                 self._narrow.setdefault(host_id, {})[campaign.campaign_id] = campaign
 
     def end(self, campaign_id: int, ended_at: float) -> None:
-        """Ask nobody any more; answers that are on their way still count for a while."""
+        """Ask nobody any more; answers that are on their way still count for a while. A paused one starts again."""
         self._early_done.pop(campaign_id, None)
         self._past[campaign_id] = ended_at
         campaign = self._open.pop(campaign_id, None)
@@ -130,7 +132,9 @@ class Campaigns:
         """Take the set of hosts that live-query has settled."""
         campaign = self._open.get(campaign_id)
         if campaign is None:
-            if campaign_id not in self._past:
+            if campaign_id in self._ended:
+                self._ended[campaign_id].settled |= done
+            elif campaign_id not in self._past:
                 self._early_done[campaign_id] = done
             return
         news = (done - campaign.settled) & campaign.targets
@@ -142,7 +146,7 @@ class Campaigns:
 
     def answered(self, campaign_id: int, host_id: int) -> None:
         """Ask this host no more: its answer is in custody."""
-        campaign = self._open.get(campaign_id)
+        campaign = self._open.get(campaign_id) or self._ended.get(campaign_id)
         if campaign is not None:
             campaign.settled.add(host_id)
             self._drop(campaign, host_id)

@@ -1,4 +1,4 @@
-"""Keep bucket CAMPAIGNS true: a command is in it if and only if its campaign runs."""
+"""Keep bucket CAMPAIGNS true: a command is in it if and only if its campaign runs and is not paused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REMEMBERED = timedelta(hours=25)  # gateways tell late answers from foreign ones
 
 
 async def announce(deps: Deps, campaign_id: int) -> None:
-    """Put a running campaign's command. One that ends meanwhile is withdrawn again: nobody else might see it."""
+    """Put an asking campaign's command. One that ends or pauses meanwhile is withdrawn again."""
     found = await _command(deps, campaign_id)
     if found is None:
         return
@@ -38,6 +38,13 @@ async def announce_or_leave(deps: Deps, campaign_id: int) -> None:
         log.warning("command waits", campaign_id=campaign_id, error=repr(error))
 
 
+async def silence(deps: Deps, campaign_id: int) -> None:
+    """Withdraw a paused campaign's command; one that goes on meanwhile is announced again."""
+    await commands.withdraw(deps.bucket, campaign_id)
+    if await _command(deps, campaign_id) is not None:
+        await announce(deps, campaign_id)
+
+
 async def withdraw_or_leave(deps: Deps, campaign_id: int) -> None:
     """Remove a command; the keeper does it when an outage prevents it."""
     try:
@@ -54,14 +61,15 @@ async def repair(deps: Deps) -> None:
     held = await commands.contents(deps.bucket)
     async with deps.sessions.begin() as session:
         running = await campaigns.running_ids(session, deps.clock())
+        asking = await campaigns.asking_ids(session, deps.clock())
         large = await campaigns.large_targets(session, deps.clock())
     metrics.RUNNING.set(len(running))
     readable = {name for name in set(large.values()) if await deps.objects.has(name)}
     lacking = {campaign_id for campaign_id, name in large.items() if name not in readable}
-    for campaign_id in sorted(running - held.commands | lacking):
+    for campaign_id in sorted(asking - held.commands | lacking):
         await announce(deps, campaign_id)
         metrics.REPAIRED.labels("missing").inc()
-    for campaign_id in sorted(held.commands - running):
+    for campaign_id in sorted(held.commands - asking):
         await commands.withdraw(deps.bucket, campaign_id)
         metrics.REPAIRED.labels("stale").inc()
     for campaign_id in sorted(held.done - running):

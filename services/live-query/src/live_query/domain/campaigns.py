@@ -32,6 +32,7 @@ SYNCHRONOUS_LONGEST = timedelta(minutes=10)
 SQL_LIMIT_BYTES = 256 * 1024
 REASON_LIMIT = 200  # characters
 STOPPED = "stopped"
+PAUSED = "paused"
 _TRACE = re.compile(r"[0-9a-f]{32}")
 
 
@@ -140,6 +141,22 @@ async def stop_campaign(session: AsyncSession, campaign_id: int, reason: str, *,
         raise UnknownCampaign(campaign_id)
     await campaigns.notify(session, [campaign_id])
     return stopped
+
+
+async def pause_campaign(session: AsyncSession, campaign_id: int, *, paused: bool, reason: str, now: datetime) -> bool:
+    """Decide that a running campaign asks nobody, or asks again; False when that is no change.
+
+    Raises:
+        UnknownCampaign: there is none with this id.
+
+    """
+    if paused:
+        changed = await campaigns.pause(session, campaign_id, plain_text(reason, REASON_LIMIT) or PAUSED, now)
+    else:
+        changed = await campaigns.resume(session, campaign_id, now)
+    if not changed and not await campaigns.exists_at_all(session, campaign_id):
+        raise UnknownCampaign(campaign_id)
+    return changed
 
 
 def check_sql(sql: str) -> None:

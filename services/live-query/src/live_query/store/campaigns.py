@@ -117,6 +117,28 @@ async def decide_end(session: AsyncSession, campaign_id: int, reason: str, now: 
     return result.first() is not None
 
 
+async def pause(session: AsyncSession, campaign_id: int, reason: str, now: datetime) -> bool:
+    """Record that a running campaign asks nobody from now on; False when it does not run, or is paused already."""
+    result = await session.execute(
+        update(Campaign)
+        .where(col(Campaign.id) == campaign_id, *_asking(now))
+        .values(paused_at=now, pause_reason=reason)
+        .returning(col(Campaign.id))
+    )
+    return result.first() is not None
+
+
+async def resume(session: AsyncSession, campaign_id: int, now: datetime) -> bool:
+    """Record that a paused campaign asks again; False when it does not run, or is not paused."""
+    result = await session.execute(
+        update(Campaign)
+        .where(col(Campaign.id) == campaign_id, *_running(now), col(Campaign.paused_at).is_not(None))
+        .values(paused_at=None, pause_reason=None)
+        .returning(col(Campaign.id))
+    )
+    return result.first() is not None
+
+
 async def complete(session: AsyncSession, campaign_id: int, reason: str, now: datetime) -> None:
     """Mark a seized campaign complete; a reason that was decided before stays."""
     await session.execute(
@@ -165,8 +187,13 @@ async def settled(session: AsyncSession, among: Collection[int] | None = None) -
     return _ids((await session.execute(statement.order_by(col(Campaign.id)))).scalars().all())
 
 
+async def asking_ids(session: AsyncSession, now: datetime) -> set[int]:
+    """Return the running campaigns that are not paused: those that gateways must know of."""
+    return set(_ids((await session.execute(select(col(Campaign.id)).where(*_asking(now)))).scalars().all()))
+
+
 async def running_ids(session: AsyncSession, now: datetime, among: Collection[int] | None = None) -> set[int]:
-    """Return the running campaigns (of these, or of all): those that gateways must know of."""
+    """Return the running campaigns (of these, or of all), paused ones too."""
     statement = select(col(Campaign.id)).where(*_running(now))
     if among is not None:
         statement = statement.where(_among(among))
@@ -174,9 +201,9 @@ async def running_ids(session: AsyncSession, now: datetime, among: Collection[in
 
 
 async def command_of(session: AsyncSession, campaign_id: int, now: datetime) -> tuple[bytes, str] | None:
-    """Return the signed command of a running campaign, and the object with its targets (empty: they are in it)."""
+    """Return the signed command of a campaign that asks, and the object with its targets (empty: they are in it)."""
     statement = select(col(Campaign.command), col(Campaign.targets_hash)).where(
-        col(Campaign.id) == campaign_id, *_running(now)
+        col(Campaign.id) == campaign_id, *_asking(now)
     )
     row = (await session.execute(statement)).one_or_none()
     return None if row is None else (row[0], row[1])
@@ -233,6 +260,10 @@ def _later(until: datetime, longest: timedelta) -> ColumnElement[datetime]:
 
 def _running(now: datetime) -> tuple[ColumnElement[bool], ...]:
     return (col(Campaign.status) == "open", col(Campaign.end_reason).is_(None), col(Campaign.deadline) > now)
+
+
+def _asking(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (*_running(now), col(Campaign.paused_at).is_(None))
 
 
 def _among(campaign_ids: Collection[int]) -> ColumnElement[bool]:

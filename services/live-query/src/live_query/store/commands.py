@@ -42,6 +42,13 @@ async def put_done(bucket: Bucket, objects: Objects, campaign_id: int, host_ids:
     return is_large
 
 
+async def repeat_done(bucket: Bucket, campaign_id: int) -> None:
+    """Tell gateways again which hosts are settled: an hour after a command went they have forgotten."""
+    value = await bucket.get(done_key(campaign_id))
+    if value is not None:
+        await bucket.put(done_key(campaign_id), value)
+
+
 async def done_count(bucket: Bucket, objects: Objects, campaign_id: int) -> int:
     """Return how many settled hosts gateways have been told of. A set that makes no sense told them of none."""
     value = await bucket.get(done_key(campaign_id))

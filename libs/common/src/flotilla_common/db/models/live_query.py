@@ -22,6 +22,7 @@ class Campaign(SQLModel, table=True):
     `deadline` moves while a viewer campaign is watched. `end_reason` is set when the end is decided, `ended_at` when
     the ledger has followed, `cleared_at` when gateways and viewers have been told. `request_id` and `counts` answer a
     repeat of the request that started it. `targets_hash` names the object with the targets, when they are many.
+    `paused_at` is set while nobody is asked, and `pause_reason` says why.
     """
 
     __tablename__ = "campaigns"
@@ -52,6 +53,8 @@ class Campaign(SQLModel, table=True):
     request_id: UUID | None = Field(default=None)
     counts: dict[str, int] | None = json_document(nullable=True)
     targets_hash: str = text()
+    paused_at: datetime | None = timestamp(nullable=True)
+    pause_reason: str | None = nullable_text()
 
 
 class LedgerRow(SQLModel, table=True):
