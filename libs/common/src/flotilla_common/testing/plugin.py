@@ -51,8 +51,15 @@ TAKE_TURNS = {
 VARIABLE = "FLOTILLA_TEST_SHARED_SERVERS"
 
 
+def _log_plain_tracebacks() -> None:
+    """Keep structlog from drawing what an exception's frames held: that takes seconds, in which no loop turns."""
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """In the controller of a parallel run: start the servers before the workers, who inherit the environment."""
+    _log_plain_tracebacks()
     parallel = getattr(config.option, "numprocesses", None) or getattr(config.option, "dist", "no") != "no"
     if parallel and not hasattr(config, "workerinput"):
         run = ServerRun()
