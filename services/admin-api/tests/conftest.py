@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from admin_api.app import build_app
 from admin_api.deps import Deps
 from admin_api.domain import sessions as logins
 from admin_api.domain.passwords import Passwords
+from admin_api.domain.sql_reader import SqlReader
 from admin_api.routes.body_gate import BodyGate, BodyLimits
 from admin_api.settings import Settings
 from argon2 import PasswordHasher
@@ -82,6 +83,14 @@ def settings(database: Database, redis_url: str, secrets_key: bytes, tmp_path: P
     )
 
 
+@pytest.fixture(scope="session")
+def sql_reader() -> Iterator[SqlReader]:
+    """One for all tests: its processes take a moment to start, and what they say depends on the SQL alone."""
+    reader = SqlReader()
+    yield reader
+    reader.close()
+
+
 @pytest.fixture
 async def deps(
     database: Database,
@@ -89,6 +98,7 @@ async def deps(
     settings: Settings,
     secrets_key: bytes,
     clock: Clock,
+    sql_reader: SqlReader,
 ) -> AsyncIterator[Deps]:
     redis = Redis.from_url(settings.redis_url.get_secret_value())
     passwords = Passwords(CHEAP)
@@ -102,6 +112,7 @@ async def deps(
         secrets_key=secrets_key,
         passwords=passwords,
         blobs=open_blobs(settings),
+        sql_reader=sql_reader,
     )
     passwords.close()
     await redis.aclose()

@@ -21,6 +21,7 @@ from admin_api.app import create_app
 from admin_api.consumers import on_enroll_refused, on_host_enrolled, on_host_identity_shared
 from admin_api.deps import Deps
 from admin_api.domain.passwords import Passwords
+from admin_api.domain.sql_reader import SqlReader
 from admin_api.routes.campaign_sockets import SEND_SECONDS, SERVER_OPTIONS
 from admin_api.settings import Settings, decode_key
 
@@ -54,6 +55,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
         secrets_key=decode_key(settings.secrets_key),
         passwords=Passwords(),
         blobs=open_blobs(settings),
+        sql_reader=SqlReader(),
     )
     await provision.verify(bus, "DEFINITIONS", "HOSTS")
     tasks.create_task(relay(bus, settings, "admin_api"), name="outbox relay")

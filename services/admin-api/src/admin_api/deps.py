@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from admin_api.domain.campaign_views import CampaignViews
 from admin_api.domain.carves import CarveReads
 from admin_api.domain.passwords import Passwords
+from admin_api.domain.sql_reader import SqlReader
 from admin_api.settings import Settings
 
 
@@ -39,6 +40,7 @@ class Deps:
     secrets_key: bytes
     passwords: Passwords
     blobs: Blobs
+    sql_reader: SqlReader
     setup: SetupState = field(default_factory=SetupState)
     views: CampaignViews = field(default_factory=CampaignViews)
     carve_reads: CarveReads = field(default_factory=CarveReads)

@@ -16,6 +16,10 @@ class Forbidden(Denied):
         super().__init__("forbidden")
 
 
+class SqlDenied(Denied):
+    """The live query policy keeps the caller's role from what this SQL asks; the text says from what."""
+
+
 class PermissionDenied(Denied):
     """The caller may do this in principle, but showed a wrong current password."""
 

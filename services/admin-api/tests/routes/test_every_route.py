@@ -26,7 +26,13 @@ SELF = {
 """What every logged-in user may do, since it touches nobody else."""
 ANYBODY = {"GET /status/live_query", "GET /status/result_store"}
 """What every logged-in user may know: whether a part works."""
-LOOKING = {"POST /hosts/search", "POST /hosts/{host_id:int}/refetch", "POST /targets", "POST /targets/count"}
+LOOKING = {
+    "POST /hosts/search",
+    "POST /hosts/{host_id:int}/refetch",
+    "POST /targets",
+    "POST /targets/count",
+    "POST /queries/check",
+}
 """POST, but reading: observers may."""
 
 SPEC_USER = {"spec": {"roles": {"ada@acme.test": {"global_role": "observer"}}}}
@@ -40,6 +46,7 @@ BODIES: dict[str, object] = {
     "POST /queries/run_by_names": {"query": "SELECT 1", "selected": {"hosts": ["A-1"]}},
     "POST /queries/run_by_identifiers": {"query": "SELECT 1", "selected": {"hosts": ["A-1"]}},
     "POST /queries/{query_id:int}/run": {"host_ids": [1]},
+    "POST /queries/check": {"query": "SELECT 1"},
     "GET /queries/run": {"query_ids": [1], "host_ids": [1]},
     "POST /hosts/{host_id:int}/query": {"query": "SELECT 1"},
     "POST /hosts/identifier/{identifier}/query": {"query": "SELECT 1"},

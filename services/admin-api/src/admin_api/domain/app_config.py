@@ -11,10 +11,10 @@ from flotilla_common.db import outbox
 from flotilla_common.db.models.admin_api import AppConfig
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from admin_api.domain import agent_options, config_fixed, config_masks
+from admin_api.domain import agent_options, config_fixed, config_masks, sql_policy
 from admin_api.domain.activities import record
 from admin_api.domain.authorize import Action, is_allowed
-from admin_api.domain.config_blocks import Document, Features, SsoSettings
+from admin_api.domain.config_blocks import Document, Features, LiveQueryPolicy, SsoSettings
 from admin_api.domain.json_types import same
 from admin_api.domain.rights import grant
 from admin_api.domain.strict_merge import merged, parsed
@@ -46,6 +46,13 @@ def initial_document(org_name: str, org_logo_url: str, server_url: str) -> dict[
 def complete(row: AppConfig) -> dict[str, Any]:
     """Return the stored document with the defaults of whatever is newer than it."""
     return merged(Document, Document().model_dump(), row.document).model_dump()
+
+
+def live_query_policy(row: AppConfig) -> dict[str, Any]:
+    """Return the policy alone, as `complete` would: every live query asks for it."""
+    return merged(
+        LiveQueryPolicy, LiveQueryPolicy().model_dump(), row.document.get("live_query_policy", {})
+    ).model_dump()
 
 
 def shown_to(viewer: Viewer, row: AppConfig) -> dict[str, Any]:
@@ -107,6 +114,8 @@ async def _store(
         return
     put(row, "document", parsed(Document, after).model_dump())
     await _record_automations(session, viewer, before, after)
+    if before["live_query_policy"] != after["live_query_policy"]:
+        await record(session, viewer, "edited_live_query_policy", after["live_query_policy"])
     if before["gitops"]["gitops_mode_enabled"] != after["gitops"]["gitops_mode_enabled"]:
         enabled = after["gitops"]["gitops_mode_enabled"]
         await record(session, viewer, "enabled_gitops_mode" if enabled else "disabled_gitops_mode")
@@ -157,6 +166,7 @@ def check(document: dict[str, Any]) -> None:
         if block[f"{kind}_expiry_enabled"] and block[f"{kind}_expiry_window"] <= 0:
             raise InvalidArgument(f"{kind}_expiry_window", "must be greater than 0")
     check_webhooks(document["webhook_settings"])
+    sql_policy.check(document["live_query_policy"])
     gitops = document["gitops"]
     if gitops["gitops_mode_enabled"] and urlsplit(gitops["repository_url"]).scheme != "https":
         raise InvalidArgument("gitops.repository_url", "Git repository URL is required when GitOps mode is enabled")

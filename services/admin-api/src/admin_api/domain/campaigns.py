@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+import structlog
 from flotilla_common.contracts.campaigns import CampaignKind, StartCampaignV1
 from flotilla_common.db.models.admin_api import Query
 from flotilla_common.db.models.live_query import Campaign
+from flotilla_common.errors import Unavailable
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from admin_api.domain import activities, queries, targets
+from admin_api.domain import activities, app_config, queries, sql_policy, targets
 from admin_api.domain.authorize import Action, Subject, authorize_any, is_allowed, visible_team_ids
+from admin_api.domain.sql_facts import SqlFacts
+from admin_api.domain.sql_policy import Cleared
+from admin_api.domain.sql_reader import SqlReader
 from admin_api.domain.viewer import Viewer
-from admin_api.errors import BadRequest, Forbidden, InvalidArgument, Missing, PermissionDenied
+from admin_api.errors import BadRequest, Forbidden, InvalidArgument, Missing, PermissionDenied, SqlDenied
+from admin_api.metrics import QUERIES_REFUSED
+from admin_api.store import app_config as stored_config
 from admin_api.store import campaigns, hosts, labels
 from admin_api.store.host_scope import VisibleTeams
 from admin_api.store.listing import ListOptions
 from admin_api.store.targets import Selection
+
+log = structlog.get_logger()
 
 NO_HOSTS = "no hosts targeted"
 LONGEST_SQL = 1024 * 1024  # characters; commands and requests must fit into messages of the bus
@@ -107,6 +117,58 @@ async def either(session: AsyncSession, viewer: Viewer, query_id: int | None, sq
     return await saved(session, viewer, query_id) if query_id else await ad_hoc(session, viewer, sql, now)
 
 
+async def read_beforehand(viewer: Viewer, sql: str, reader: SqlReader) -> None:
+    """Read new SQL before there is a transaction: hard texts are waited for without a connection to Postgres.
+
+    Whatever comes of it, `held` decides: it finds the text remembered.
+    """
+    teams = visible_team_ids(viewer, Action.RUN_NEW_QUERY)
+    if sql.strip() and (teams is None or teams):
+        with contextlib.suppress(Unavailable):
+            await reader.read(sql)
+
+
+async def held(session: AsyncSession, viewer: Viewer, asked: Asked, reader: SqlReader) -> Cleared:
+    """Hold a query against the live query policy, whatever comes of it.
+
+    Raises:
+        Unavailable: the query cannot be read now, and somebody's role has something denied.
+
+    """
+    policy = app_config.live_query_policy(await stored_config.get(session))
+    try:
+        facts = await reader.read(asked.query.query, holding=True)
+    except Unavailable as error:
+        facts = SqlFacts(unreadable=str(error), warnings=(f"it was not checked: {error}",))
+        cleared = sql_policy.hold(asked.query, viewer, asked.teams, policy, facts)
+        if cleared.refusals:
+            raise
+        return cleared
+    return sql_policy.hold(asked.query, viewer, asked.teams, policy, facts)
+
+
+async def cleared(session: AsyncSession, viewer: Viewer, asked: Asked, reader: SqlReader) -> Cleared:
+    """Let a query pass the live query policy: what `request` wants, and the only way to it.
+
+    Raises:
+        SqlDenied: on no host may the viewer's role ask this.
+        Unavailable: as `held`.
+
+    """
+    found = await held(session, viewer, asked, reader)
+    if found.teams is not None and not found.teams:
+        raise denied(viewer, found)
+    return found
+
+
+def denied(viewer: Viewer, found: Cleared) -> SqlDenied:
+    """Return the refusal of a query; log and count it: who tries what is worth knowing."""
+    refusal = found.refusals[0]
+    QUERIES_REFUSED.labels(refusal.role).inc()
+    log.warning("live query refused", user_id=viewer.user_id, team_id=refusal.team_id, reason=refusal.reason)
+    return SqlDenied(refusal.reason)
+
+
 async def named(session: AsyncSession, host_names: list[str], label_names: list[str], teams: VisibleTeams) -> Selection:
     """Turn identifiers of hosts and names of labels into ids. Unknown hosts and empty texts are passed over.
 
@@ -127,7 +189,7 @@ async def named(session: AsyncSession, host_names: list[str], label_names: list[
 async def request(
     session: AsyncSession,
     viewer: Viewer,
-    asked: Asked,
+    asked: Cleared,
     selection: Selection,
     now: datetime,
     *,
@@ -139,15 +201,21 @@ async def request(
 
     Raises:
         Forbidden: a selected team is out of the viewer's reach.
+        SqlDenied: a selected team, or every selected host, is where the viewer's role may not ask this.
         BadRequest: no host within reach is selected, or the request is too large.
 
     """
+    refused = frozenset(refusal.team_id for refusal in asked.refusals if refusal.team_id is not None)
+    if selection.teams & refused:
+        raise denied(viewer, asked)
     targets.check_teams(selection, asked.teams)
     if len(selection.hosts) > MOST_HOSTS:
         raise BadRequest(f"at most {MOST_HOSTS} hosts can be listed; select labels or teams for more")
     if len(asked.query.query) > LONGEST_SQL:
         raise BadRequest(f"the query is longer than {LONGEST_SQL} characters")
     if not (await targets.count(session, selection, asked.teams, now)).total:
+        if refused and (await targets.count(session, selection, refused, now)).total:
+            raise denied(viewer, asked)
         raise BadRequest(NO_HOSTS)
     return StartCampaignV1(
         sql=asked.query.query,
@@ -175,17 +243,26 @@ async def record(session: AsyncSession, viewer: Viewer, query: Query, targets_co
     await activities.record(session, viewer, "live_query", details)
 
 
-async def may_watch(session: AsyncSession, viewer: Viewer, campaign: Campaign) -> bool:
-    """Whether the viewer started the campaign, or may run its query on all its targets."""
+async def may_watch(session: AsyncSession, viewer: Viewer, campaign: Campaign, reader: SqlReader) -> bool:
+    """Whether the viewer started the campaign, or may run its query on all its targets, by the policy too.
+
+    Raises:
+        Unavailable: as `held`.
+
+    """
     if campaign.user_id == viewer.user_id:
         return True
     query = await session.get(Query, campaign.query_id) if campaign.query_id is not None else None
     if query is None or not query.saved:
-        return await _reaches_all(session, campaign, visible_team_ids(viewer, Action.RUN_NEW_QUERY))
-    if not is_allowed(viewer, Action.READ_QUERIES, Subject(query.team_id)):
+        teams = visible_team_ids(viewer, Action.RUN_NEW_QUERY)
+    elif is_allowed(viewer, Action.READ_QUERIES, Subject(query.team_id)):
+        teams = visible_team_ids(viewer, Action.RUN_SAVED_QUERY, observer_can_run=query.observer_can_run)
+    else:
         return False
-    teams = visible_team_ids(viewer, Action.RUN_SAVED_QUERY, observer_can_run=query.observer_can_run)
-    return await _reaches_all(session, campaign, teams)
+    if not await _reaches_all(session, campaign, teams):
+        return False
+    asked = Asked(Query(name="", query=campaign.sql, saved=False), teams)
+    return await _reaches_all(session, campaign, (await held(session, viewer, asked, reader)).teams)
 
 
 async def _reaches_all(session: AsyncSession, campaign: Campaign, teams: VisibleTeams) -> bool:
@@ -194,7 +271,7 @@ async def _reaches_all(session: AsyncSession, campaign: Campaign, teams: Visible
     return await campaigns.targets_only(session, campaign.id or 0, teams)
 
 
-async def watchable(session: AsyncSession, viewer: Viewer, campaign_id: int) -> Campaign:
+async def watchable(session: AsyncSession, viewer: Viewer, campaign_id: int, reader: SqlReader) -> Campaign:
     """Return a campaign that the viewer may watch.
 
     Raises:
@@ -203,7 +280,7 @@ async def watchable(session: AsyncSession, viewer: Viewer, campaign_id: int) -> 
 
     """
     campaign = await _existing(session, viewer, campaign_id)
-    if not await may_watch(session, viewer, campaign):
+    if not await may_watch(session, viewer, campaign, reader):
         raise Forbidden
     return campaign
 

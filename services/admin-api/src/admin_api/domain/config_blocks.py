@@ -183,6 +183,26 @@ class GitOps(Block):
     repository_url: str = ""
 
 
+SENDS_OR_FETCHES = ["carves", "carve()", "curl", "curl_certificate", "yara.sigurl", "yara_process.sigurl"]
+"""What sends files of a host, or has it call any address: by default observers of both kinds are kept from it."""
+
+
+class DeniedSql(Block):
+    """What each role may not ask live: `table`, `table.column` or `function()` of osquery."""
+
+    admin: list[str] = []
+    maintainer: list[str] = []
+    observer_plus: list[str] = SENDS_OR_FETCHES
+    observer: list[str] = SENDS_OR_FETCHES
+
+
+class LiveQueryPolicy(Block):
+    """What may be asked live (not in Fleet); `extension_tables` are tables that `denied` may name beside osquery's."""
+
+    denied: DeniedSql = DeniedSql()
+    extension_tables: list[str] = []
+
+
 class Document(Block):
     """All stored blocks."""
 
@@ -198,5 +218,6 @@ class Document(Block):
     webhook_settings: WebhookSettings = WebhookSettings()
     integrations: Integrations = Integrations()
     gitops: GitOps = GitOps()
+    live_query_policy: LiveQueryPolicy = LiveQueryPolicy()
     scripts: list[str] | None = None
     yara_rules: list[dict[str, Any]] | None = Field(default=None, exclude_if=lambda value: value is None)

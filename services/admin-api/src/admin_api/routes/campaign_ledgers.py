@@ -52,7 +52,7 @@ async def get_ledger(
     states = campaign_ledgers.states_of(state)
     options = paged(options, PAGE, LONGEST_PAGE)
     async with deps.sessions.begin() as session:
-        await campaigns.watchable(session, viewer, campaign_id)
+        await campaigns.watchable(session, viewer, campaign_id, deps.sql_reader)
         counts = await store.counts(session, campaign_id)
         entries, more = await store.page(session, campaign_id, options, states, visible_team_ids(viewer))
     return {
@@ -78,7 +78,7 @@ async def export_ledger(
     if kind not in {"csv", "json"}:
         raise InvalidArgument("format", "format must be csv or json")
     async with deps.sessions.begin() as session:
-        await campaigns.watchable(session, viewer, campaign_id)
+        await campaigns.watchable(session, viewer, campaign_id, deps.sql_reader)
         counts = await store.counts(session, campaign_id)
     pages = campaign_ledgers.pages(deps.sessions, campaign_id, states, visible_team_ids(viewer))
     headers = {

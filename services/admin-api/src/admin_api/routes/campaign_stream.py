@@ -192,7 +192,7 @@ async def _campaign(deps: Deps, viewer: Viewer, campaign_id: int) -> Campaign:
         campaign = await campaign_store.by_id(session, campaign_id)
         if campaign is None:
             raise Refused(f"cannot find campaign for ID {campaign_id}")
-        if not await campaigns.may_watch(session, viewer, campaign):
+        if not await campaigns.may_watch(session, viewer, campaign, deps.sql_reader):
             raise Refused("forbidden")
     return campaign
 

@@ -71,5 +71,5 @@ async def watch(deps: Deps, token: str, campaign: Campaign, feed: CampaignFeed) 
 async def _check(deps: Deps, token: str, campaign: Campaign) -> None:
     viewer = await login_of(deps, token, prolong=False)
     async with deps.sessions.begin() as session:
-        if not await campaigns.may_watch(session, viewer, campaign):
+        if not await campaigns.may_watch(session, viewer, campaign, deps.sql_reader):
             raise Refused("forbidden")

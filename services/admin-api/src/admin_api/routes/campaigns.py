@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any
@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from admin_api.deps import Deps, DepsDep
 from admin_api.domain import campaigns
 from admin_api.domain.campaigns import Asked
+from admin_api.domain.sql_policy import Cleared
 from admin_api.domain.viewer import Viewer
 from admin_api.errors import BadRequest, InvalidArgument
 from admin_api.routes.authentication import ViewerDep
@@ -63,7 +64,7 @@ async def starting(deps: Deps) -> AsyncIterator[AsyncSession]:
 
 
 async def start(
-    deps: Deps, session: AsyncSession, viewer: Viewer, asked: Asked, request: StartCampaignV1
+    deps: Deps, session: AsyncSession, viewer: Viewer, asked: Cleared, request: StartCampaignV1
 ) -> CampaignStartedV1:
     """Ask live-query to start a campaign, and remember who did; within `starting`.
 
@@ -130,6 +131,7 @@ class RunBody(ApiBody):
 async def run_query(deps: DepsDep, viewer: ViewerDep, body: RunBody) -> dict[str, Any]:
     """Start a live query on hosts, labels and teams by id."""
     now = deps.clock()
+    await campaigns.read_beforehand(viewer, body.query, deps.sql_reader)
     async with starting(deps) as session:
         asked = await campaigns.either(session, viewer, body.query_id, body.query, now)
         return await _run(deps, session, viewer, asked, body.selected.selection(), _deadline(body.deadline), now)
@@ -156,6 +158,7 @@ class RunByNamesBody(ApiBody):
 async def run_query_by_names(deps: DepsDep, viewer: ViewerDep, body: RunByNamesBody) -> dict[str, Any]:
     """Start a live query on hosts and labels by name."""
     now = deps.clock()
+    await campaigns.read_beforehand(viewer, body.query, deps.sql_reader)
     async with starting(deps) as session:
         asked = await campaigns.either(session, viewer, body.query_id, body.query, now)
         selection = await campaigns.named(session, body.selected.hosts, body.selected.labels, asked.teams)
@@ -172,8 +175,16 @@ async def _run(
     now: datetime,
 ) -> dict[str, Any]:
     kind: CampaignKind = "viewer" if deadline is None else "durable"
-    request = await campaigns.request(session, viewer, asked, selection, now, kind=kind, deadline=deadline)
-    return {"campaign": campaign_object(await start(deps, session, viewer, asked, request), request)}
+    cleared = await campaigns.cleared(session, viewer, asked, deps.sql_reader)
+    request = await campaigns.request(session, viewer, cleared, selection, now, kind=kind, deadline=deadline)
+    started = await start(deps, session, viewer, cleared, request)
+    return {"campaign": campaign_object(started, request), **warned(cleared.warnings)}
+
+
+def warned(warnings: Iterable[str]) -> dict[str, list[str]]:
+    """Return the member that tells what a query may not be meant to do, if there is something to tell."""
+    found = list(dict.fromkeys(warnings))
+    return {"warnings": found} if found else {}
 
 
 def _deadline(text: str | None) -> datetime | None:
@@ -192,7 +203,7 @@ def _deadline(text: str | None) -> datetime | None:
 async def get_campaign(deps: DepsDep, viewer: ViewerDep, campaign_id: Id) -> dict[str, Any]:
     """Show a live query and its ledger: every targeted host is in exactly one state."""
     async with deps.sessions.begin() as session:
-        campaign = await campaigns.watchable(session, viewer, campaign_id)
+        campaign = await campaigns.watchable(session, viewer, campaign_id, deps.sql_reader)
         counts = await campaign_ledgers.counts(session, campaign_id)
         are_off = await campaign_store.are_off(session)
     hosts = {**counts, "targeted": campaign.target_count}

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from flotilla_common.contracts.campaigns import CampaignStartedV1
+from flotilla_common.db.models.admin_api import Query
 from flotilla_common.errors import FleetError, Unavailable
 from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from admin_api.deps import Deps, DepsDep
 from admin_api.domain import campaigns
 from admin_api.domain.authorize import Action, Subject, authorize, authorize_any
+from admin_api.domain.campaigns import Asked
 from admin_api.domain.viewer import Viewer
 from admin_api.errors import BadRequest
 from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.bodies import ApiBody
-from admin_api.routes.campaigns import start, starting
+from admin_api.routes.campaigns import start, starting, warned
 from admin_api.routes.host_parameters import Number
 from admin_api.routes.live_answers import answer_object, collect, wait_seconds
 from admin_api.routes.versions import Id, members_router
@@ -31,20 +36,32 @@ IDS_REQUIRED = "query_ids and host_ids are required"
 QUERIES_AT_ONCE = 20
 
 
+@dataclass(frozen=True)
+class Running:
+    """A campaign that has been started, and the answer's `warnings` if there are any."""
+
+    started: CampaignStartedV1
+    warnings: dict[str, list[str]]
+
+
 class HostIdsBody(ApiBody):
     """Which hosts to ask."""
 
     host_ids: list[Number] = Field(default_factory=list)
 
 
-async def _start(deps: Deps, viewer: Viewer, query_id: int, host_ids: list[int]) -> CampaignStartedV1:
-    now, selection = deps.clock(), Selection(hosts=frozenset(host_ids))
+async def _start(deps: Deps, viewer: Viewer, query_id: int, host_ids: list[int]) -> Running:
     async with starting(deps) as session:
-        asked = await campaigns.saved(session, viewer, query_id)
-        request = await campaigns.request(
-            session, viewer, asked, selection, now, kind="synchronous", wait_seconds=wait_seconds(deps)
-        )
-        return await start(deps, session, viewer, asked, request)
+        return await _run(deps, session, viewer, await campaigns.saved(session, viewer, query_id), host_ids)
+
+
+async def _run(deps: Deps, session: AsyncSession, viewer: Viewer, asked: Asked, host_ids: Iterable[int]) -> Running:
+    now, selection = deps.clock(), Selection(hosts=frozenset(host_ids))
+    cleared = await campaigns.cleared(session, viewer, asked, deps.sql_reader)
+    request = await campaigns.request(
+        session, viewer, cleared, selection, now, kind="synchronous", wait_seconds=wait_seconds(deps)
+    )
+    return Running(await start(deps, session, viewer, cleared, request), warned(cleared.warnings))
 
 
 @router.post("/queries/{query_id:int}/run")
@@ -53,13 +70,14 @@ async def run_saved_query(deps: DepsDep, viewer: ViewerDep, query_id: Id, body: 
     authorize_any(viewer, Action.RUN_SAVED_QUERY)
     if not body.host_ids:
         raise BadRequest(IDS_REQUIRED)
-    started = await _start(deps, viewer, query_id, body.host_ids)
-    answers = await collect(deps, started)
+    running = await _start(deps, viewer, query_id, body.host_ids)
+    answers = await collect(deps, running.started)
     return {
         "query_id": query_id,
-        "targeted_host_count": started.counts.total,
+        "targeted_host_count": running.started.counts.total,
         "responded_host_count": len(answers),
         "results": [answer_object(entry) for entry in answers],
+        **running.warnings,
     }
 
 
@@ -88,12 +106,13 @@ async def run_saved_queries(deps: DepsDep, viewer: ViewerDep, body: RunManyBody)
 
 async def _run_one(deps: Deps, viewer: Viewer, query_id: int, host_ids: list[int]) -> dict[str, Any]:
     try:
-        answers = await collect(deps, await _start(deps, viewer, query_id, host_ids))
+        running = await _start(deps, viewer, query_id, host_ids)
+        answers = await collect(deps, running.started)
     except Unavailable:
         raise
     except FleetError as error:  # one query that cannot be run leaves the others alone
         return {"query_id": query_id, "error": str(error), "results": []}
-    return {"query_id": query_id, "results": [answer_object(entry) for entry in answers]}
+    return {"query_id": query_id, "results": [answer_object(entry) for entry in answers], **running.warnings}
 
 
 class SqlBody(ApiBody):
@@ -130,12 +149,22 @@ async def _query_host(deps: Deps, viewer: Viewer, row: HostRow | None, which: st
     if row is None:
         raise BadRequest(f"host not found: {which}")
     authorize(viewer, Action.RUN_NEW_QUERY, Subject(row.host.team_id))
+    await campaigns.read_beforehand(viewer, sql, deps.sql_reader)
     answer: dict[str, Any] = {"host_id": row.host_id, "rows": None, "query": sql, "status": "offline"}
     if not row.online:
-        await _check_enabled(deps)
-        return answer
-    entries = await collect(deps, await _start_ad_hoc(deps, viewer, row.host_id, sql))
-    return {**answer, "status": "online", **_outcome(entries)}
+        return {**answer, **await _check_only(deps, viewer, row, sql)}
+    running = await _start_ad_hoc(deps, viewer, row.host_id, sql)
+    entries = await collect(deps, running.started)
+    return {**answer, "status": "online", **_outcome(entries), **running.warnings}
+
+
+async def _check_only(deps: Deps, viewer: Viewer, row: HostRow, sql: str) -> dict[str, list[str]]:
+    """Hold SQL for a host that is away to the same rules as if it were there."""
+    async with deps.sessions.begin() as session:
+        await campaigns.check_enabled(session)
+        teams = None if row.host.team_id is None else frozenset([row.host.team_id])
+        asked = Asked(Query(name="", query=sql, saved=False), teams)
+        return warned((await campaigns.cleared(session, viewer, asked, deps.sql_reader)).warnings)
 
 
 async def _check_enabled(deps: Deps) -> None:
@@ -143,14 +172,9 @@ async def _check_enabled(deps: Deps) -> None:
         await campaigns.check_enabled(session)
 
 
-async def _start_ad_hoc(deps: Deps, viewer: Viewer, host_id: int, sql: str) -> CampaignStartedV1:
-    now, selection = deps.clock(), Selection(hosts=frozenset([host_id]))
+async def _start_ad_hoc(deps: Deps, viewer: Viewer, host_id: int, sql: str) -> Running:
     async with starting(deps) as session:
-        asked = await campaigns.ad_hoc(session, viewer, sql, now)
-        request = await campaigns.request(
-            session, viewer, asked, selection, now, kind="synchronous", wait_seconds=wait_seconds(deps)
-        )
-        return await start(deps, session, viewer, asked, request)
+        return await _run(deps, session, viewer, await campaigns.ad_hoc(session, viewer, sql, deps.clock()), [host_id])
 
 
 def _outcome(entries: list[RowsEntry]) -> dict[str, Any]:

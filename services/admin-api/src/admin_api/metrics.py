@@ -1,0 +1,14 @@
+"""What this service counts beside what every service does."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter
+
+QUERIES_REFUSED = Counter(
+    "flotilla_admin_api_live_queries_refused", "Live queries that the policy refused, by the role it refused", ["role"]
+)
+SQL_READ = Counter(
+    "flotilla_admin_api_sql_read",
+    "SQL held against the live query policy: remembered, read, too_hard, too_long, lost (its process), turned_away",
+    ["outcome"],
+)
