@@ -114,22 +114,37 @@ async def test_what_makes_no_sense_is_told(ask, admin, three, words):
     assert answer.json()["errors"][0]["reason"]
 
 
-async def test_deleted_and_foreign_hosts_are_counted_and_have_no_name(
-    ask, fleet, live_query, make_user, teams, database
+async def test_deleted_and_foreign_hosts_are_counted_and_nothing_of_theirs_is_shown(
+    ask, fleet, admin, live_query, make_user, teams, database, note
 ):
     member = await make_user("maintainer", teams[0])
     own, foreign, deleted = [await fleet.host(name, teams[team]) for name, team in (("a", 0), ("b", 1), ("c", 0))]
     campaign = await live_query.campaign([own, foreign, deleted], member.user_id)
+    for host in (own, foreign, deleted):
+        await note(campaign, host, state="failed", error=f"no table {host}", stats={"wall_time": 5}, settled_at=NOW)
     async with database.sessions("inventory").begin() as session:
         await session.execute(delete(Host).where(col(Host.id) == deleted))
 
     ledger = (await ask(member, f"GET /campaigns/{campaign}/ledger")).json()["ledger"]
-    found = (await ask(member, f"GET /campaigns/{campaign}/ledger", query="b")).json()["ledger"]["hosts"]
+    by_name = (await ask(member, f"GET /campaigns/{campaign}/ledger", query="b")).json()["ledger"]["hosts"]
+    by_error = (await ask(member, f"GET /campaigns/{campaign}/ledger", query="no table")).json()["ledger"]["hosts"]
+    exported = (await ask(member, f"GET /campaigns/{campaign}/ledger/export")).text
+    whole = (await ask(admin, f"GET /campaigns/{campaign}/ledger", query="no table")).json()["ledger"]["hosts"]
 
     names = [(host["hostname"], host["display_name"], host["team_id"]) for host in ledger["hosts"]]
     assert names == [("a", "a", teams[0]), (None, None, None), (None, None, None)]
+    assert [(host["error"], host["stats"]) for host in ledger["hosts"]] == [
+        (f"no table {own}", {"wall_time": 5}), (None, None), (None, None)
+    ]  # fmt: skip
     assert ledger["counts"]["targeted"] == 3
-    assert found == []
+    assert [host["host_id"] for host in by_error] == [own]
+    assert [host["host_id"] for host in by_name if host["host_id"] != own] == []
+    assert f"no table {own}" in exported
+    assert f"no table {foreign}" not in exported
+    assert f"no table {deleted}" not in exported
+    assert [(host["host_id"], host["error"]) for host in whole] == [
+        (host, f"no table {host}") for host in (own, foreign, deleted)
+    ]
 
 
 @pytest.mark.parametrize("path", ["ledger", "ledger/export"])

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from flotilla_common.db.models.inventory import Host
 from flotilla_common.db.models.live_query import LedgerRow
-from sqlalchemy import Row, Select, and_, false, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, case, false, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -33,9 +33,10 @@ _ORDER_KEYS: Mapping[str, Sortable] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One targeted host. Its names and its team are None when it is deleted, or out of the viewer's sight.
+    """One targeted host. What it says itself, and its team, is None when it is out of the viewer's sight.
 
-    `error` and the names are the host's own text; `row_count` counts rows, `stats` are osquery's (agent protocol 1.7).
+    So it is for a deleted host, except that who sees every host sees what it answered. `error` and the names are the
+    host's own text; `row_count` counts rows, `stats` are osquery's (agent protocol 1.7).
     """
 
     host_id: int
@@ -68,10 +69,10 @@ async def page(
         options,
         order_keys=_ORDER_KEYS,
         row_id=col(LedgerRow.host_id),
-        search=(col(Host.hostname), col(Host.computer_name), col(LedgerRow.error)),
+        search=(col(Host.hostname), col(Host.computer_name), _error(teams)),
     )
     rows = (await session.execute(statement)).all()
-    return [_entry(row) for row in rows[: options.limit]], len(rows) > options.limit
+    return [_entry(row, teams) for row in rows[: options.limit]], len(rows) > options.limit
 
 
 async def after(
@@ -84,7 +85,7 @@ async def after(
         .order_by(col(LedgerRow.host_id))
         .limit(count)
     )
-    return [_entry(row) for row in await session.execute(statement)]
+    return [_entry(row, teams) for row in await session.execute(statement)]
 
 
 def _entries(campaign_id: int, states: Collection[str], teams: VisibleTeams) -> Select[*tuple[Any, ...]]:
@@ -100,8 +101,15 @@ def _entries(campaign_id: int, states: Collection[str], teams: VisibleTeams) -> 
     return statement.where(or_(col(LedgerRow.state).in_(plain), is_offered if OFFERED in states else false()))
 
 
-def _entry(found: Row[*tuple[Any, ...]]) -> Entry:
+def _error(teams: VisibleTeams) -> ColumnElement[str | None]:
+    """What a host complains of, null for hosts out of sight."""
+    error: ColumnElement[str | None] = col(LedgerRow.error)
+    return error if teams is None else case((col(Host.id).is_not(None), error))
+
+
+def _entry(found: Row[*tuple[Any, ...]], teams: VisibleTeams) -> Entry:
     row, host_id, hostname, name, team_id = found
+    is_in_sight = teams is None or host_id is not None
     is_pending = row.state == "pending"
     return Entry(
         host_id=row.host_id,
@@ -114,8 +122,8 @@ def _entry(found: Row[*tuple[Any, ...]]) -> Entry:
         settled_at=row.settled_at,
         row_count=row.row_count,
         is_truncated=row.truncated,
-        error=row.error,
-        stats=row.stats,
+        error=row.error if is_in_sight else None,
+        stats=row.stats if is_in_sight else None,
     )
 
 
