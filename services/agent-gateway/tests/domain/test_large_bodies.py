@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -67,3 +69,25 @@ async def test_the_work_of_one_who_left_still_has_the_thread_for_itself() -> Non
 
     assert await stays == "stays"
     assert alone
+
+
+def test_a_process_that_ends_does_not_wait_for_one() -> None:
+    code = """
+import asyncio, threading
+from agent_gateway.domain.large_bodies import INLINE_LIMIT, LargeBodies
+
+async def leave():
+    begun = threading.Event()
+    def work():
+        begun.set()
+        threading.Event().wait()
+    task = asyncio.create_task(LargeBodies().run(INLINE_LIMIT + 1, work))
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+
+asyncio.run(leave())
+print("left")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+
+    assert done.stdout == "left\n"

@@ -238,3 +238,13 @@ async def test_a_line_nested_too_deeply_is_left_out_alone(house: House, opening:
     assert (await house.post("log", body)).json() == {}
     assert house.gateway.counters.lines["result"] == 2
     assert house.gateway.counters.lines_skipped == {"too_deep": 2, "not_an_object": 1}
+
+
+async def test_what_is_nested_too_deeply_beside_the_lines_fails_no_batch(house: House) -> None:
+    key = house.inventory.add_host(1)
+    deep = b"[" * 1_500 + b"]" * 1_500
+    body = b'{"log_type":"result","x":[%s],"data":[{"n":\n1}],"node_key":"%s"}' % (deep, key.encode())
+
+    assert (await house.post("log", body)).json() == {}
+    assert house.gateway.counters.lines["result"] == 1
+    assert house.gateway.counters.lines_skipped == {}

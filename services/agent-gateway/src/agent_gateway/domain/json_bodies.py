@@ -32,7 +32,8 @@ _HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2
 _WHOLE = rb"(?:" + _HIGH + _LOW + rb"|\\(?!u[dD][89a-fA-F]).)(*SKIP)(*FAIL)"
 _HALF = regex.compile(_WHOLE + rb"|" + _HIGH + rb"|" + _LOW, regex.DOTALL)
 _FINE = rb'"(?:[^"\\\t\n\r]++|\\.)*+"(*SKIP)(*FAIL)'
-_BROKEN_STRING = regex.compile(_FINE + rb'|"(?:[^"\\]++|\\.)*+"', regex.DOTALL)
+# One that does not end is found too: else it would be looked at again from each of its quotes.
+_BROKEN_STRING = regex.compile(_FINE + rb'|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', regex.DOTALL)
 
 
 def parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

@@ -7,6 +7,8 @@ own before 3.11.5.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import regex
 
 from agent_gateway.errors import Malformed
@@ -14,7 +16,7 @@ from agent_gateway.errors import Malformed
 MEMBERS_LIMIT = 250_000  # lines, or results, in one body; osqueryd sends 1,024 lines at once unless told otherwise
 DEPTH_LIMIT = 1000  # no parser here goes deeper
 ITEM_DEPTH_LIMIT = 500  # what is deeper is cut out of a body that cannot be parsed with it
-BRACKETS_LIMIT = 1_000_000  # a third of a microsecond each
+BRACKETS_LIMIT = 1_000_000  # a microsecond each
 ALL_BRACKETS_LIMIT = 2_000_000  # opened in one body, those in strings included
 DENSE_BYTES = 16  # a body may have more, if there is not one in so many bytes: rows of real columns are longer
 STEPS = 2  # to be taken for an item; only brackets within brackets within brackets need more
@@ -28,8 +30,9 @@ for _ in range(LEVELS - 1):
 _ITEM = regex.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb"|" + _NESTED + rb")*+", regex.DOTALL)
 _HEAD = regex.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb")*+", regex.DOTALL)
 _ITEMS = regex.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb"|" + _NESTED + rb")*+", regex.DOTALL)
-_BRACKET = regex.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+[\[\]{}]", regex.DOTALL)
-_ONE_STRING = regex.compile(_STRING, regex.DOTALL)
+_BETWEEN = regex.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+", regex.DOTALL)
+_INSIDE = regex.compile(rb'(?:[^"\\]++|\\.)*+', regex.DOTALL)
+_BRACKETS = (b"[", b"{", b"]", b"}")
 _MEMBERS = 2  # the depth of what the members of the outermost object hold
 
 
@@ -86,20 +89,28 @@ def without_deep_items(body: bytes) -> tuple[bytes, int]:
     """
     kept: list[bytes] = []
     depth = deepest = begin = end = cut = 0
-    for step, found in enumerate(_BRACKET.finditer(body)):
+    for step, position in enumerate(_brackets(body)):
         if step == BRACKETS_LIMIT:
             raise Malformed("nested too deeply")
-        if found[0][-1:] in b"[{":
+        if body[position : position + 1] in b"[{":
             if depth == _MEMBERS:
-                begin, deepest = found.end() - 1, 0
+                begin, deepest = position, 0
             depth += 1
             deepest = max(deepest, depth)
             continue
         depth -= 1
         if depth == _MEMBERS and deepest > ITEM_DEPTH_LIMIT:
             kept += (body[end:begin], b"null")
-            end, cut = found.end(), cut + 1
+            end, cut = position + 1, cut + 1
     return b"".join((*kept, body[end:])), cut
+
+
+def _brackets(body: bytes) -> Iterator[int]:
+    """Find each bracket that is in no string."""
+    position = _run(_BETWEEN, body, 0)
+    while body[position : position + 1] in _BRACKETS:
+        yield position
+        position = _run(_BETWEEN, body, position + 1)
 
 
 def _skip(body: bytes, position: int, depth: int) -> int:
@@ -108,13 +119,36 @@ def _skip(body: bytes, position: int, depth: int) -> int:
         found = _ITEM.match(body, position, position + WINDOW)
         if found is not None and body[found.end() : found.end() + 1] in (b",", b"]", b"}"):
             return int(found.end())
-    if depth <= _MEMBERS:
-        found = _HEAD.match(body, position)
-        return position if found is None else int(found.end())
-    while found := _ITEMS.match(body, position, position + WINDOW):
-        if found.end() == position:
-            found = _ONE_STRING.match(body, position)
-            if found is None:
-                break
-        position = found.end()
+    return _run(_HEAD if depth <= _MEMBERS else _ITEMS, body, position)
+
+
+def _run(pattern: regex.Pattern[bytes], body: bytes, position: int) -> int:
+    """Return where a pattern ends that takes texts and strings. It never searches, and looks at one WINDOW at once.
+
+    To search would look at a text without a bracket again from each of its bytes. And each step of a repetition is
+    remembered until it ends, 150 bytes long.
+    """
+    while position < len(body):
+        found = pattern.match(body, position, position + WINDOW)
+        end = position if found is None else int(found.end())
+        if body[end : end + 1] == b'"':
+            position = _after_string(body, end)
+            if position < 0:
+                return end
+        elif end == position or (end < position + WINDOW and pattern is not _ITEMS):
+            return end
+        else:
+            position = end  # brackets that close behind the window are seen whole in the next
     return position
+
+
+def _after_string(body: bytes, position: int) -> int:
+    """Return where a string ends whose first quote is here; -1: nowhere."""
+    position += 1
+    while found := _INSIDE.match(body, position, position + WINDOW):
+        if body[found.end() : found.end() + 1] == b'"':
+            return int(found.end()) + 1
+        if found.end() == position:
+            break
+        position = found.end()
+    return -1

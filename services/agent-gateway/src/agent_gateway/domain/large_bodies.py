@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Future
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -13,10 +15,11 @@ INLINE_LIMIT = 512 * 1024  # bytes; less than this is done before a thread would
 
 
 class LargeBodies:
-    """The one thread that large bodies share."""
+    """The one thread that large bodies share. No stop waits for it, which those of an executor do."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large bodies")
+        self._queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        self._thread: Thread | None = None
 
     async def run(self, size: int, work: Callable[[], T]) -> T:
         """Return what `work` makes of a body of so many bytes. It must touch nothing that the event loop touches.
@@ -25,4 +28,26 @@ class LargeBodies:
         """
         if size <= INLINE_LIMIT:
             return work()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        if self._thread is None:
+            self._thread = Thread(target=_work, args=(self._queue,), name="large bodies", daemon=True)
+            self._thread.start()
+        future: Future[T] = Future()
+        self._queue.put((future, work))
+        return await asyncio.wrap_future(future)
+
+
+def _work(queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]]]) -> None:
+    while True:
+        _do(*queue.get())
+
+
+def _do(future: Future[Any], work: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        done = work()
+    except BaseException as error:  # noqa: BLE001  # it is the caller's, whatever it is
+        future.set_exception(error)
+        del future, work  # which the error's frames would hold, and it them
+    else:
+        future.set_result(done)

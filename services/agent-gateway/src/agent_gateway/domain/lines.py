@@ -34,7 +34,7 @@ _first_byte = itemgetter(0)
 
 
 def read_log(body: bytes) -> tuple[LogRequest, int]:
-    """Return a POST; and how many of its lines are null because they are nested too deeply to be read.
+    """Return a POST; and how many of its items, so most likely lines, are null since they are nested too deeply.
 
     Raises:
         Malformed: it is no POST of lines.
@@ -89,7 +89,7 @@ class Cut:
 def cut(data: list[msgspec.Raw], body: bytes, message_bytes: int = MESSAGE_BYTES, *, too_deep: int = 0) -> Cut:
     """Return the lines of a POST's `body` in pieces; what can never be stored is counted by reason and left out.
 
-    `too_deep`: so many were, and are null now, as `read_log` says.
+    `too_deep`: so many were, in whatever member, and are null now, as `read_log` says.
 
     Refusing the POST for one bad line would block the host's logs: it would send the same again, for ever.
     """
@@ -98,7 +98,7 @@ def cut(data: list[msgspec.Raw], body: bytes, message_bytes: int = MESSAGE_BYTES
         found.pieces.append(usual)
         return found
     found.pieces.extend(_pieces(_lines(data, found.skipped), message_bytes))
-    if too_deep:
+    if too_deep := min(too_deep, found.skipped.get("not_an_object", 0)):
         others = found.skipped.pop("not_an_object") - too_deep
         found.skipped.update({"too_deep": too_deep} | ({"not_an_object": others} if others else {}))
     return found
