@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
+import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from agent_gateway import granian_door
 from agent_gateway.certificate import Certificate
 from agent_gateway.listeners import listen_tls
+from agent_gateway.refusals import LAST_RESORT
 from agent_gateway.routes.door import Door
 from flotilla_common.testing import eventually
 from flotilla_common.testing.processes import free_port
@@ -54,6 +58,7 @@ class Speaking:
     """A recorder behind a TLS listener."""
 
     app: Recorder
+    door: Door
     port: int
     tls: ssl.SSLContext
 
@@ -77,9 +82,10 @@ class Speaking:
 async def speaking(tmp_path: Path) -> AsyncIterator[Speaking]:
     keys = make_keys(tmp_path / "keys", datetime.datetime.now(datetime.UTC))
     app, port = Recorder(), free_port()
-    serving = asyncio.create_task(listen_tls(Door(app), "127.0.0.1", port, Certificate(keys.certificate, keys.key)))
+    door = Door(app)
+    serving = asyncio.create_task(listen_tls(door, "127.0.0.1", port, Certificate(keys.certificate, keys.key)))
     await eventually(lambda: is_listening(port), timeout=30.0)
-    yield Speaking(app, port, ssl.create_default_context(cafile=str(keys.ca)))
+    yield Speaking(app, door, port, ssl.create_default_context(cafile=str(keys.ca)))
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
 
@@ -148,3 +154,90 @@ async def test_who_leaves_before_the_answer_is_missed(speaking: Speaking) -> Non
     writer.close()
 
     await eventually(lambda: speaking.app.heard[-1] == {"type": "http.disconnect"})
+
+
+def said(answer: bytes) -> tuple[bytes, bytes]:
+    first, _, body = answer.partition(b"\r\n\r\n")
+    return first.split(b" ", 2)[1], body
+
+
+@pytest.mark.parametrize("failure", [asyncio.CancelledError(), None], ids=["cancelled", "nothing"])
+async def test_what_ends_without_an_answer_is_answered_with_an_error(
+    speaking: Speaking, monkeypatch: pytest.MonkeyPatch, failure: BaseException | None
+) -> None:
+    async def handle(*_: Any) -> None:
+        if failure is not None:
+            raise failure
+
+    monkeypatch.setattr(speaking.door, "handle", handle)
+
+    assert said(await speaking.post(head("Content-Length: 0"))) == (b"500", LAST_RESORT)
+    assert speaking.door.inside == 0
+
+
+async def test_a_body_that_its_client_ends_early_is_answered_with_an_error(speaking: Speaking) -> None:
+    """A client that says that no more comes, but listens on, may be a host behind a proxy."""
+    assert said(await half_closed(speaking, head("Content-Length: 100") + b"{")) == (b"500", LAST_RESORT)
+
+
+async def half_closed(speaking: Speaking, sent: bytes) -> bytes:
+    """Return what is answered to a TLS client that ends its direction after some bytes; asyncio's cannot."""
+
+    def ask() -> bytes:
+        with socket.create_connection(("127.0.0.1", speaking.port), timeout=20) as raw:
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = speaking.tls.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+
+            def until_done(step: Callable[[], object]) -> None:
+                while True:
+                    try:
+                        step()
+                    except ssl.SSLWantReadError:
+                        raw.sendall(outgoing.read())
+                        incoming.write(raw.recv(65536))
+                    else:
+                        raw.sendall(outgoing.read())
+                        return
+
+            until_done(tls.do_handshake)
+            until_done(lambda: tls.write(sent))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                tls.unwrap()
+            raw.sendall(outgoing.read())
+            while piece := raw.recv(65536):
+                incoming.write(piece)
+            return tls.read(65536)
+
+    return await asyncio.to_thread(ask)
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Authorization"])
+async def test_a_header_that_is_not_shown_is_not_passed_over(speaking: Speaking, name: str) -> None:
+    answer = await speaking.post(head("Content-Length: 0", f"{name}: \u00e9, 203.0.113.5"))
+
+    assert said(answer) == (b"400", b'{"error":"malformed_header"}')
+    assert speaking.app.scopes == []
+
+
+async def test_other_headers_may_hold_anything(speaking: Speaking) -> None:
+    assert said(await speaking.post(head("Content-Length: 0", "X-Name: \u00e9")))[0] == b"201"
+
+
+async def test_small_bodies_that_do_not_come_cannot_hold_much(
+    speaking: Speaking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond so much of them the next ones are taken as they come, when they are in the count of memory."""
+    monkeypatch.setattr(granian_door, "WAITED_BYTES", 150)
+    waiting = [await speaking.send(head("Content-Length: 100") + b"x" * 99) for _ in range(2)]
+    await eventually(lambda: len(speaking.app.scopes) == 2)
+    await eventually(lambda: [message["body"] for message in speaking.app.heard] == [b"x" * 99])
+
+    for _, writer in waiting:
+        writer.write(b"x")
+    for reader, writer in waiting:
+        assert said(await asyncio.wait_for(reader.read(), 20))[0] == b"201"
+        writer.close()
+    monkeypatch.setattr(granian_door, "WAITED_BYTES", 100)
+    heard = len(speaking.app.heard)
+    assert said(await speaking.post(head("Content-Length: 100") + b"x" * 100))[0] == b"201"
+    assert [len(message.get("body", b"")) for message in speaking.app.heard[heard:]] == [100, 0]

@@ -3,31 +3,36 @@
 ASGI costs a request here a scope of twenty objects and a hop between threads for each message. A usual poll needs its
 path, three headers and its body; whatever is not usual is told to the door as ASGI has it.
 
-Of RSGI (granian 2.8): headers whose values are not ASCII are not shown, a body that breaks off ends its iteration like
-one that is over, and of a path only what its escapes stand for is told.
+Of RSGI (granian 2.8): a header's value that is not ASCII is not shown, a request that ends without an answer gets a 500
+without a body, a body that breaks off ends its iteration like one that is over, and of a path only what its escapes
+stand for is told.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flotilla_common.http.asgi import Message
 from flotilla_common.http.asgi import Scope as AsgiScope
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope  # type: ignore[attr-defined]  # they are its API
 
-from agent_gateway.asgi import NOT_FROM_MEMORY, WholeAnswer
+from agent_gateway.asgi import NOT_FROM_MEMORY, WholeAnswer, headers_of
 from agent_gateway.domain.roads import ALL_ROADS, Road
 from agent_gateway.domain.surfaces import Headers
 from agent_gateway.errors import BodyTooSlow
+from agent_gateway.refusals import LAST_RESORT
 
 if TYPE_CHECKING:
     from agent_gateway.domain.gateway import Gateway
     from agent_gateway.routes.door import Door
 
 WHOLE_BYTES = 64 * 1024  # a body of that much is waited for in one piece, and in nobody's count of memory until then
+WAITED_BYTES = 64 * 1024 * 1024  # of all such bodies; with more on their way they are taken piece by piece, and counted
 TOLD = ("user-agent", "authorization", "content-encoding")
+NOT_ASCII = b'{"error":"malformed_header"}'
 
 
 class GranianDoor:
@@ -35,18 +40,25 @@ class GranianDoor:
 
     def __init__(self, door: Door) -> None:
         self._door = door
+        self._waited = Waited()
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Answer one request."""
         door = self._door
-        exchange = Exchange(scope, protocol)
+        exchange = Exchange(scope, protocol, self._waited)
         door.enter()
         try:
+            if exchange.hides_who_it_is:
+                exchange.write(400, headers_of(NOT_ASCII, [], []), NOT_ASCII)
+                return
             road = ALL_ROADS.get(scope.path) if scope.method == "POST" else None
             if road is None or not exchange.comes_whole or not await self._is_answered(exchange, road):
                 await door.handle(exchange.asgi_scope(), exchange.receive, exchange.send)
         finally:
-            door.leave()
+            try:
+                exchange.end()
+            finally:
+                door.leave()
 
     async def _is_answered(self, exchange: Exchange, road: Road) -> bool:
         """Answer if it is a usual request; False: nothing has been done, but that the body was read."""
@@ -77,17 +89,27 @@ class GranianDoor:
         return True
 
 
+@dataclass
+class Waited:
+    """How much is waited for that is in nobody's count of memory yet."""
+
+    bytes: int = 0
+
+
 class Exchange(WholeAnswer):
     """One request and its answer, told in ASGI's words where that is wanted.
 
     It must be in no circle of references: what granian holds of a refused body, and so the connection, goes with it.
     """
 
-    __slots__ = ("_first", "_is_late", "_is_over", "_length", "_pieces", "_protocol", "_received", "_scope")
+    __slots__ = (
+        *("_first", "_is_late", "_is_over", "_is_written", "_length", "_pieces", "_protocol", "_received", "_scope"),
+        "_waited",
+    )
 
-    def __init__(self, scope: Scope, protocol: HTTPProtocol) -> None:
+    def __init__(self, scope: Scope, protocol: HTTPProtocol, waited: Waited) -> None:
         super().__init__()
-        self._scope, self._protocol = scope, protocol
+        self._scope, self._protocol, self._waited = scope, protocol, waited
         length = scope.headers.get("content-length")
         if length is None and "transfer-encoding" not in scope.headers:
             length = 0
@@ -97,11 +119,28 @@ class Exchange(WholeAnswer):
         self._first: Message | None = None
         self._is_late = False
         self._is_over = False
+        self._is_written = False
+
+    @property
+    def hides_who_it_is(self) -> bool:
+        """Whether a header is there, of those that tell it, whose value granian does not show.
+
+        One value that is shown hides others of that name. Proxies join what they add to the others, or add their own.
+        """
+        headers = self._scope.headers
+        return ("authorization" in headers and headers.get("authorization") is None) or (
+            "x-forwarded-for" in headers and headers.get("x-forwarded-for") is None
+        )
 
     @property
     def comes_whole(self) -> bool:
-        """Whether the body is small, and of known length."""
-        return self._length is not None and self._length <= WHOLE_BYTES
+        """Whether the body is small, and of known length, and not too many others are waited for."""
+        return (
+            self._length is not None
+            and self._length <= WHOLE_BYTES
+            and self._pieces is None
+            and self._waited.bytes + self._length <= WAITED_BYTES
+        )
 
     async def whole_body(self, gateway: Gateway) -> bytes | None:
         """Wait for the body. None: it has not come, and why is told by `receive`."""
@@ -163,16 +202,28 @@ class Exchange(WholeAnswer):
         return await (self._whole() if self.comes_whole else self._piece())
 
     def write(self, status: int, headers: Headers, body: bytes) -> None:
-        """Answer."""
+        """Answer, unless that is done: a post that is let down at the end of the process may still come to its end."""
+        if self._is_written:
+            return
         texts = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
         self._protocol.response_bytes(status, texts, body)
+        self._is_written = True
+
+    def end(self) -> None:
+        """Answer if nobody has: granian's own answer has no body, which osqueryd takes for a success."""
+        if not self._is_written:
+            self.write(500, headers_of(LAST_RESORT, [], []), LAST_RESORT)
 
     async def _whole(self) -> Message:
         self._is_over = True
+        length = self._length or 0
+        self._waited.bytes += length
         try:
             body = await self._protocol()
         except ProtocolClosed:
             return {"type": "http.disconnect"}
+        finally:
+            self._waited.bytes -= length
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def _piece(self) -> Message:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import msgspec
 import pytest
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.roads import ALL_ROADS
+from agent_gateway.guard import Guard
 from agent_gateway.hot.post import Post
+from agent_gateway.hot.road import HotRoad
 from flotilla_common.errors import Unavailable
+from flotilla_common.testing import eventually
+
+from ..conftest import House
 
 ROAD = ALL_ROADS["/api/osquery/log"]
 
@@ -87,3 +94,40 @@ async def test_what_cannot_be_noted_is_a_failure_too(post, answers):
     post.wait_for(([], fail))
 
     assert [status for status, _ in answers] == [500]
+
+
+class Client:
+    """Who waits for an answer."""
+
+    def __init__(self) -> None:
+        self.status = 0
+
+    def answer(self, status: int, _headers: object, _body: bytes) -> None:
+        self.status = status
+
+
+@pytest.mark.parametrize(("log_type", "status"), [("result", 200), ("nonsense", 400), ("status", 503)])
+async def test_nothing_of_a_post_outlives_it(house: House, monkeypatch, log_type: str, status: int) -> None:
+    """What a failure's frames hold would stay until the next collection of garbage, which is rare here."""
+    key = house.inventory.add_host(1)
+    await house.post("distributed/read", {"node_key": key})
+    if status == 503:
+        monkeypatch.setattr(house.gateway.logs, "_publish", refuse)
+    hot = HotRoad(house.gateway, Guard(house.gateway, ()))
+    client = Client()
+    left = weakref.ref(client)
+    body = msgspec.json.encode({"node_key": key, "log_type": log_type, "data": [{"n": 1}]})
+    gc.collect()
+    gc.disable()
+    try:
+        assert hot.begin(ROAD, [], body, client.answer, is_own=True)
+        await eventually(lambda: client.status)
+        assert client.status == status
+        del client
+        await eventually(lambda: left() is None, timeout=5.0)
+    finally:
+        gc.enable()
+
+
+async def refuse(*_: object) -> None:
+    raise Unavailable("nats")

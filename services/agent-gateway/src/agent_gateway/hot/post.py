@@ -64,6 +64,7 @@ class Post:
             except Exception as error:  # noqa: BLE001 - told below
                 self._failure = error
         status, headers, body = (200, [], TAKEN) if self._failure is None else self._said(self._failure)
+        self._failure = None  # its frames hold the body, and us
         self._answerer(status, headers_of(body, headers, self._more), body)
 
     def _said(self, failure: Exception) -> tuple[int, Headers, bytes]:

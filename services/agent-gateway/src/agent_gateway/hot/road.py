@@ -80,6 +80,7 @@ class HotRoad:
         gateway.counters.requests[road.endpoint] += 1
         if begun is None:
             post.fail(failure)
+            del failure  # whose frames hold the body, and this frame it
         else:
             post.wait_for(begun)
         return True
