@@ -29,6 +29,8 @@ ROADS = {path.encode(): (path, road) for path, road in ALL_ROADS.items()}
 class Exchange(WholeAnswer):
     """One whole request and its answer; has of uvicorn's cycle what its protocol looks at."""
 
+    more_body = False
+
     def __init__(self, protocol: ShortcutProtocol, scope: Scope, body: bytes, *, keep_alive: bool) -> None:
         super().__init__()
         self._protocol, self._scope, self._body, self.keep_alive = protocol, scope, body, keep_alive
@@ -69,6 +71,7 @@ class BegunPost:
     __slots__ = ("_protocol", "disconnected", "keep_alive", "response_complete")
 
     message_event = asyncio.Event()  # set when the client is gone; nobody waits for it
+    more_body = False
 
     def __init__(self, protocol: ShortcutProtocol, *, keep_alive: bool) -> None:
         self._protocol, self.keep_alive = protocol, keep_alive
@@ -87,7 +90,8 @@ class ShortcutProtocol(PunctualProtocol):
 
     app: Door
     _held: tuple[str, Road, Headers] | None = None
-    _body = b""
+    _pieces: list[bytes]
+    _size = 0
     _hold: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -95,7 +99,7 @@ class ShortcutProtocol(PunctualProtocol):
         super().data_received(data)
         if self._held is None:
             return
-        if len(self._body) > HELD_BYTES:
+        if self._size > HELD_BYTES:
             self._let_go()
         elif self._hold is None:
             self._hold = self.loop.call_later(HOLD_SECONDS, self._let_go)
@@ -118,7 +122,7 @@ class ShortcutProtocol(PunctualProtocol):
         """Hold the request back when it may be a usual one."""
         road = ROADS.get(self.url)
         if road is not None and self._is_usual():
-            self._held, self._body = (*road, self.headers), b""
+            self._held, self._pieces, self._size = (*road, self.headers), [], 0
             self._waiting_since, self._beside_body = None, 0
             self.headers = []  # for trailers
         else:
@@ -129,7 +133,8 @@ class ShortcutProtocol(PunctualProtocol):
         if self._held is None:
             super().on_body(body)
         else:
-            self._body += body
+            self._pieces.append(body)
+            self._size += len(body)
             self._beside_body = 0
 
     def on_message_complete(self) -> None:
@@ -137,7 +142,7 @@ class ShortcutProtocol(PunctualProtocol):
         if self._held is None:
             super().on_message_complete()
             return
-        (path, road, headers), body = self._held, self._body
+        (path, road, headers), body = self._held, b"".join(self._pieces)
         self._release()
         keep_alive = self.parser.should_keep_alive()
         if road.from_memory is not None:
@@ -170,7 +175,7 @@ class ShortcutProtocol(PunctualProtocol):
 
     def _release(self) -> None:
         """Hold nothing back any more."""
-        self._held, self._body = None, b""
+        self._held, self._pieces = None, []
         if self._hold is not None:
             self._hold.cancel()
             self._hold = None
@@ -178,7 +183,7 @@ class ShortcutProtocol(PunctualProtocol):
     def _let_go(self) -> None:
         """Do what was held back, if it still is."""
         if self._held is not None:
-            headers, body = self._held[2], self._body
+            headers, body = self._held[2], b"".join(self._pieces)
             self._release()
             self._go_the_whole_way(headers)
             if body:

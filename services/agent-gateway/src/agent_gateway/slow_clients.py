@@ -73,7 +73,7 @@ class PunctualProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.parser.should_upgrade() and _has_body(self.headers):
-            self._refuse()
+            self.send_400_response("an upgrade with a body")
             return
         super().on_headers_complete()
         self.headers = []
@@ -95,16 +95,16 @@ class PunctualProtocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words, no JSON
-        """Answer what is no HTTP, and close: without `error` it would be a success to osqueryd."""
+        """Answer what is no HTTP, and close: without `error` it would be a success to osqueryd.
+
+        Without an answer where an earlier request is still to get its own: it would be taken for that.
+        """
+        cycle = self.cycle
+        if self.pipeline or (cycle is not None and not cycle.response_complete and not cycle.more_body):
+            self.transport.abort()
+            return
         self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%s\r\n%s" % (NO_HTTP_HEADERS, NO_HTTP))
         self.transport.close()
-
-    def _refuse(self) -> None:
-        """Answer 400 and close; without an answer where an earlier request is still to get its own."""
-        if self.cycle is None or self.cycle.response_complete:
-            self.send_400_response("an upgrade with a body")
-        else:
-            self.transport.abort()
 
     def _look(self) -> None:
         wait: float = self.timeout_keep_alive

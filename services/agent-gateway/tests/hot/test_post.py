@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import gc
 import weakref
 
@@ -18,6 +19,7 @@ from flotilla_common.testing import eventually
 
 from ..conftest import House
 
+NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 ROAD = ALL_ROADS["/api/osquery/log"]
 
 
@@ -114,16 +116,15 @@ async def test_nothing_of_a_post_outlives_it(house: House, monkeypatch, log_type
     if status == 503:
         monkeypatch.setattr(house.gateway.logs, "_publish", refuse)
     hot = HotRoad(house.gateway, Guard(house.gateway, ()))
-    client = Client()
-    left = weakref.ref(client)
+    clients = [Client()]
+    left = weakref.ref(clients[0])
     body = msgspec.json.encode({"node_key": key, "log_type": log_type, "data": [{"n": 1}]})
     gc.collect()
     gc.disable()
     try:
-        assert hot.begin(ROAD, [], body, client.answer, is_own=True)
-        await eventually(lambda: client.status)
-        assert client.status == status
-        del client
+        assert hot.begin(ROAD, [], body, clients[0].answer, is_own=True)
+        await eventually(lambda: clients[0].status)
+        assert clients.pop().status == status
         await eventually(lambda: left() is None, timeout=5.0)
     finally:
         gc.enable()
@@ -131,3 +132,16 @@ async def test_nothing_of_a_post_outlives_it(house: House, monkeypatch, log_type
 
 async def refuse(*_: object) -> None:
     raise Unavailable("nats")
+
+
+async def test_a_post_of_unknown_kind_counts_as_one_of_its_host(house: House) -> None:
+    key = house.inventory.add_host(1)
+    await house.post("distributed/read", {"node_key": key})
+    house.gateway.seen.take(NOW)
+    client = Client()
+
+    body = msgspec.json.encode({"node_key": key, "log_type": "nonsense", "data": []})
+    assert HotRoad(house.gateway, Guard(house.gateway, ())).begin(ROAD, [], body, client.answer, is_own=True)
+
+    assert client.status == 400
+    assert house.gateway.seen.take(NOW)

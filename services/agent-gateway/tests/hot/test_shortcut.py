@@ -229,6 +229,29 @@ async def test_what_goes_on_as_no_http_is_said_to_be(plain: Plain) -> None:
     assert (first, json.loads(body)) == (b"HTTP/1.1 400 Bad Request", {"error": "malformed_request"})
 
 
+@pytest.mark.parametrize("path", [LOG, READ])
+async def test_what_is_no_http_behind_a_request_that_waits_is_not_answered_in_its_place(
+    plain: Plain, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """It would be taken for the answer to the post."""
+    go_on = asyncio.Event()
+
+    async def wait(*_: object) -> None:
+        await go_on.wait()
+        raise Unavailable("nats")
+
+    monkeypatch.setattr(plain.house.gateway.logs, "_publish", wait)
+    await plain.answers(plain.request(READ), count=1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", plain.port)
+    post = plain.request(LOG, log_type="result", data=[{"a": "1"}])
+    writer.write(post + (b"" if path == LOG else plain.request(READ)) + b"no HTTP\r\n\r\n")
+
+    with contextlib.suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), 20) == b""
+    go_on.set()
+    writer.close()
+
+
 UPGRADE = ("Connection: upgrade", "Upgrade: x")
 FILLER = b"\r\n" * 40_000
 

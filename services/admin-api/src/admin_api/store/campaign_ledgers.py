@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from flotilla_common.db.models.inventory import Host
 from flotilla_common.db.models.live_query import LedgerRow
-from sqlalchemy import ColumnElement, Row, Select, and_, case, false, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, case, false, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -103,8 +103,8 @@ def _entries(campaign_id: int, states: Collection[str], teams: VisibleTeams) -> 
 
 def _error(teams: VisibleTeams) -> ColumnElement[str | None]:
     """What a host complains of, null for hosts out of sight."""
-    error: ColumnElement[str | None] = col(LedgerRow.error)
-    return error if teams is None else case((col(Host.id).is_not(None), error))
+    is_in_sight = true() if teams is None else col(Host.id).is_not(None)
+    return case((is_in_sight, col(LedgerRow.error)))
 
 
 def _entry(found: Row[*tuple[Any, ...]], teams: VisibleTeams) -> Entry:

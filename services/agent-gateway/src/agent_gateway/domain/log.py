@@ -28,11 +28,11 @@ def begin_log(gateway: Gateway, body: bytes, header_key: str | None) -> Begun | 
     host = None if request is None else gateway.known_host(request.node_key, header_key)
     if request is None or host is None:
         return None
-    log_type = lines.log_type_of(request)
     cut = lines.cut(request.data or [], body)
     if len(cut.pieces) > 1:
         return None
-    gateway.admission.take_bytes("log", host.host_id, len(body))
     gateway.seen.add(host.host_id)
+    gateway.admission.take_bytes("log", host.host_id, len(body))
+    log_type = lines.log_type_of(request)
     gateway.counters.count_skipped(cut.skipped)
     return gateway.logs.begin(log_type, host, cut.pieces, int(gateway.now() * 1000))
