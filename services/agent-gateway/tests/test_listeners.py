@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from agent_gateway.certificate import Certificate
 from agent_gateway.listeners import BACKLOG, listen_plain, listen_tls
+from agent_gateway.refusals import LAST_RESORT
 from agent_gateway.routes.door import Door
 from flotilla_common.testing import eventually
 from flotilla_common.testing.processes import free_port
@@ -233,6 +234,22 @@ async def test_a_request_that_is_inside_is_answered_before_the_listener_ends(sta
     assert (await asking).endswith(b"{}")
     with contextlib.suppress(asyncio.CancelledError):
         await listening.task
+
+
+async def test_a_request_that_is_not_over_when_the_listener_ends_gets_an_error(start: Start) -> None:
+    listening = await start("plain")
+    listening.app.hold.clear()
+    before = listening.app.inside
+    reader, writer = await listening.connect()
+    await ask(writer, KEEPS)
+    await eventually(lambda: listening.app.inside > before)
+
+    listening.task.cancel()
+    answer = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert answer.endswith(LAST_RESORT)
 
 
 async def test_a_port_that_is_taken_is_said(keys: Keys) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,6 +117,38 @@ async def test_a_gateway_told_to_stop_answers_what_is_inside_and_loses_nothing(
     assert code == 0
     assert [host.odd for host in hosts if host.odd] == []
     assert {number for host in hosts for number in host.acknowledged} <= await stored_numbers(bus_for)
+
+
+async def test_bodies_that_never_come_are_answered_with_an_error_at_the_end(make_gateway: Make) -> None:
+    """An answer without a body would be a success to osqueryd, which would delete the lines."""
+    gateway = await make_gateway()
+    service = await gateway.start()
+    trust_anybody = ssl.create_default_context()
+    trust_anybody.check_hostname, trust_anybody.verify_mode = False, ssl.CERT_NONE
+    head = "POST /api/v1/osquery/log HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n"
+    sent = [
+        (head % "Content-Length: 100").encode() + b"{",
+        (head % "Content-Length: 200000").encode() + b"{",
+        (head % "Transfer-Encoding: chunked").encode() + b"1\r\n{\r\n",
+    ]
+    readers, writers = [], []
+    for port, tls in ((gateway.plain_port, None), (gateway.tls_port, trust_anybody)):
+        for body in sent:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+            writer.write(body)
+            readers.append(reader)
+            writers.append(writer)
+    async with httpx2.AsyncClient(verify=trust_anybody) as client:  # so that what was sent before is being read
+        for url in (gateway.url, gateway.tls_url):
+            await client.post(f"{url}/distributed/read", json={})
+
+    stopping = asyncio.create_task(service.stop())
+    answers = [await asyncio.wait_for(reader.read(), 60) for reader in readers]
+    for writer in writers:
+        writer.close()
+
+    assert await stopping == 0
+    assert [json.loads(answer.partition(b"\r\n\r\n")[2]) for answer in answers] == [{"error": "internal"}] * 6
 
 
 async def test_a_ready_gateway_knows_the_campaigns_that_were_open_before_it_started(

@@ -57,9 +57,20 @@ class Door:
         """Handle one request, as ASGI tells it."""
         if scope["type"] != "http":
             return
+        started = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
         self.enter()
         try:
-            await self.handle(scope, receive, send)
+            await self.handle(scope, receive, send_on)
+        except asyncio.CancelledError:  # the process ends
+            if not started:
+                await send_json(send, 500, LAST_RESORT, [], [])
+            raise
         finally:
             self.leave()
 
