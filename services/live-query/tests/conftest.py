@@ -46,6 +46,7 @@ from flotilla_common.testing.database import Database
 from live_query.app import listen
 from live_query.deps import Deps
 from live_query.domain.answers import Limits
+from live_query.domain.archive import ArchivePolicy
 from live_query.domain.carves import CarvePolicy
 from live_query.store import rows as rows_store
 from live_query.store.rows import ResultRows
@@ -62,6 +63,7 @@ STATES = ("pending", "answered", "failed", "denylisted", "expired", "cancelled",
 LIMITS = Limits(rows=100, rows_bytes=64 * 1024)
 CAMPAIGN_BYTES = 1024 * 1024
 CARVE_POLICY = CarvePolicy(host_bytes=10_000, host_carves=5, total_bytes=25_000, keep=timedelta(hours=24))
+ARCHIVE_POLICY = ArchivePolicy(after=timedelta(days=365))  # most tests look into Redis when the campaign is over
 
 
 @dataclass
@@ -121,6 +123,7 @@ async def make_deps(
             limits=LIMITS,
             blobs=blobs,
             carve_policy=CARVE_POLICY,
+            archive_policy=ARCHIVE_POLICY,
             clock=clock,
         )
 

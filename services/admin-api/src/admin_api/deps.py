@@ -14,6 +14,7 @@ from flotilla_common.bus.connection import Bus
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from admin_api.domain.campaign_results import Archive, CampaignResults
 from admin_api.domain.campaign_views import CampaignViews
 from admin_api.domain.carves import CarveReads
 from admin_api.domain.passwords import Passwords
@@ -44,6 +45,12 @@ class Deps:
     setup: SetupState = field(default_factory=SetupState)
     views: CampaignViews = field(default_factory=CampaignViews)
     carve_reads: CarveReads = field(default_factory=CarveReads)
+    archive: Archive = field(default_factory=Archive)
+
+    @property
+    def results(self) -> CampaignResults:
+        """Answers of campaigns."""
+        return CampaignResults(self.sessions, self.redis, self.blobs, self.archive)
 
 
 def deps_of(connection: HTTPConnection) -> Deps:

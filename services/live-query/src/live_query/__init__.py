@@ -1,6 +1,6 @@
 """Campaigns: live queries that wait, add up and never get lost; and the carves that they ask for.
 
-Owns     schema live_query; KV CAMPAIGNS; object store TARGETS; Redis campaign:*; blobs carves/*
+Owns     schema live_query; KV CAMPAIGNS; object store TARGETS; Redis campaign:*; blobs carves/*, campaigns/*
 Reads    schema inventory (hosts, host_seen, label_membership); schema admin_api (labels)
 Sends    nothing: gateways follow KV CAMPAIGNS, viewers the Redis streams
 Answers  StartCampaignV1, StopCampaignV1, PauseCampaignV1, BeginCarveV1

@@ -74,6 +74,7 @@ async def start(tasks: asyncio.TaskGroup, health: Health, settings: Settings) ->
         limits=Limits(settings.host_rows, settings.host_rows_bytes),
         blobs=open_blobs(settings),
         carve_policy=settings.carve_policy,
+        archive_policy=settings.archive_policy,
     )
     health.ready_checks["database"] = lambda: db.check(engine)
     health.ready_checks["redis"] = kept.check

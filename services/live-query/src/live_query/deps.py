@@ -17,6 +17,7 @@ from flotilla_common.db.models.live_query import Carve
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from live_query.domain.answers import Limits
+from live_query.domain.archive import ArchivePolicy
 from live_query.domain.carves import CarvePolicy
 from live_query.domain.together import Together
 from live_query.store.rows import ResultRows
@@ -40,5 +41,6 @@ class Deps:
     limits: Limits
     blobs: Blobs
     carve_policy: CarvePolicy
+    archive_policy: ArchivePolicy = field(default_factory=ArchivePolicy)
     begins: Together[BeginCarveV1, Carve] = field(default_factory=lambda: Together(CARVES_TOGETHER))
     clock: Callable[[], datetime] = utc_now

@@ -28,6 +28,19 @@ CARVE_PARTS = Counter(
 )
 CARVE_BYTES = Counter("flotilla_live_query_carve_bytes", "Bytes put into the blob store")
 CARVES_EXPIRED = Counter("flotilla_live_query_carves_expired", "Carves that expired while this replica kept house")
+ARCHIVED_BYTES = Counter("flotilla_live_query_archived_bytes", "Bytes of answers moved to the blob store, unpacked")
+ARCHIVED_CAMPAIGNS = Counter("flotilla_live_query_archived_campaigns", "Ended campaigns archived as a whole")
+ARCHIVE_FAILURES = Counter(
+    "flotilla_live_query_archive_failures", "Times that the archive had to wait for another part"
+)
+ARCHIVE_LAG_SECONDS = Gauge(
+    "flotilla_live_query_archive_lag_seconds",
+    "For how long an ended campaign should have been archived already; the keeper alone knows",
+)
+REDIS_FULLNESS = Gauge(
+    "flotilla_live_query_redis_fullness",
+    "Part of Redis' maxmemory that is used, 0 without a limit; the keeper alone knows",
+)
 HALTED = Gauge("flotilla_live_query_halted", "1 while an administrator has stopped all campaigns, as last read")
 RUNNING = Gauge("flotilla_live_query_campaigns_running", "Campaigns that hosts are asked for; the keeper alone counts")
 KEEPER = Gauge("flotilla_live_query_keeper", "1 while this replica keeps house")

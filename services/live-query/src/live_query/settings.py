@@ -8,6 +8,7 @@ from flotilla_common.blobs import BlobSettings
 from flotilla_common.settings import DatabaseSettings
 from pydantic import Field, SecretStr, field_validator
 
+from live_query.domain.archive import ArchivePolicy
 from live_query.domain.carves import CarvePolicy
 from live_query.domain.signing import private_key_from
 
@@ -27,7 +28,10 @@ class Settings(DatabaseSettings, BlobSettings):
     carve_total_bytes: int = Field(50 * GIB, description="carves of all hosts at once, in bytes", ge=1)
     carve_seconds: float = Field(86_400.0, description="how long a carve's contents are kept", gt=0)
     carve_unasked: bool = Field(False, description="take carves of scheduled queries too, which no campaign asked for")
-    campaign_rows_bytes: int = Field(256 * MIB, description="rows and errors kept of one campaign, in bytes", ge=2)
+    campaign_rows_bytes: int = Field(4 * GIB, description="rows and errors kept of one campaign, in bytes", ge=2)
+    campaign_hot_bytes: int = Field(8 * MIB, description="of those, in Redis; older ones are in the blob store", ge=MIB)
+    archive_after_seconds: float = Field(60.0, description="an ended campaign leaves Redis after this time", ge=0)
+    results_seconds: float = Field(30 * 86_400.0, description="how long results of ended campaigns are kept", gt=0)
 
     @property
     def carve_policy(self) -> CarvePolicy:
@@ -38,6 +42,15 @@ class Settings(DatabaseSettings, BlobSettings):
             total_bytes=self.carve_total_bytes,
             keep=timedelta(seconds=self.carve_seconds),
             unasked=self.carve_unasked,
+        )
+
+    @property
+    def archive_policy(self) -> ArchivePolicy:
+        """What stays in Redis, and how long results are kept."""
+        return ArchivePolicy(
+            hot_bytes=self.campaign_hot_bytes,
+            after=timedelta(seconds=self.archive_after_seconds),
+            keep=timedelta(seconds=self.results_seconds),
         )
 
     @field_validator("signing_key")

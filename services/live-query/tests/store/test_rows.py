@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from flotilla_common.clock import utc_now
-from flotilla_common.contracts.redis_keys import campaign_rows
 from live_query.store.ledger import Entry
 from live_query.store.rows import Rows
 
 
 def rows(host_id: int, text: bytes, *, campaign_id: int = 1) -> Rows:
     entry = Entry(campaign_id, host_id, "answered", utc_now(), row_count=1)
-    return Rows(entry, b'[{"n":"' + text + b'"}]', utc_now() + timedelta(hours=1))
+    return Rows(entry, b'[{"n":"' + text + b'"}]')
 
 
 async def test_the_first_answer_wins_and_is_told_to_the_others(deps, books):
@@ -33,12 +30,6 @@ async def test_nothing_comes_after_the_end_and_the_end_comes_once(deps, books):
     assert [entry.get("end") for entry in await books.entries(1)] == [None, "stopped"]
 
 
-async def test_rows_of_a_campaign_that_nobody_ends_expire_by_themselves(deps, books):
-    await deps.rows.keep([rows(7, b"x")])
-
-    assert 48 * 3600 < await books.redis.ttl(campaign_rows(1)) <= 49 * 3600
-
-
 async def test_errors_count_and_are_cut_beyond_the_limit_of_the_campaign(make_deps, books):
     deps = await make_deps(campaign_bytes=10_000)
     failures = [failure(host_id, "ü" * 2000) for host_id in range(1, 6)]
@@ -53,4 +44,4 @@ async def test_errors_count_and_are_cut_beyond_the_limit_of_the_campaign(make_de
 
 def failure(host_id: int, error: str) -> Rows:
     entry = Entry(1, host_id, "failed", utc_now(), error=error)
-    return Rows(entry, b"[]", utc_now() + timedelta(hours=1))
+    return Rows(entry, b"[]")

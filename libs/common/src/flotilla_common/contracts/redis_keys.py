@@ -17,8 +17,10 @@ def campaign_rows(campaign_id: int) -> str:
     - `settled_at`: ISO 8601 time in UTC
 
     The last entry has the single field `end`: why the campaign ended (`complete`, `deadline`, `stopped` or the reason
-    given in `StopCampaignV1`). The key expires 24 h after the end; the ledger in Postgres stays. While the campaign is
-    open an absent key means that nobody has answered yet.
+    given in `StopCampaignV1`). Entries leave the front of the stream once they are in a segment of the archive
+    (`campaign_archive`), which has them under the same positions; the key goes when all of them are. Whoever reads
+    behind a position that is not in the stream any more looks for segments, after the read. While the campaign is open
+    and has no segments, an absent key means that nobody has answered yet.
     """
     return f"campaign:{{{campaign_id}}}:rows"
 
@@ -26,7 +28,8 @@ def campaign_rows(campaign_id: int) -> str:
 def campaign_seen(campaign_id: int) -> str:
     """Hash host id -> JSON of the first answer's ledger entry. Written by live-query alone, in the rows' script.
 
-    `#bytes` counts the bytes of rows and errors kept so far, `#end` is set once the end entry is in the stream.
+    A host leaves it when its answer is archived and in the ledger. `#bytes` counts the bytes of rows and errors kept so
+    far, archived ones included; `#end` is set once the end entry is in the stream.
     """
     return f"campaign:{{{campaign_id}}}:seen"
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from admin_api.store.campaign_rows import RowsEntry
+from admin_api.store.campaign_segments import Counts
 from admin_api.store.host_summary import HostTotals
 
 ANSWERED = "answered"
@@ -60,6 +61,12 @@ class Progress:
             empty = not rows_of(entry)
             self._with_results += not empty
             self._without_results += empty
+
+    def add(self, counts: Counts) -> None:
+        """Take answers into account that were counted before."""
+        self._actual += counts.answers
+        self._with_results += counts.with_rows
+        self._without_results += counts.without_rows
 
     def news(self, totals: HostTotals, *, ended: bool, caught_up: bool = True) -> list[str]:
         """Return the `totals` and `status` messages that differ from the last ones.

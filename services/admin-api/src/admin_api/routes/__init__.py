@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from admin_api.routes import (
     activities,
     campaign_ledgers,
+    campaign_results,
     campaign_stream,
     campaigns,
     carves,
@@ -40,6 +41,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     users.router,
     activities.router,
     campaign_ledgers.router,
+    campaign_results.router,
     campaign_stream.router,
     campaigns.router,
     carves.router,

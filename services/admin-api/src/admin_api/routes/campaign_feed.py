@@ -1,6 +1,6 @@
-"""What one viewer of a campaign gets: a cursor on the stream of answers, with totals and status in between.
+"""What one viewer of a campaign gets: a cursor on its answers, with totals and status in between.
 
-Entries are read only as fast as the viewer takes them: nothing is kept for it in memory but the few of one read.
+Answers are read only as fast as the viewer takes them: nothing is kept for it in memory but the few of one read.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from admin_api.deps import Deps
 from admin_api.domain.campaign_progress import ANSWERS, HostNames, Progress, result_message
 from admin_api.domain.sockjs import HEARTBEAT_SECONDS
 from admin_api.routes.campaign_sockets import ViewerSocket
-from admin_api.store import campaign_rows, hosts
 from admin_api.store import campaigns as campaign_store
+from admin_api.store import hosts
 from admin_api.store.campaign_rows import MOST_ENTRIES, START, RowsEntry
 
 log = structlog.get_logger()
@@ -71,16 +71,20 @@ class CampaignFeed:
     async def _count_seen(self) -> None:
         """Somebody who goes on from a position has seen what is before it: count that, for a true status."""
         progress, position = Progress(), START
+        if self._position != START:
+            counts = await self._deps.results.counted(self._id, self._position)
+            progress.add(counts)
+            position = str(counts.last)
         while self._position != START:
-            entries = await campaign_rows.before(self._deps.redis, self._id, position, self._position)
+            entries = await self._deps.results.before(self._id, position, self._position)
             if not entries:
                 break
             position = entries[-1].position
             for entry in entries:
                 progress.count(entry)
         self._progress = progress
-        waiting = await campaign_rows.read(self._deps.redis, self._id, self._position, block_ms=1, count=1)
-        self._behind = bool(waiting)
+        waiting = await self._deps.results.now(self._id, self._position, count=1)
+        self._behind = any(not entry.is_end for entry in waiting)
 
     async def _step(self) -> None:
         if self._clock() >= self._next_news:
@@ -96,13 +100,12 @@ class CampaignFeed:
 
     async def _read(self, block_ms: int) -> None:
         was_open = self._is_open
-        entries = await campaign_rows.read(
-            self._deps.redis, self._id, self._position, block_ms=block_ms, count=self._count
-        )
+        entries = await self._deps.results.read(self._id, self._position, block_ms=block_ms, count=self._count)
         await self._pass_on(entries)
         # What a campaign has got is in the stream before it is complete: once it is, an empty read is the end of it.
         self._ended = self._ended or not (was_open or entries)
-        self._behind = len(entries) == self._count and not self._ended
+        more_may_follow = len(entries) == self._count or any(entry.is_archived for entry in entries)
+        self._behind = more_may_follow and not self._ended
         if self._ended or (self._progress.looks_finished and not self._behind):
             self._next_news = self._clock()
         self._count = (

@@ -112,7 +112,7 @@ async def as_csv(pages: AsyncIterator[Sequence[Entry]]) -> AsyncIterator[bytes]:
     """Yield a CSV file. What a spreadsheet would take for a formula has an apostrophe before it."""
     yield _lines([COLUMNS])
     async for page in pages:
-        yield _lines([[_cell(entry_object(entry)[column]) for column in COLUMNS] for entry in page])
+        yield _lines([[cell(entry_object(entry)[column]) for column in COLUMNS] for entry in page])
 
 
 async def as_json(counts: dict[str, int], pages: AsyncIterator[Sequence[Entry]]) -> AsyncIterator[bytes]:
@@ -131,7 +131,8 @@ def _lines(rows: Sequence[Sequence[str]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """Return a value as a CSV file has it; what a spreadsheet would take for a formula has an apostrophe before it."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -12,7 +12,6 @@ from flotilla_common.errors import FleetError, Unavailable
 from admin_api.deps import Deps
 from admin_api.domain.campaign_progress import ANSWERS, error_of, rows_of
 from admin_api.settings import parse_duration
-from admin_api.store import campaign_rows
 from admin_api.store.campaign_rows import START, RowsEntry
 
 log = structlog.get_logger()
@@ -44,7 +43,7 @@ async def _read(deps: Deps, started: CampaignStartedV1) -> list[RowsEntry]:
     position, answers = START, list[RowsEntry]()
     while len(answers) < started.counts.total and (left := until - loop.time()) > 0:
         try:
-            entries = await campaign_rows.read(deps.redis, started.campaign_id, position, block_ms=int(left * 1000))
+            entries = await deps.results.read(started.campaign_id, position, block_ms=int(left * 1000))
         except Unavailable:
             if left <= OUTAGE_SECONDS:
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,10 @@ _POSITION = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
 
 @dataclass(frozen=True)
 class RowsEntry:
-    """One host's answer, or (`is_end`) the word that nothing follows. `rows`, `stats`: JSON from live-query."""
+    """One host's answer, or (`is_end`) the word that nothing follows. `rows`, `stats`: JSON from live-query.
+
+    `settled_at`: ISO 8601. `is_archived`: it comes from the archive, where more may follow.
+    """
 
     position: str
     is_end: bool = False
@@ -28,6 +32,8 @@ class RowsEntry:
     error: str = ""
     rows: bytes = b"[]"
     stats: bytes = b"null"
+    settled_at: str = ""
+    is_archived: bool = False
 
 
 async def check(redis: Redis) -> None:
@@ -48,35 +54,37 @@ def is_position(text: str) -> bool:
     return _POSITION.fullmatch(text) is not None
 
 
+async def has(redis: Redis, campaign_id: int, position: str) -> bool:
+    """Whether the stream has an entry at a position.
+
+    Raises:
+        Unavailable: Redis does not answer.
+
+    """
+    if position == START:
+        return False
+    try:
+        return bool(await redis.xrange(campaign_rows(campaign_id), position, position, count=1))
+    except RedisError as error:
+        raise Unavailable(f"campaign rows: {error!r}") from error
+
+
 async def read(
-    redis: Redis, campaign_id: int, after: str, *, block_ms: int, count: int = MOST_ENTRIES
+    redis: Redis, campaign_id: int, after: str, *, block_ms: int | None, count: int = MOST_ENTRIES
 ) -> list[RowsEntry]:
-    """Return the next entries behind a position; waits up to `block_ms` (2 s at most) for the first one.
+    """Return the next entries behind a position; waits up to `block_ms` (2 s at most) for the first one, None: not.
 
     Raises:
         Unavailable: Redis does not answer; nothing is lost, the same position can be read later.
 
     """
     key = campaign_rows(campaign_id)
+    block = None if block_ms is None else min(max(block_ms, 1), LONGEST_BLOCK_MS)
     try:
-        answer = await redis.xread({key: after}, count=count, block=min(max(block_ms, 1), LONGEST_BLOCK_MS))
+        answer = await redis.xread({key: after}, count=count, block=block)
     except RedisError as error:
         raise Unavailable(f"campaign rows: {error!r}") from error
-    return [_entry(position, fields) for _, entries in _streams(answer) for position, fields in entries]
-
-
-async def before(redis: Redis, campaign_id: int, start: str, last: str) -> list[RowsEntry]:
-    """Return the next entries behind `start` that are not beyond `last`, without waiting.
-
-    Raises:
-        Unavailable: Redis does not answer.
-
-    """
-    try:
-        entries: Any = await redis.xrange(campaign_rows(campaign_id), f"({start}", last, count=MOST_ENTRIES)
-    except RedisError as error:
-        raise Unavailable(f"campaign rows: {error!r}") from error
-    return [_entry(position, fields) for position, fields in entries]
+    return [entry_of(position, fields) for _, entries in _streams(answer) for position, fields in entries]
 
 
 def _streams(answer: Any) -> list[tuple[Any, Any]]:
@@ -85,7 +93,8 @@ def _streams(answer: Any) -> list[tuple[Any, Any]]:
     return list(answer or [])
 
 
-def _entry(position: Any, fields: dict[Any, Any]) -> RowsEntry:
+def entry_of(position: Any, fields: Mapping[Any, Any], *, archived: bool = False) -> RowsEntry:
+    """Read an entry's fields, as the stream has them."""
     values = {_text(name): _bytes(value) for name, value in fields.items()}
     place = _text(position)
     if "end" in values:
@@ -97,6 +106,8 @@ def _entry(position: Any, fields: dict[Any, Any]) -> RowsEntry:
         error=_text(values.get("error", b"")),
         rows=values.get("rows") or b"[]",
         stats=values.get("stats") or b"null",
+        settled_at=_text(values.get("settled_at", b"")),
+        is_archived=archived,
     )
 
 

@@ -14,6 +14,7 @@ from flotilla_common.errors import Unavailable
 
 from live_query import metrics
 from live_query.consumers.announcements import LargeSets, forget, repair
+from live_query.consumers.archiving import archiving
 from live_query.consumers.carve_expiry import expire_carves
 from live_query.consumers.done_sets import DoneSets
 from live_query.consumers.on_app_config import keep_switch
@@ -149,13 +150,14 @@ async def keep_house(database_url: str, deps: Deps) -> None:
     """Keep house for ever (cancel to stop), through outages, whenever no other replica does."""
     while True:
         try:
-            async with leases.hold(database_url) as lease:
+            async with leases.hold(database_url) as lease, archiving(deps) as note:
                 metrics.KEEPER.set(1)
                 keeper = Keeper(deps)
                 pause = await keeper.tick(set())
                 while True:
                     changed = await lease.wait(pause)
                     heed()
+                    note(changed)
                     pause = await keeper.tick(changed)
         except outage.kinds() as error:
             heed()

@@ -52,7 +52,7 @@ async def settle(
                 tally[verdict or "unknown"] += 1
                 continue
             entry, kept = interpret(item.batch.host_id, answer, limits, settled_at=now)
-            first[pair] = Rows(entry, kept, campaign.deadline)
+            first[pair] = Rows(entry, kept)
     winners = await rows.keep(list(first.values()))
     tally["late"] += len(first) - len(winners)
     await ledger.settle(session, winners)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import cast
 
 import msgspec
@@ -22,7 +21,7 @@ from live_query.store.ledger import Entry
 outage.register(
     redis.exceptions.ConnectionError,
     redis.exceptions.TimeoutError,
-    redis.exceptions.OutOfMemoryError,  # noeviction: answers wait until campaigns expire
+    redis.exceptions.OutOfMemoryError,  # noeviction: answers wait until the archive has made room
     redis.exceptions.ReadOnlyError,
     redis.exceptions.ClusterDownError,
     redis.exceptions.MasterDownError,
@@ -33,8 +32,6 @@ outage.register(
 
 CANNOT_NOW = frozenset({"MISCONF", "NOREPLICAS", "BUSY"})
 """First words of errors for which redis-py has no class: the disk is full, replicas are gone, a script runs on."""
-KEEP_AFTER_END_SECONDS = 24 * 3600
-KEEP_AFTER_DEADLINE_SECONDS = 48 * 3600
 SHORT_ERROR = 200  # characters
 LOOK_UP_AT_ONCE = 10_000
 SOCKET_TIMEOUT_SECONDS = 3.0
@@ -44,37 +41,32 @@ KEEP = """
 local kept = redis.call('HGET', KEYS[1], ARGV[1])
 if kept then return {0, kept} end
 if redis.call('HEXISTS', KEYS[1], '#end') == 1 then return {-1} end
-local entry, rows, row_count, truncated, err = ARGV[2], ARGV[4], ARGV[5], ARGV[6], ARGV[10]
+local entry, rows, row_count, truncated, err = ARGV[2], ARGV[4], ARGV[5], ARGV[6], ARGV[9]
 local total = tonumber(redis.call('HGET', KEYS[1], '#bytes') or '0') + #rows + #err
-if total > tonumber(ARGV[7]) and (#rows > 2 or #err > #ARGV[13]) then
+if total > tonumber(ARGV[7]) and (#rows > 2 or #err > #ARGV[12]) then
   if #rows > 2 then truncated = '1' end
-  entry, rows, row_count, err = ARGV[3], '[]', '0', ARGV[13]
+  entry, rows, row_count, err = ARGV[3], '[]', '0', ARGV[12]
 else
   redis.call('HSET', KEYS[1], '#bytes', total)
 end
 redis.call('HSET', KEYS[1], ARGV[1], entry)
-redis.call('XADD', KEYS[2], '*', 'host', ARGV[1], 'outcome', ARGV[9], 'error', err, 'rows', rows,
-  'row_count', row_count, 'truncated', truncated, 'stats', ARGV[11], 'settled_at', ARGV[12])
-redis.call('EXPIREAT', KEYS[1], ARGV[8])
-redis.call('EXPIREAT', KEYS[2], ARGV[8])
+redis.call('XADD', KEYS[2], '*', 'host', ARGV[1], 'outcome', ARGV[8], 'error', err, 'rows', rows,
+  'row_count', row_count, 'truncated', truncated, 'stats', ARGV[10], 'settled_at', ARGV[11])
 return {1, entry}
 """
 END = """
 if redis.call('HSETNX', KEYS[1], '#end', ARGV[1]) == 1 then
   redis.call('XADD', KEYS[2], '*', 'end', ARGV[1])
-  redis.call('EXPIRE', KEYS[1], ARGV[2])
-  redis.call('EXPIRE', KEYS[2], ARGV[2])
 end
 """
 
 
 @dataclass(frozen=True)
 class Rows:
-    """An entry with the rows that belong to it (a JSON array), and when its campaign must be over."""
+    """An entry with the rows that belong to it (a JSON array)."""
 
     entry: Entry
     rows: bytes
-    deadline: datetime
 
 
 class ResultRows:
@@ -101,7 +93,7 @@ class ResultRows:
                 campaign_id = answer.entry.campaign_id
                 keys = [campaign_seen(campaign_id), campaign_rows(campaign_id)]
                 await self._keep(keys=keys, args=self._arguments(answer), client=pipe)
-            with _said_to_be_down():
+            with said_to_be_down():
                 replies = await pipe.execute(raise_on_error=False)
                 for failure in (reply for reply in replies if isinstance(reply, Exception)):
                     raise failure
@@ -120,7 +112,6 @@ class ResultRows:
             entry.row_count,
             int(entry.truncated),
             self._limit,
-            int(answer.deadline.timestamp()) + KEEP_AFTER_DEADLINE_SECONDS,
             entry.outcome,
             entry.error,
             msgspec.json.encode(entry.stats),
@@ -133,7 +124,7 @@ class ResultRows:
         entries: list[Entry] = []
         for start in range(0, len(host_ids), LOOK_UP_AT_ONCE):
             names = [str(host_id) for host_id in host_ids[start : start + LOOK_UP_AT_ONCE]]
-            with _said_to_be_down():
+            with said_to_be_down():
                 found = await cast(
                     "Awaitable[list[bytes | None]]", self._redis.hmget(campaign_seen(campaign_id), names)
                 )
@@ -141,14 +132,19 @@ class ResultRows:
         return entries
 
     async def end(self, campaign_id: int, reason: str) -> None:
-        """Add the last entry, once, and let the campaign's keys expire."""
+        """Add the last entry, once. The keys stay until the archive has all of it."""
         keys = [campaign_seen(campaign_id), campaign_rows(campaign_id)]
-        with _said_to_be_down():
-            await self._end(keys=keys, args=[reason, KEEP_AFTER_END_SECONDS])
+        with said_to_be_down():
+            await self._end(keys=keys, args=[reason])
+
+    @property
+    def client(self) -> Redis:
+        """The connections, for the archive (`hot_rows`)."""
+        return self._redis
 
     async def check(self) -> str | None:
         """Readiness: does Redis answer?."""
-        with _said_to_be_down():
+        with said_to_be_down():
             await self._redis.ping()
         return None
 
@@ -158,7 +154,7 @@ class ResultRows:
 
 
 @contextmanager
-def _said_to_be_down() -> Iterator[None]:
+def said_to_be_down() -> Iterator[None]:
     """Turn a server's word that it cannot do this now into Unavailable: whoever asked waits."""
     try:
         yield

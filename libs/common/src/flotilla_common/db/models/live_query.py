@@ -22,7 +22,8 @@ class Campaign(SQLModel, table=True):
     `deadline` moves while a viewer campaign is watched. `end_reason` is set when the end is decided, `ended_at` when
     the ledger has followed, `cleared_at` when gateways and viewers have been told. `request_id` and `counts` answer a
     repeat of the request that started it. `targets_hash` names the object with the targets, when they are many.
-    `paused_at` is set while nobody is asked, and `pause_reason` says why.
+    `paused_at` is set while nobody is asked, and `pause_reason` says why. `archived_at`: no answer is in Redis alone,
+    all are in segments; `results_removed_at`: those are gone, or going.
     """
 
     __tablename__ = "campaigns"
@@ -31,6 +32,16 @@ class Campaign(SQLModel, table=True):
         Index("campaigns_request", "request_id", unique=True),
         Index("campaigns_uncleared", "id", postgresql_where=sql("status = 'complete' AND cleared_at IS NULL")),
         Index("campaigns_carving", "id", postgresql_where=sql("sql ~* 'carve'")),
+        Index(
+            "campaigns_unarchived",
+            "cleared_at",
+            postgresql_where=sql("archived_at IS NULL AND cleared_at IS NOT NULL"),
+        ),
+        Index(
+            "campaigns_archived",
+            "ended_at",
+            postgresql_where=sql("archived_at IS NOT NULL AND results_removed_at IS NULL"),
+        ),
         {"schema": SCHEMA},
     )
 
@@ -55,6 +66,36 @@ class Campaign(SQLModel, table=True):
     targets_hash: str = text()
     paused_at: datetime | None = timestamp(nullable=True)
     pause_reason: str | None = nullable_text()
+    archived_at: datetime | None = timestamp(nullable=True)
+    results_removed_at: datetime | None = timestamp(nullable=True)
+
+
+class CampaignSegment(SQLModel, table=True):
+    """Answers of a campaign that are in the blob store, from one position of its stream to another, both included.
+
+    Segments of a campaign have numbers from 0 and follow one another without a gap. `object_name` is the Parquet file
+    (`campaign_archive`). `with_rows` and `without_rows` count answers without an error; `rows` are all rows; `size`
+    is about their bytes before compression; `hosts` is the roaring bitmap of who answers.
+    """
+
+    __tablename__ = "campaign_segments"
+    __table_args__ = {"schema": SCHEMA}
+
+    campaign_id: int = bigint(primary_key=True)
+    number: int = bigint(primary_key=True)
+    object_name: str = text()
+    first_ms: int = bigint()
+    first_number: int = bigint()
+    last_ms: int = bigint()
+    last_number: int = bigint()
+    answers: int = bigint()
+    with_rows: int = bigint()
+    without_rows: int = bigint()
+    rows: int = bigint()
+    size: int = bigint()
+    stored_size: int = bigint()
+    hosts: bytes = binary()
+    created_at: datetime = timestamp(now=True)
 
 
 class LedgerRow(SQLModel, table=True):
