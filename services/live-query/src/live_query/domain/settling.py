@@ -53,7 +53,8 @@ async def settle(
                 continue
             entry, kept = interpret(item.batch.host_id, answer, limits, settled_at=now)
             first[pair] = Rows(entry, kept, campaign.deadline)
-    winners = await rows.keep(list(first.values()))
+    ordered = [first[pair] for pair in sorted(first)]  # whoever locks rows of the ledger does it in one order
+    winners = await rows.keep(ordered)
     tally["late"] += len(first) - len(winners)
     await ledger.settle(session, winners)
     if winners:
