@@ -216,3 +216,43 @@ def test_silent_hosts_of_a_campaign_that_ended_are_nobodys_business() -> None:
     campaigns.end(1, 1.0)
 
     assert campaigns.silent_hosts() == {}
+
+
+def test_after_a_pause_a_host_is_asked_no_sooner_and_its_attempts_go_on() -> None:
+    for targets in (BitMap([1, 2]), BitMap(BROAD)):
+        campaigns = Campaigns()
+        campaigns.start(command(7), targets, 0.0)
+        names = [*campaigns.offers(host(1), 0.0)[0], *campaigns.offers(host(1), 60.0)[0]]
+        campaigns.offers(host(2), 60.0)
+        campaigns.end(7, 61.0)
+        campaigns.answered(7, 2)
+        campaigns.start(command(7), targets, 62.0)
+        names += [name for now in (62.0, 179.0, 180.0) for name in campaigns.offers(host(1), now)[0]]
+
+        assert [name.split("_")[4] for name in names] == ["1", "2", "3"]
+        assert not campaigns.has_open(2)
+
+
+def test_offers_of_a_campaign_that_ended_take_little_room_and_those_of_one_at_its_deadline_none() -> None:
+    hosts = 100_000
+    campaigns = Campaigns()
+    for number in (1, 2):
+        campaigns.start(command(number), BitMap(range(1, hosts + 1)), 0.0)
+    for host_id in range(1, hosts + 1):
+        campaigns.offers(host(host_id), 0.0)
+    tracemalloc.start()
+    campaigns.end(1, 1.0)
+    campaigns.end(2, DAY)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert held < 25 * hosts
+
+
+def test_a_host_that_never_answers_is_asked_for_thirty_days() -> None:
+    campaigns = Campaigns()
+    campaigns.start(command(1, deadline=30 * DAY), BitMap([1]), 0.0)
+
+    offered = [now for quarter in range(2880) if asked(campaigns, 1, now := quarter * 900.0)]
+
+    assert len(offered) == 2880

@@ -116,6 +116,9 @@ async def _store(
     await _record_automations(session, viewer, before, after)
     if before["live_query_policy"] != after["live_query_policy"]:
         await record(session, viewer, "edited_live_query_policy", after["live_query_policy"])
+    if before["server_settings"]["live_query_disabled"] != after["server_settings"]["live_query_disabled"]:
+        disabled = after["server_settings"]["live_query_disabled"]
+        await record(session, viewer, "disabled_live_queries" if disabled else "enabled_live_queries")
     if before["gitops"]["gitops_mode_enabled"] != after["gitops"]["gitops_mode_enabled"]:
         enabled = after["gitops"]["gitops_mode_enabled"]
         await record(session, viewer, "enabled_gitops_mode" if enabled else "disabled_gitops_mode")

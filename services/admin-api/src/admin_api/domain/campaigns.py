@@ -252,13 +252,7 @@ async def may_watch(session: AsyncSession, viewer: Viewer, campaign: Campaign, r
     """
     if campaign.user_id == viewer.user_id:
         return True
-    query = await session.get(Query, campaign.query_id) if campaign.query_id is not None else None
-    if query is None or not query.saved:
-        teams = visible_team_ids(viewer, Action.RUN_NEW_QUERY)
-    elif is_allowed(viewer, Action.READ_QUERIES, Subject(query.team_id)):
-        teams = visible_team_ids(viewer, Action.RUN_SAVED_QUERY, observer_can_run=query.observer_can_run)
-    else:
-        return False
+    teams = await _runnable_teams(session, viewer, campaign)
     if not await _reaches_all(session, campaign, teams):
         return False
     asked = Asked(Query(name="", query=campaign.sql, saved=False), teams)
@@ -313,6 +307,39 @@ async def stoppable(session: AsyncSession, viewer: Viewer, campaign_id: int) -> 
     if campaign.user_id != viewer.user_id and not await _reaches_all(session, campaign, teams):
         raise Forbidden
     return campaign
+
+
+async def resumable(session: AsyncSession, viewer: Viewer, campaign_id: int, reader: SqlReader) -> Campaign:
+    """Return a campaign that the viewer may stop, and may ask of all the hosts that are still to be asked.
+
+    A host out of the teams that the campaign was started for is not asked, and no reason; nor is one that is deleted.
+
+    Raises:
+        Forbidden: as `stoppable`, or the viewer may not run its query on all those hosts by now.
+        SqlDenied: the policy keeps the viewer's role from it there.
+        PermissionDenied: live queries are off.
+        Missing, Unavailable: as `stoppable` and `held`.
+
+    """
+    campaign = await stoppable(session, viewer, campaign_id)
+    await check_enabled(session)
+    teams = await _runnable_teams(session, viewer, campaign)
+    if not await campaigns.awaits_only(session, campaign, teams):
+        raise Forbidden
+    found = await held(session, viewer, Asked(Query(name="", query=campaign.sql, saved=False), teams), reader)
+    if not await campaigns.awaits_only(session, campaign, found.teams):
+        raise denied(viewer, found)
+    return campaign
+
+
+async def _runnable_teams(session: AsyncSession, viewer: Viewer, campaign: Campaign) -> VisibleTeams:
+    """Return the teams on whose hosts the viewer may run a campaign's query, whatever the policy says of it."""
+    query = await session.get(Query, campaign.query_id) if campaign.query_id is not None else None
+    if query is None or not query.saved:
+        return visible_team_ids(viewer, Action.RUN_NEW_QUERY)
+    if is_allowed(viewer, Action.READ_QUERIES, Subject(query.team_id)):
+        return visible_team_ids(viewer, Action.RUN_SAVED_QUERY, observer_can_run=query.observer_can_run)
+    return frozenset()
 
 
 async def _existing(session: AsyncSession, viewer: Viewer, campaign_id: int) -> Campaign:

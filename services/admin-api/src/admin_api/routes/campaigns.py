@@ -269,23 +269,27 @@ class PauseBody(ApiBody):
 @router.post("/campaigns/{campaign_id:int}/pause")
 async def pause_campaign(deps: DepsDep, viewer: ViewerDep, campaign_id: Id, body: PauseBody) -> dict[str, Any]:
     """Ask no host any more until it is resumed. Answers that are on their way count, and the deadline stays."""
-    await _pause(deps, viewer, campaign_id, paused=True, reason=body.reason.strip() or f"paused by {viewer.email}")
+    async with deps.sessions.begin() as session:
+        campaign = await campaigns.stoppable(session, viewer, campaign_id)
+    _check_open(campaign)
+    reason = body.reason.strip() or f"paused by {viewer.email}"
+    await deps.bus.request(PauseCampaignV1(campaign_id=campaign_id, paused=True, reason=reason))
     return {}
 
 
 @router.post("/campaigns/{campaign_id:int}/resume")
 async def resume_campaign(deps: DepsDep, viewer: ViewerDep, campaign_id: Id) -> dict[str, Any]:
-    """Go on with a paused live query."""
-    await _pause(deps, viewer, campaign_id, paused=False)
+    """Go on with a paused live query: for who might start it now on all the hosts that have not answered."""
+    async with deps.sessions.begin() as session:
+        campaign = await campaigns.resumable(session, viewer, campaign_id, deps.sql_reader)
+    _check_open(campaign)
+    await deps.bus.request(PauseCampaignV1(campaign_id=campaign_id, paused=False, reason=""))
     return {}
 
 
-async def _pause(deps: Deps, viewer: Viewer, campaign_id: int, *, paused: bool, reason: str = "") -> None:
-    async with deps.sessions.begin() as session:
-        campaign = await campaigns.stoppable(session, viewer, campaign_id)
+def _check_open(campaign: Campaign) -> None:
     if campaign.status != "open":
         raise BadRequest("the live query has ended")
-    await deps.bus.request(PauseCampaignV1(campaign_id=campaign_id, paused=paused, reason=reason))
 
 
 @router.get("/status/live_query")

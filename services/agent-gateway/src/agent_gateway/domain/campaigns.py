@@ -14,6 +14,7 @@ from flotilla_common.contracts.campaigns import OFFER_AGAIN_SECONDS, QUERY_PREFI
 from pyroaring import BitMap
 
 from agent_gateway.domain.hosts import Host
+from agent_gateway.domain.offers import KeptOffers, Offers
 
 BROAD_HOSTS = 4096  # more targets than this make a campaign broad
 PLACES = 64
@@ -31,7 +32,8 @@ class Campaign:
     command: CampaignCommand
     targets: BitMap
     settled: BitMap = field(default_factory=BitMap)
-    offers: dict[int, tuple[int, float]] = field(default_factory=dict)  # host id -> attempts made, next one not before
+    offers: Offers = field(default_factory=dict)
+    kept_offers: KeptOffers | None = None  # of one that has ended, in their place
     pending: BitMap | None = None  # of a broad one that has a place: hosts that are to be asked
     ended_at: float | None = None
     taken: set[int] = field(default_factory=set)  # first offered since the last look, and silent so far
@@ -51,7 +53,8 @@ class Campaign:
         attempts, not_before = self.offers.get(host_id, (0, 0.0))
         if now < not_before:
             return None
-        wait = min(OFFER_AGAIN_SECONDS * 2**attempts, BACK_OFF_LIMIT_SECONDS)
+        # Thirty days make thousands of attempts, and no float has room for 2 ** 1024.
+        wait = min(OFFER_AGAIN_SECONDS * 2 ** min(attempts, 10), BACK_OFF_LIMIT_SECONDS)
         self.offers[host_id] = (attempts + 1, now + wait)
         if not attempts:
             self.taken.add(host_id)
@@ -107,6 +110,9 @@ class Campaigns:
         ended = self._ended.pop(command.campaign_id, None)
         if ended is not None:  # it was paused
             campaign.settled |= ended.settled
+            campaign.offers = {} if ended.kept_offers is None else ended.kept_offers.unpack()
+            for host_id in campaign.settled & BitMap(campaign.offers):
+                del campaign.offers[host_id]
         self._open[command.campaign_id] = campaign
         if command.deadline <= now:
             self.end(command.campaign_id, command.deadline)
@@ -125,6 +131,8 @@ class Campaigns:
         if campaign is not None:
             campaign.ended_at = ended_at
             self._withdraw(campaign)
+            if campaign.offers and ended_at < campaign.command.deadline:
+                campaign.kept_offers = KeptOffers(campaign.offers)
             campaign.offers = {}
             self._ended[campaign_id] = campaign
 

@@ -56,8 +56,8 @@ class Keeper:
                 await self._through(duty)
         if time.monotonic() >= self._next_repair:
             self._next_repair = time.monotonic() + REPAIR_SECONDS
-            others = (partial(keep_switch, self._deps), partial(expire_carves, self._deps))
-            for duty in (self._repair, self._large.sweep, self._leave_vanished, *others):
+            others = (self._large.sweep, self._leave_vanished, partial(expire_carves, self._deps))
+            for duty in (self._repair, *others):
                 await self._through(duty)
         if time.monotonic() >= self._next_forgetting:
             self._next_forgetting = time.monotonic() + FORGET_SECONDS
@@ -129,6 +129,8 @@ class Keeper:
             await campaigns.mark_cleared(session, campaign_id, self._deps.clock())
 
     async def _repair(self) -> None:
+        """The switch first: a gateway that starts with a lost bucket must not hear a command before it."""
+        await keep_switch(self._deps)
         await repair(self._deps)
         async with self._deps.sessions.begin() as session:
             self._done.note(await campaigns.running_ids(session, self._deps.clock()))

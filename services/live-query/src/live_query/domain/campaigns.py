@@ -21,8 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from live_query.domain.signing import sign
 from live_query.domain.targeting import resolve
-from live_query.errors import BadCampaign, UnknownCampaign
-from live_query.store import campaigns, ledger
+from live_query.errors import BadCampaign, LiveQueriesOff, UnknownCampaign
+from live_query.store import campaigns, ledger, switch
 
 VIEWER_GRACE = timedelta(seconds=60)
 """A viewer campaign ends this long after it was last watched, or after its start when nobody came."""
@@ -81,9 +81,11 @@ async def start_campaign(
 
     Raises:
         BadCampaign: the request makes no sense, or asks for more time than there is.
+        LiveQueriesOff: an administrator has turned them off.
         NothingTargeted: no host matches.
 
     """
+    await check_enabled(session)
     check_sql(request.sql)
     lifetime = lifetime_of(request, now)
     trace = _trace(request.trace_id or current.trace_id)
@@ -147,16 +149,29 @@ async def pause_campaign(session: AsyncSession, campaign_id: int, *, paused: boo
     """Decide that a running campaign asks nobody, or asks again; False when that is no change.
 
     Raises:
+        LiveQueriesOff: an administrator has turned them off, and it is to ask again.
         UnknownCampaign: there is none with this id.
 
     """
     if paused:
         changed = await campaigns.pause(session, campaign_id, plain_text(reason, REASON_LIMIT) or PAUSED, now)
     else:
+        await check_enabled(session)
         changed = await campaigns.resume(session, campaign_id, now)
     if not changed and not await campaigns.exists_at_all(session, campaign_id):
         raise UnknownCampaign(campaign_id)
     return changed
+
+
+async def check_enabled(session: AsyncSession) -> None:
+    """Refuse to ask anybody while an administrator has turned live queries off.
+
+    Raises:
+        LiveQueriesOff: they are off.
+
+    """
+    if await switch.is_off(session):
+        raise LiveQueriesOff
 
 
 def check_sql(sql: str) -> None:
