@@ -133,7 +133,7 @@ async def test_a_command_is_no_switch_and_a_switch_no_command(house: House) -> N
     assert house.gateway.campaigns.are_halted
 
 
-async def test_a_command_that_went_and_came_back_asks_whom_it_has_not_heard(house: House) -> None:
+async def test_a_command_that_went_and_came_back_waits_for_whom_it_asked_a_moment_ago(house: House) -> None:
     keys = [house.inventory.add_host(number) for number in (1, 2, 3)]
     await house.live_query.start(5, [1, 2, 3])
     campaigns = await started(house, 5)
@@ -149,7 +149,8 @@ async def test_a_command_that_went_and_came_back_asks_whom_it_has_not_heard(hous
 
     assert paused == [{"queries": {}}] * 3
     assert house.gateway.counters.answers["ended"] == 1
-    assert [bool((await house.read(key))["queries"]) for key in keys] == [False, False, True]
+    assert [bool((await house.read(key))["queries"]) for key in keys] == [False, False, False]
+    assert [campaigns.has_open(number) for number in (1, 2, 3)] == [False, False, True]
 
 
 async def answered(house: House, key: str, name: str) -> None:

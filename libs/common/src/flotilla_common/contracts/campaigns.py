@@ -176,6 +176,20 @@ class CampaignStartedV1(Answer):
     counts: TargetCounts
 
 
+class Budget(Answer):
+    """What all hosts of a campaign together may cost; None is without limit. Whoever goes above one is paused.
+
+    Rows and bytes of JSON are those that hosts sent, processor time (user and system) is what they claim, ten minutes
+    each at most. `max_failures` counts hosts that failed, `max_denylisted` those whose osqueryd refuses the query.
+    """
+
+    max_rows: int | None = None
+    max_bytes: int | None = None
+    max_cpu_ms: int | None = None
+    max_failures: int | None = None
+    max_denylisted: int | None = None
+
+
 class StartCampaignV1(Request[CampaignStartedV1]):
     """Start a live query. The caller has authorized every id and passes the teams that the person may query.
 
@@ -202,6 +216,7 @@ class StartCampaignV1(Request[CampaignStartedV1]):
     wait_seconds: float | None = None
     trace_id: str = ""
     request_id: UUID | None = None
+    budget: Budget = Budget()
 
 
 class CampaignPausedV1(Answer):
@@ -213,7 +228,10 @@ class CampaignPausedV1(Answer):
 class PauseCampaignV1(Request[CampaignPausedV1]):
     """Ask no host any more, or (`paused` false) go on.
 
-    The ledger stays open, answers on their way count for an hour, deadlines go on.
+    The ledger stays open, answers on their way count for an hour, deadlines go on. `budget` takes the place of the
+    campaign's when it goes on; None leaves it.
+
+    Raises (at the caller): Invalid when it is to go on and is above its budget.
     """
 
     subject: ClassVar[str] = "live_query.pause_campaign.v1"
@@ -222,6 +240,7 @@ class PauseCampaignV1(Request[CampaignPausedV1]):
     campaign_id: int
     paused: bool
     reason: str = "paused"
+    budget: Budget | None = None
 
 
 class CampaignStoppedV1(Answer):

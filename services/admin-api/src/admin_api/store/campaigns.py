@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from flotilla_common.contracts.campaigns import Budget
 from flotilla_common.db.models.admin_api import AppConfig
 from flotilla_common.db.models.inventory import Host
-from flotilla_common.db.models.live_query import Campaign, LedgerRow
+from flotilla_common.db.models.live_query import Campaign, CampaignBudget, LedgerRow
 from sqlalchemy import BigInteger, any_, cast, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -38,6 +39,22 @@ async def by_id(session: AsyncSession, campaign_id: int) -> Campaign | None:
 async def are_off(session: AsyncSession) -> bool:
     """Whether an administrator has turned live queries off: none starts, and those that run are halted."""
     return bool(await session.scalar(select(col(AppConfig.live_query_disabled)).where(col(AppConfig.id) == 1)))
+
+
+@dataclass(frozen=True)
+class Account:
+    """A campaign's limits, and what it has cost so far by the same names without `max_`."""
+
+    budget: Budget
+    spent: Mapping[str, int]
+
+
+async def account(session: AsyncSession, campaign_id: int) -> Account:
+    """Return what a campaign may cost and has cost; one from before there were budgets has neither."""
+    row = await session.get(CampaignBudget, campaign_id) or CampaignBudget(campaign_id=campaign_id)
+    names = tuple(Budget.model_fields)
+    spent = {name.removeprefix("max_"): getattr(row, name.removeprefix("max_")) or 0 for name in names}
+    return Account(Budget(**{name: getattr(row, name) for name in names}), spent)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,14 @@ async def silence(deps: Deps, campaign_id: int) -> None:
         await announce(deps, campaign_id)
 
 
+async def silence_or_leave(deps: Deps, campaign_id: int) -> None:
+    """Like `silence`; the keeper's repair does it when an outage prevents it."""
+    try:
+        await silence(deps, campaign_id)
+    except outage.kinds() as error:
+        log.warning("pause waits", campaign_id=campaign_id, error=repr(error))
+
+
 async def withdraw_or_leave(deps: Deps, campaign_id: int) -> None:
     """Remove a command; the keeper does it when an outage prevents it."""
     try:

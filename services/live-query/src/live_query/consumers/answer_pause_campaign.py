@@ -18,9 +18,7 @@ log = structlog.get_logger()
 async def answer(request: PauseCampaignV1, deps: Deps) -> CampaignPausedV1:
     """Record it, then tell gateways; the keeper tells them when an outage prevents it. A repeat changes nothing."""
     async with deps.sessions.begin() as session:
-        changed = await pause_campaign(
-            session, request.campaign_id, paused=request.paused, reason=request.reason, now=deps.clock()
-        )
+        changed = await pause_campaign(session, request, now=deps.clock())
     try:
         if request.paused:
             await silence(deps, request.campaign_id)

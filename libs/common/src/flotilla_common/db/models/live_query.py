@@ -11,7 +11,16 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field, SQLModel
 
-from flotilla_common.db.models.columns import bigint, binary, identity, json_document, nullable_text, text, timestamp
+from flotilla_common.db.models.columns import (
+    OutboxRow,
+    bigint,
+    binary,
+    identity,
+    json_document,
+    nullable_text,
+    text,
+    timestamp,
+)
 
 SCHEMA = "live_query"
 
@@ -55,6 +64,25 @@ class Campaign(SQLModel, table=True):
     targets_hash: str = text()
     paused_at: datetime | None = timestamp(nullable=True)
     pause_reason: str | None = nullable_text()
+
+
+class CampaignBudget(SQLModel, table=True):
+    """What a campaign may cost (null: without limit) and has cost, as `contracts.campaigns.Budget` counts it."""
+
+    __tablename__ = "budgets"
+    __table_args__ = {"schema": SCHEMA}
+
+    campaign_id: int = bigint(primary_key=True)
+    max_rows: int | None = bigint(nullable=True)
+    max_bytes: int | None = bigint(nullable=True)
+    max_cpu_ms: int | None = bigint(nullable=True)
+    max_failures: int | None = bigint(nullable=True)
+    max_denylisted: int | None = bigint(nullable=True)
+    rows: int = bigint(default=0)
+    bytes: int = bigint(default=0)
+    cpu_ms: int = bigint(default=0)
+    failures: int = bigint(default=0)
+    denylisted: int = bigint(default=0)
 
 
 class LedgerRow(SQLModel, table=True):
@@ -137,3 +165,10 @@ class CarveBlock(SQLModel, table=True):
     parts: int = bigint()
     parts_stored: int = bigint(default=0)
     stored_at: datetime | None = timestamp(nullable=True)
+
+
+class Outbox(OutboxRow, table=True):
+    """Events about campaigns that have not left yet."""
+
+    __tablename__ = "outbox"
+    __table_args__ = {"schema": SCHEMA}
