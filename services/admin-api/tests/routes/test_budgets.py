@@ -93,7 +93,16 @@ async def test_of_several_roles_the_strictest_limits_hold(
 
 
 @pytest.mark.parametrize(
-    "budget", [{"max_rows": -1}, {"max_rows": "9"}, {"max_rows": 1.5}, {"max_row": 9}, {"max_rows": 2**60}, 7]
+    "budget",
+    [
+        {"max_rows": -1},
+        {"max_rows": "9"},
+        {"max_rows": 1.5},
+        {"max_row": 9},
+        {"hosts_at_a_time": 0},
+        {"max_rows": 2**60},
+        7,
+    ],
 )
 async def test_a_budget_that_makes_no_sense_starts_nothing(ask, house, admin, budget):
     answer = await ask(admin, "POST /queries/run", {**WAYS["POST /queries/run"], "budget": budget})
@@ -165,3 +174,30 @@ async def test_the_config_takes_sensible_budgets_alone_and_says_who_changed_them
     assert (kind, first["most"]["observer"]["max_rows"]) == ("edited_live_query_budgets", 5)
     assert second["default"]["observer"]["max_rows"] is None
     assert taken_back.json()["live_query_budgets"]["most"]["observer"]["max_rows"] == 5
+
+
+async def test_how_many_hosts_at_a_time_is_a_limit_of_the_start_that_a_resume_can_only_change(
+    ask, fleet, live_query, set_budgets, make_user
+):
+    await set_budgets(most={"maintainer": {"hosts_at_a_time": 50}})
+    member, host = await make_user("maintainer"), await fleet.host("a")
+    body = {"query": "SELECT 1", "selected": {"hosts": [host]}}
+    statuses = [
+        (await ask(member, "POST /queries/run", {**body, "budget": {"hosts_at_a_time": number}})).status_code
+        for number in (0, 10, 51)
+    ]
+    started = await ask(member, "POST /queries/run", body)
+    at_once = await live_query.campaign([host], member.user_id, None, Budget(), paused_at=datetime.now(UTC))
+    changed = {"budget": {"hosts_at_a_time": 20}}
+    resumed = [
+        (await ask(member, f"POST /campaigns/{number}/resume", changed)).status_code
+        for number in (started.json()["campaign"]["id"], at_once)
+    ]
+
+    assert [status == 200 for status in statuses] == [False, True, False]
+    assert [request.budget for request in live_query.started] == [
+        Budget(hosts_at_a_time=10),
+        Budget(hosts_at_a_time=50),
+    ]
+    assert resumed == [200, 422]
+    assert [request.budget for request in live_query.paused] == [Budget(hosts_at_a_time=20)]

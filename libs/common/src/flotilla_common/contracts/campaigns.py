@@ -1,7 +1,8 @@
 """Bucket CAMPAIGNS, stream ANSWERS and the requests about live queries. live-query decides; gateways carry.
 
 Bucket keys: `<id>.command` -> signed command (exact bytes); `<id>.done` -> serialized roaring bitmap of settled hosts;
-`switch` -> signed Switch, absent until it was turned for the first time.
+`<id>.released` -> signed Released, of campaigns that ask so many hosts at a time; `switch` -> signed Switch, absent
+until it was turned for the first time.
 A campaign ends, or pauses, when its command is deleted from the bucket. Bitmaps of more than INLINE_BYTES are in object
 store TARGETS, and their SHA-256 stands in their place.
 """
@@ -42,6 +43,11 @@ def done_key(campaign_id: int) -> str:
     return f"{campaign_id}.done"
 
 
+def released_key(campaign_id: int) -> str:
+    """Return the bucket key of the hosts that a ramped campaign may ask by now."""
+    return f"{campaign_id}.released"
+
+
 def answers_subject(shard: int) -> str:
     """Return the subject of one shard's answers: a message is a JSON array of batches, those of several hosts.
 
@@ -55,7 +61,8 @@ class CampaignCommand(msgspec.Struct, frozen=True):
 
     `targets` is a serialized roaring bitmap of host ids; when it is in the object store it is empty here, and
     `targets_hash` its SHA-256 in hexadecimal. `allowed_teams` (0 = no team) is checked against the host's current team
-    at each offer, None allows all. Answers carry on `trace` as children of `span`.
+    at each offer, None allows all. Answers carry on `trace` as children of `span`. A `ramped` one asks only hosts that
+    the newest Released names, none before there is one.
     """
 
     campaign_id: int
@@ -67,6 +74,18 @@ class CampaignCommand(msgspec.Struct, frozen=True):
     allowed_teams: list[int] | None = None
     targets_hash: str = ""
     span: str = ""  # 16 hexadecimal digits: the span of the campaign's start
+    ramped: bool = False
+
+
+class Released(msgspec.Struct, frozen=True, tag_field="kind", tag="released"):
+    """The hosts that a ramped campaign may ask by now; signed and laid out as a command. The set only grows.
+
+    `hosts` is a serialized roaring bitmap; when it is in the object store it is empty, and `hosts_hash` names it.
+    """
+
+    campaign_id: int
+    hosts: bytes
+    hosts_hash: str = ""
 
 
 class Switch(msgspec.Struct, frozen=True, tag_field="kind", tag="switch"):
@@ -181,6 +200,7 @@ class Budget(Answer):
 
     Rows and bytes of JSON are those that hosts sent, processor time (user and system) is what they claim, ten minutes
     each at most. `max_failures` counts hosts that failed, `max_denylisted` those whose osqueryd refuses the query.
+    `hosts_at_a_time` is how many hosts at most have been let ask for the query and are awaited; it pauses nobody.
     """
 
     max_rows: int | None = None
@@ -188,6 +208,7 @@ class Budget(Answer):
     max_cpu_ms: int | None = None
     max_failures: int | None = None
     max_denylisted: int | None = None
+    hosts_at_a_time: int | None = None
 
 
 class StartCampaignV1(Request[CampaignStartedV1]):

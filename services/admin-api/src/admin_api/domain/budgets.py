@@ -59,7 +59,10 @@ def renewed(given: Budget, before: Budget, viewer: Viewer, teams: VisibleTeams, 
     roles = _roles(viewer, teams)
     most = _strictest(config["most"].get(role, {}) for role in roles)
     _hold(given, most, roles)
-    return _within(_either(given, before), most)
+    budget = _within(_either(given, before), most)
+    if budget.hosts_at_a_time is not None and before.hosts_at_a_time is None:
+        raise InvalidArgument("budget.hosts_at_a_time", "it was started to ask all at once, and cannot change that")
+    return budget
 
 
 def _roles(viewer: Viewer, teams: VisibleTeams) -> list[str]:

@@ -216,6 +216,7 @@ class RoleBudget(Block):
     max_cpu_ms: Limit | None = None
     max_failures: Limit | None = None
     max_denylisted: Limit | None = None
+    hosts_at_a_time: Annotated[int, Field(ge=1, le=LARGEST_LIMIT)] | None = None
 
 
 class RoleBudgets(Block):

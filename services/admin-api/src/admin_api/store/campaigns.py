@@ -53,7 +53,8 @@ async def account(session: AsyncSession, campaign_id: int) -> Account:
     """Return what a campaign may cost and has cost; one from before there were budgets has neither."""
     row = await session.get(CampaignBudget, campaign_id) or CampaignBudget(campaign_id=campaign_id)
     names = tuple(Budget.model_fields)
-    spent = {name.removeprefix("max_"): getattr(row, name.removeprefix("max_")) or 0 for name in names}
+    counted = [name.removeprefix("max_") for name in names if name.startswith("max_")]
+    spent = {name: getattr(row, name) or 0 for name in counted}
     return Account(Budget(**{name: getattr(row, name) for name in names}), spent)
 
 

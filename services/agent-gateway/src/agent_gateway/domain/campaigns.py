@@ -32,6 +32,7 @@ class Campaign:
     command: CampaignCommand
     targets: BitMap
     settled: BitMap = field(default_factory=BitMap)
+    released: BitMap | None = None  # of a ramped one: targets that may be asked by now
     offers: Offers = field(default_factory=dict)
     kept_offers: KeptOffers | None = None  # of one that has ended, in their place
     pending: BitMap | None = None  # of a broad one that has a place: hosts that are to be asked
@@ -43,6 +44,11 @@ class Campaign:
     def campaign_id(self) -> int:
         """The campaign's number."""
         return self.command.campaign_id
+
+    @property
+    def askable(self) -> BitMap:
+        """The hosts that are to be asked, and may be by now."""
+        return (self.targets if self.released is None else self.released) - self.settled
 
     def allows(self, host: Host) -> bool:
         """Whether the person who asks may query the team that the host is in now."""
@@ -70,6 +76,7 @@ class Campaigns:
         self._ended: dict[int, Campaign] = {}
         self._past: dict[int, float] = {}  # -> end
         self._early_done: dict[int, BitMap] = {}
+        self._early_released: dict[int, BitMap] = {}
         self._narrow: dict[int, dict[int, Campaign]] = {}
         self._broad: list[Campaign] = []
         self._asked_broadly = BitMap()  # by any of those; who is asked no more may be in it till the next poll
@@ -103,6 +110,11 @@ class Campaigns:
         """Hold a command, in the place of an earlier one of the same campaign."""
         earlier = self._open.pop(command.campaign_id, None)
         campaign = Campaign(command, targets, self._early_done.pop(command.campaign_id, BitMap()))
+        early = self._early_released.pop(command.campaign_id, BitMap())
+        before = earlier or self._ended.get(command.campaign_id)
+        if command.ramped:
+            known = BitMap() if before is None or before.released is None else before.released
+            campaign.released = (known | early) & targets
         if earlier is not None:
             self._withdraw(earlier)
             campaign.settled |= earlier.settled
@@ -120,12 +132,13 @@ class Campaigns:
             self._waiting.append(campaign)
             self._fill_places()
         else:
-            for host_id in targets - campaign.settled:
+            for host_id in campaign.askable:
                 self._narrow.setdefault(host_id, {})[campaign.campaign_id] = campaign
 
     def end(self, campaign_id: int, ended_at: float) -> None:
         """Ask nobody any more; answers that are on their way still count for a while. A paused one starts again."""
         self._early_done.pop(campaign_id, None)
+        self._early_released.pop(campaign_id, None)
         self._past[campaign_id] = ended_at
         campaign = self._open.pop(campaign_id, None)
         if campaign is not None:
@@ -151,6 +164,25 @@ class Campaigns:
             campaign.pending -= news
         for host_id in news if campaign.offers or campaign.pending is None else ():
             self._drop(campaign, host_id)
+
+    def release(self, campaign_id: int, hosts: BitMap) -> None:
+        """Take the set of hosts that a ramped campaign may ask by now. What was released stays so."""
+        campaign = self._open.get(campaign_id) or self._ended.get(campaign_id)
+        if campaign is None:
+            if campaign_id not in self._past:
+                self._early_released[campaign_id] = hosts
+            return
+        if campaign.released is None:
+            return
+        news = (hosts & campaign.targets) - campaign.released
+        campaign.released |= news
+        news -= campaign.settled
+        if campaign.pending is not None:
+            campaign.pending |= news
+            self._asked_broadly |= news
+        elif campaign.ended_at is None and len(campaign.targets) <= BROAD_HOSTS:
+            for host_id in news:
+                self._narrow.setdefault(host_id, {})[campaign_id] = campaign
 
     def answered(self, campaign_id: int, host_id: int) -> None:
         """Ask this host no more: its answer is in custody."""
@@ -224,7 +256,7 @@ class Campaigns:
     def _fill_places(self) -> None:
         while self._waiting and len(self._broad) < PLACES:
             campaign = self._waiting.popleft()
-            campaign.pending = campaign.targets - campaign.settled
+            campaign.pending = campaign.askable
             self._broad.append(campaign)
             self._asked_broadly |= campaign.pending
 

@@ -82,6 +82,8 @@ async def repair(deps: Deps) -> None:
         metrics.REPAIRED.labels("stale").inc()
     for campaign_id in sorted(held.done - running):
         await commands.remove_done(deps.bucket, campaign_id)
+    for campaign_id in sorted(held.released - running):
+        await commands.remove_released(deps.bucket, campaign_id)
 
 
 class LargeSets:
@@ -100,6 +102,7 @@ class LargeSets:
         if unnamed:
             held = await commands.contents(self._deps.bucket)
             unnamed -= await commands.done_objects(self._deps.bucket, held.done)
+            unnamed -= await commands.released_objects(self._deps.bucket, held.released)
         for name in sorted(unnamed & self._unnamed):
             await self._deps.objects.delete(name)
             metrics.REPAIRED.labels("object").inc()

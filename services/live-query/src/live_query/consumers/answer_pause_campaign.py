@@ -25,6 +25,7 @@ async def answer(request: PauseCampaignV1, deps: Deps) -> CampaignPausedV1:
         else:
             await announce(deps, request.campaign_id)
             await commands.repeat_done(deps.bucket, request.campaign_id)
+            await commands.repeat_released(deps.bucket, request.campaign_id)
     except outage.kinds() as error:
         log.warning("pause waits", campaign_id=request.campaign_id, paused=request.paused, error=repr(error))
     return CampaignPausedV1(changed=changed)

@@ -105,6 +105,7 @@ async def start_campaign(
         allowed_teams=None if request.allowed_team_ids is None else sorted(set(request.allowed_team_ids)),
         targets_hash=hashlib.sha256(targets.bitmap).hexdigest() if is_large else "",
         span=current.span_id if trace == current.trace_id else "",
+        ramped=request.budget.hosts_at_a_time is not None,
     )
     campaign = _row(command, request, sign(command, key), created_at=now, deadline=lifetime.deadline)
     campaign.target_count = targets.counts.total
@@ -112,6 +113,8 @@ async def start_campaign(
     await campaigns.add(session, campaign)
     await budgets.add(session, campaign_id, request.budget)
     await ledger.add_pending(session, campaign_id, targets.host_ids)
+    if command.ramped:
+        await campaigns.notify(session, [campaign_id])  # the keeper releases the first hosts
     return CampaignStartedV1(campaign_id=campaign_id, created_at=now, counts=targets.counts)
 
 

@@ -78,6 +78,7 @@ class CampaignBudget(SQLModel, table=True):
     max_cpu_ms: int | None = bigint(nullable=True)
     max_failures: int | None = bigint(nullable=True)
     max_denylisted: int | None = bigint(nullable=True)
+    hosts_at_a_time: int | None = bigint(nullable=True)
     rows: int = bigint(default=0)
     bytes: int = bigint(default=0)
     cpu_ms: int = bigint(default=0)
@@ -91,11 +92,18 @@ class LedgerRow(SQLModel, table=True):
     `state`: pending, answered, failed, denylisted, expired, cancelled or unreachable. The only transitions are those
     from pending, each by one statement. `settled_at` is null while pending. `offered_at` is a detail of pending: when
     it became known that the host has taken the query and not answered; hosts that answer at once have none.
+    `released_at`: since when it may be asked by a campaign that asks so many hosts at a time.
     """
 
     __tablename__ = "ledger"
     __table_args__ = (
         Index("ledger_state", "campaign_id", "state"),
+        Index(
+            "ledger_released",
+            "campaign_id",
+            "released_at",
+            postgresql_where=sql("state = 'pending' AND released_at IS NOT NULL"),
+        ),
         Index("ledger_settled", "campaign_id", "settled_at", postgresql_where=sql("settled_at IS NOT NULL")),
         {"schema": SCHEMA},
     )
@@ -109,6 +117,7 @@ class LedgerRow(SQLModel, table=True):
     stats: dict[str, Any] | None = json_document(nullable=True)
     settled_at: datetime | None = timestamp(nullable=True)
     offered_at: datetime | None = timestamp(nullable=True)
+    released_at: datetime | None = timestamp(nullable=True)
 
 
 class Carve(SQLModel, table=True):

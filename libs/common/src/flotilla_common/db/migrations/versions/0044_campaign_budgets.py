@@ -14,7 +14,7 @@ down_revision = "0042_campaign_pauses"
 branch_labels = None
 depends_on = None
 
-LIMITS = ("max_rows", "max_bytes", "max_cpu_ms", "max_failures", "max_denylisted")
+LIMITS = ("max_rows", "max_bytes", "max_cpu_ms", "max_failures", "max_denylisted", "hosts_at_a_time")
 SPENT = ("rows", "bytes", "cpu_ms", "failures", "denylisted")
 
 
@@ -39,11 +39,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         schema="live_query",
     )
+    released = sa.Column("released_at", sa.DateTime(timezone=True), nullable=True)
+    op.add_column("ledger", released, schema="live_query")
+    op.create_index(
+        "ledger_released",
+        "ledger",
+        ["campaign_id", "released_at"],
+        schema="live_query",
+        postgresql_where=sa.text("state = 'pending' AND released_at IS NOT NULL"),
+    )
     # Those that run are counted from now on.
     op.execute("INSERT INTO live_query.budgets (campaign_id) SELECT id FROM live_query.campaigns WHERE status = 'open'")
 
 
 def downgrade() -> None:
     """Take back."""
+    op.drop_index("ledger_released", "ledger", schema="live_query")
+    op.drop_column("ledger", "released_at", schema="live_query")
     op.drop_table("outbox", schema="live_query")
     op.drop_table("budgets", schema="live_query")
