@@ -92,18 +92,18 @@ async def test_of_several_roles_the_strictest_limits_hold(
     assert third not in (live_query.started[0].allowed_team_ids or ())
 
 
-@pytest.mark.parametrize(
-    "budget",
-    [
-        {"max_rows": -1},
-        {"max_rows": "9"},
-        {"max_rows": 1.5},
-        {"max_row": 9},
-        {"hosts_at_a_time": 0},
-        {"max_rows": 2**60},
-        7,
-    ],
-)
+NONSENSE = [
+    {"max_rows": -1},
+    {"max_rows": "9"},
+    {"max_rows": 1.5},
+    {"max_row": 9},
+    {"hosts_at_a_time": 0},
+    {"max_rows": 2**60},
+    7,
+]
+
+
+@pytest.mark.parametrize("budget", NONSENSE)
 async def test_a_budget_that_makes_no_sense_starts_nothing(ask, house, admin, budget):
     answer = await ask(admin, "POST /queries/run", {**WAYS["POST /queries/run"], "budget": budget})
 

@@ -213,10 +213,7 @@ async def request(
     if selection.teams & refused:
         raise denied(viewer, asked)
     targets.check_teams(selection, asked.teams)
-    if len(selection.hosts) > MOST_HOSTS:
-        raise BadRequest(f"at most {MOST_HOSTS} hosts can be listed; select labels or teams for more")
-    if len(asked.query.query) > LONGEST_SQL:
-        raise BadRequest(f"the query is longer than {LONGEST_SQL} characters")
+    _check_size(asked.query.query, selection)
     if not (await targets.count(session, selection, asked.teams, now)).total:
         if refused and (await targets.count(session, selection, refused, now)).total:
             raise denied(viewer, asked)
@@ -235,6 +232,13 @@ async def request(
         request_id=uuid4(),
         budget=budgets.granted(budget, viewer, asked.teams, limits),
     )
+
+
+def _check_size(sql: str, selection: Selection) -> None:
+    if len(selection.hosts) > MOST_HOSTS:
+        raise BadRequest(f"at most {MOST_HOSTS} hosts can be listed; select labels or teams for more")
+    if len(sql) > LONGEST_SQL:
+        raise BadRequest(f"the query is longer than {LONGEST_SQL} characters")
 
 
 async def record(session: AsyncSession, viewer: Viewer, query: Query, targets_count: int | None) -> None:

@@ -111,11 +111,15 @@ async def start_campaign(
     campaign.target_count = targets.counts.total
     campaign.request_id, campaign.counts = request.request_id, targets.counts.model_dump()
     await campaigns.add(session, campaign)
-    await budgets.add(session, campaign_id, request.budget)
-    await ledger.add_pending(session, campaign_id, targets.host_ids)
-    if command.ramped:
-        await campaigns.notify(session, [campaign_id])  # the keeper releases the first hosts
+    await _open_books(session, campaign_id, request.budget, targets.host_ids)
     return CampaignStartedV1(campaign_id=campaign_id, created_at=now, counts=targets.counts)
+
+
+async def _open_books(session: AsyncSession, campaign_id: int, budget: Budget, host_ids: list[int]) -> None:
+    await budgets.add(session, campaign_id, budget)
+    await ledger.add_pending(session, campaign_id, host_ids)
+    if budget.hosts_at_a_time is not None:
+        await campaigns.notify(session, [campaign_id])  # the keeper releases the first hosts
 
 
 def _row(
