@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from flotilla_common.contracts.campaigns import Budget
 from flotilla_common.db.models.live_query import CampaignBudget
-from sqlalchemy import BigInteger, any_, cast, insert, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Row, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
+
+_LOCK = text(
+    "SELECT 1 FROM live_query.budgets WHERE campaign_id = ANY(CAST(:campaigns AS bigint[]))"
+    " ORDER BY campaign_id FOR UPDATE"
+)
+_CHARGE = text(
+    "UPDATE live_query.budgets AS account SET rows = account.rows + more.rows,"
+    " bytes = account.bytes + more.bytes, cpu_ms = account.cpu_ms + more.cpu_ms,"
+    " failures = account.failures + more.failures, denylisted = account.denylisted + more.denylisted"
+    " FROM unnest(CAST(:campaigns AS bigint[]), CAST(:rows AS bigint[]), CAST(:bytes AS bigint[]),"
+    " CAST(:cpu_ms AS bigint[]), CAST(:failures AS bigint[]), CAST(:denylisted AS bigint[]))"
+    " AS more(campaign_id, rows, bytes, cpu_ms, failures, denylisted)"
+    " WHERE account.campaign_id = more.campaign_id RETURNING account.*"
+)
 
 
 @dataclass(frozen=True)
@@ -58,27 +72,22 @@ async def limit(session: AsyncSession, campaign_id: int, budget: Budget) -> None
 
 async def lock(session: AsyncSession, campaign_id: int) -> Account | None:
     """Return a campaign's account, which nobody else changes until the transaction ends; None when it has none."""
-    return next(iter(await _locked(session, [campaign_id])), None)
+    statement = select(CampaignBudget).where(col(CampaignBudget.campaign_id) == campaign_id).with_for_update()
+    row = await session.scalar(statement.execution_options(populate_existing=True))
+    return None if row is None else _account(row)
 
 
 async def charge(session: AsyncSession, spent: Mapping[int, Spent]) -> list[Account]:
     """Add to what campaigns have spent, and return their accounts, which stay locked until the transaction ends.
 
-    Locked first, in one order for everybody, so that nobody waits in a circle.
+    Several are locked first, in one order for everybody, so that nobody waits in a circle.
     """
     if not spent:
         return []
-    await _locked(session, list(spent))
+    if len(spent) > 1:
+        await session.execute(_LOCK, {"campaigns": list(spent)})
     found = await session.execute(
-        text(
-            "UPDATE live_query.budgets AS account SET rows = account.rows + more.rows,"
-            " bytes = account.bytes + more.bytes, cpu_ms = account.cpu_ms + more.cpu_ms,"
-            " failures = account.failures + more.failures, denylisted = account.denylisted + more.denylisted"
-            " FROM unnest(CAST(:campaigns AS bigint[]), CAST(:rows AS bigint[]), CAST(:bytes AS bigint[]),"
-            " CAST(:cpu_ms AS bigint[]), CAST(:failures AS bigint[]), CAST(:denylisted AS bigint[]))"
-            " AS more(campaign_id, rows, bytes, cpu_ms, failures, denylisted)"
-            " WHERE account.campaign_id = more.campaign_id RETURNING account.campaign_id"
-        ),
+        _CHARGE,
         {
             "campaigns": list(spent),
             "rows": [one.rows for one in spent.values()],
@@ -88,21 +97,10 @@ async def charge(session: AsyncSession, spent: Mapping[int, Spent]) -> list[Acco
             "denylisted": [one.denylisted for one in spent.values()],
         },
     )
-    return await _locked(session, list(found.scalars()))
+    return [_account(row) for row in found]
 
 
-async def _locked(session: AsyncSession, campaign_ids: list[int]) -> list[Account]:
-    statement = (
-        select(CampaignBudget)
-        .where(col(CampaignBudget.campaign_id) == any_(cast(campaign_ids, ARRAY(BigInteger))))
-        .order_by(col(CampaignBudget.campaign_id))
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
-    return [_account(row) for row in await session.scalars(statement)]
-
-
-def _account(row: CampaignBudget) -> Account:
+def _account(row: CampaignBudget | Row[*tuple[Any, ...]]) -> Account:
     limits = {name: getattr(row, name) for name in Budget.model_fields}
     spent = Spent(row.rows, row.bytes, row.cpu_ms, row.failures, row.denylisted)
     return Account(row.campaign_id, Budget(**limits), spent)
