@@ -12,6 +12,7 @@ from flotilla_common.contracts.campaigns import (
     Budget,
     PauseCampaignV1,
     Released,
+    StartCampaignV1,
     StopCampaignV1,
     command_key,
     released_key,
@@ -19,6 +20,7 @@ from flotilla_common.contracts.campaigns import (
 )
 from flotilla_common.errors import Unavailable
 from flotilla_common.testing import eventually
+from live_query.consumers import answer_start_campaign
 from live_query.consumers import ramps as pace
 from live_query.consumers.announcements import LargeSets
 from live_query.consumers.ramps import Ramps
@@ -51,10 +53,14 @@ def released(deps):
 
 
 @pytest.fixture
-def begin(deps, running, start):
+def begin(deps):
+    """Start one while nobody keeps house: who is released is then the test's doing alone."""
+
     async def ask(at_a_time: int) -> int:
-        async with running(deps):
-            return (await start(label_ids=[1], budget=Budget(hosts_at_a_time=at_a_time))).campaign_id
+        asked = {"sql": "SELECT 1", "query_id": 7, "user_id": 3, "label_ids": (1,), "kind": "durable"}
+        deadline, budget = utc_now() + timedelta(hours=1), Budget(hosts_at_a_time=at_a_time)
+        request = StartCampaignV1(**asked, deadline=deadline, budget=budget)
+        return (await answer_start_campaign.answer(request, deps)).campaign_id
 
     return ask
 
