@@ -130,7 +130,8 @@ class CampaignFeed:
         """Look again who is online and whether hosts are still asked; the last news come with the end."""
         async with self._deps.sessions.begin() as session:
             totals = await campaign_store.totals(session, self._id, self._deps.clock())
-            self._is_open = await campaign_store.is_open(session, self._id)
+            standing = await campaign_store.standing(session, self._id)
+        self._is_open = standing.is_open
         self._next_news = float("inf") if self._ended else self._clock() + NEWS_SECONDS
-        for text in self._progress.news(totals, ended=self._ended, caught_up=not self._behind):
+        for text in self._progress.news(totals, standing, ended=self._ended, caught_up=not self._behind):
             await self._socket.send(text)
