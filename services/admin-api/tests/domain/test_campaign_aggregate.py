@@ -10,8 +10,9 @@ from collections import Counter
 import pytest
 from admin_api.domain import campaign_aggregate
 from admin_api.domain.campaign_aggregate import LONGEST_VALUE, MOST_GROUPS, Aggregate, Bounds
-from admin_api.domain.campaign_aggregates import CampaignAggregates
+from admin_api.domain.campaign_aggregates import MOST_KEPT, CampaignAggregates
 from admin_api.store.campaign_rows import RowsEntry
+from flotilla_common.errors import Unavailable
 from hypothesis import given
 from hypothesis import strategies as st
 from pyroaring import BitMap64
@@ -103,6 +104,26 @@ async def test_too_much_for_one_request_is_said_and_gone_on_with(monkeypatch):
         states.append((tally.hosts, tally.is_behind))
 
     assert states == [(1, True), (2, True), (2, False)]
+
+
+async def test_aggregates_in_use_are_not_pushed_out_and_idle_ones_are(monkeypatch):
+    known = CampaignAggregates()
+
+    async def read(_position):
+        return []
+
+    async def ask(campaign: int) -> None:
+        await known.current((campaign, (("a",),), None), None, read)
+
+    for campaign in range(MOST_KEPT):
+        await ask(campaign)
+    with pytest.raises(Unavailable):
+        await ask(MOST_KEPT)
+    await ask(0)
+    monkeypatch.setattr("admin_api.domain.campaign_aggregates.IN_USE_SECONDS", 0.0)
+    await ask(MOST_KEPT)
+
+    assert {campaign for campaign, _, _ in known._kept} == {0, *range(2, MOST_KEPT + 1)}
 
 
 def test_the_bounds_hold_when_there_are_too_many_groups():

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from flotilla_common.errors import Unavailable
 from pyroaring import BitMap64
 
 from admin_api.domain.campaign_aggregate import Aggregate, Grouping
@@ -18,7 +19,8 @@ from admin_api.store.host_scope import VisibleTeams
 MOST_GROUPINGS = 4
 MOST_COLUMNS = 3
 LONGEST_COLUMN = 128  # characters
-MOST_KEPT = 8  # aggregates in memory; another one is added up from the first answer
+MOST_KEPT = 8  # aggregates in memory; one that was forgotten is added up again from the first answer
+IN_USE_SECONDS = 10.0  # without being asked for, after which an aggregate gives way to another one
 SCAN_SECONDS = 5.0  # after which a request is answered with what was counted so far
 
 Key = tuple[int, tuple[Grouping, ...], VisibleTeams]
@@ -31,7 +33,8 @@ class Tally:
     """All that was added up of one campaign for those who see the same hosts.
 
     `hosts`: hosts whose answers are counted, `rows`: their rows; `read`: all hosts whose answers were read, `sight`:
-    those that may be counted (None: all). `is_behind`: answers wait that are not counted yet.
+    those that may be counted (None: all). `is_behind`: answers wait that are not counted yet. `used`: when somebody
+    last asked, on the clock of the event loop.
     """
 
     aggregates: list[Aggregate]
@@ -40,6 +43,7 @@ class Tally:
     hosts: int = 0
     rows: int = 0
     is_behind: bool = False
+    used: float = 0.0
     read: BitMap64 = field(default_factory=BitMap64)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -81,7 +85,7 @@ class CampaignAggregates:
         It is true until the caller next waits for anything: others go on with it then.
 
         Raises:
-            Unavailable: the answers cannot be read now; what was counted stays.
+            Unavailable: the answers cannot be read now, what was counted stays; or too many others are in use.
 
         """
         tally = self._of(key, sight)
@@ -93,13 +97,22 @@ class CampaignAggregates:
         return tally
 
     def _of(self, key: Key, sight: BitMap64 | None) -> Tally:
+        now = asyncio.get_running_loop().time()
         tally = self._kept.get(key)
         if tally is None:
+            self._make_room(now)
             tally = self._kept[key] = Tally([Aggregate(grouping) for grouping in key[1]], sight)
+        tally.used = now
         self._kept.move_to_end(key)
-        while len(self._kept) > MOST_KEPT:
-            self._kept.popitem(last=False)
         return tally
+
+    def _make_room(self, now: float) -> None:
+        if len(self._kept) < MOST_KEPT:
+            return
+        oldest = next(iter(self._kept))
+        if now - self._kept[oldest].used < IN_USE_SECONDS:  # its viewers would add it up anew each second
+            raise Unavailable(f"{MOST_KEPT} other aggregates are in use")
+        del self._kept[oldest]
 
 
 async def _catch_up(read: ReadAfter, tally: Tally) -> None:

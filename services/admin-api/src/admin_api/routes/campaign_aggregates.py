@@ -6,16 +6,18 @@ from typing import Annotated, Any
 
 from fastapi import Query
 from pyroaring import BitMap64
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from admin_api.deps import DepsDep
+from admin_api.deps import Deps, DepsDep
 from admin_api.domain import campaigns
 from admin_api.domain.authorize import visible_team_ids
-from admin_api.domain.campaign_aggregate import Aggregate, Bounds
+from admin_api.domain.campaign_aggregate import Aggregate, Bounds, Grouping
 from admin_api.domain.campaign_aggregates import Tally, groupings_of
 from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.versions import Id, members_router
 from admin_api.store import campaign_rows, host_scope, hosts
 from admin_api.store.campaign_rows import RowsEntry
+from admin_api.store.host_scope import VisibleTeams
 
 router = members_router("live queries")
 
@@ -39,13 +41,35 @@ async def get_aggregate(
     async with deps.sessions.begin() as session:
         await campaigns.watchable(session, viewer, campaign_id, deps.sql_reader)
         groupings = groupings_of(group_by or [])
-        sight = None if teams is None else BitMap64(await hosts.ids(session, [host_scope.visible(teams)]))
+        sight = await sight_of(session, teams)
+    return {"aggregate": await aggregate_now(deps, campaign_id, groupings, teams, sight, top=top)}
+
+
+async def sight_of(session: AsyncSession, teams: VisibleTeams) -> BitMap64 | None:
+    """Return the hosts that somebody who sees these teams may see; None: all, deleted ones too."""
+    return None if teams is None else BitMap64(await hosts.ids(session, [host_scope.visible(teams)]))
+
+
+async def aggregate_now(
+    deps: Deps,
+    campaign_id: int,
+    groupings: tuple[Grouping, ...],
+    teams: VisibleTeams,
+    sight: BitMap64 | None,
+    *,
+    top: int,
+) -> dict[str, Any]:
+    """Return the answers up to now added up, as the API shows them.
+
+    Raises:
+        Unavailable: Redis does not answer.
+
+    """
 
     async def read(position: str) -> list[RowsEntry]:
         return await campaign_rows.before(deps.redis, campaign_id, position, NEWEST)
 
-    tally = await deps.aggregates.current((campaign_id, groupings, teams), sight, read)
-    return {"aggregate": tally_object(tally, top)}
+    return tally_object(await deps.aggregates.current((campaign_id, groupings, teams), sight, read), top)
 
 
 def tally_object(tally: Tally, top: int) -> dict[str, Any]:
