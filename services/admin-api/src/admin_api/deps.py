@@ -14,6 +14,7 @@ from flotilla_common.bus.connection import Bus
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from admin_api.domain.campaign_aggregates import CampaignAggregates
 from admin_api.domain.campaign_views import CampaignViews
 from admin_api.domain.carves import CarveReads
 from admin_api.domain.passwords import Passwords
@@ -42,6 +43,7 @@ class Deps:
     blobs: Blobs
     sql_reader: SqlReader
     setup: SetupState = field(default_factory=SetupState)
+    aggregates: CampaignAggregates = field(default_factory=CampaignAggregates)
     views: CampaignViews = field(default_factory=CampaignViews)
     carve_reads: CarveReads = field(default_factory=CarveReads)
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from admin_api.routes import (
     activities,
+    campaign_aggregates,
     campaign_ledgers,
     campaign_stream,
     campaigns,
@@ -39,6 +40,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     sessions.router,
     users.router,
     activities.router,
+    campaign_aggregates.router,
     campaign_ledgers.router,
     campaign_stream.router,
     campaigns.router,

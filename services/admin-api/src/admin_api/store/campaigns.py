@@ -36,6 +36,11 @@ async def by_id(session: AsyncSession, campaign_id: int) -> Campaign | None:
     return found
 
 
+async def command_of(session: AsyncSession, campaign_id: int) -> bytes:
+    """Return a campaign's signed command, of up to half a megabyte; empty if there is no such campaign."""
+    return await session.scalar(select(col(Campaign.command)).where(col(Campaign.id) == campaign_id)) or b""
+
+
 async def are_off(session: AsyncSession) -> bool:
     """Whether an administrator has turned live queries off: none starts, and those that run are halted."""
     return bool(await session.scalar(select(col(AppConfig.live_query_disabled)).where(col(AppConfig.id) == 1)))
