@@ -59,6 +59,13 @@ def _line(number: int) -> bytes:
 def write_body(campaign_id: int) -> bytes:
     """Return a `distributed/write` with ten rows for one campaign."""
     name = f"fleet_distributed_query_{campaign_id}_1_{campaign_id:032x}"
+    rows, stats = rows_and_stats()
+    answer = {"node_key": "{key}", "queries": {name: rows}, "statuses": {name: 0}, "messages": {}}
+    return encoded(answer | {"stats": {name: stats}})
+
+
+def rows_and_stats() -> tuple[list[dict[str, str]], dict[str, int]]:
+    """Return what a host answers: ten rows, and what they cost it."""
     row = {
         "pid": "20001",
         "name": "systemd-journal",
@@ -72,9 +79,7 @@ def write_body(campaign_id: int) -> bytes:
         "parent": "1",
     }
     rows = [{**row, "pid": str(20001 + number)} for number in range(ROWS)]
-    stats = {name: {"wall_time_ms": 12, "user_time": 8, "system_time": 4, "memory": 65536}}
-    answer = {"node_key": "{key}", "queries": {name: rows}, "statuses": {name: 0}, "messages": {}, "stats": stats}
-    return encoded(answer)
+    return rows, {"wall_time_ms": 12, "user_time": 8, "system_time": 4, "memory": 65536}
 
 
 def encoded(value: object) -> bytes:

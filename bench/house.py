@@ -10,11 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import httpx2
 from flotilla_common.bus.permissions import PROVISION_USER, USERS, authorization
@@ -29,6 +29,8 @@ from pydantic import SecretStr
 from bench.bodies import config_of
 from bench.load_client import ROOT, SERVER_CORE, LoadFailed, Target, core
 from bench.neighbours import Neighbours
+
+T = TypeVar("T")
 
 READY_SECONDS = 180.0  # with a million hosts to be put into the cache
 STOP_SECONDS = 15.0
@@ -177,6 +179,10 @@ class House:
                 stderr=log,
             )
         return process, log_file
+
+    def enter(self, server: AbstractContextManager[T]) -> T:
+        """Start a further server; it stops when the house is left."""
+        return self._stack.enter_context(server)
 
     def keep(self, process: Process) -> None:
         """Stop a process when the house is left."""

@@ -1,7 +1,8 @@
-"""Proportional set sizes (PSS) of a tree of processes, Linux only."""
+"""Memory (PSS) and processor time of processes, Linux only."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -36,6 +37,12 @@ def pss_mib(pid: int) -> float:
     except OSError:
         return 0.0
     return int(match[1]) / 1024 if match else 0.0
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has used, user and system, in all its threads (proc(5), stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def name_of(pid: int) -> str:

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import threading
 import time
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -81,6 +81,17 @@ class Neighbours:
     def end_campaigns(self, campaign_ids: Iterable[int]) -> None:
         """End campaigns."""
         self._call(self._end_campaigns(list(campaign_ids)))
+
+    def as_service(self, service: str, work: Callable[[Bus], Coroutine[Any, Any, T]]) -> T:
+        """Do something on the bus with a service's own rights."""
+        return self._call(self._as_service(service, work))
+
+    async def _as_service(self, service: str, work: Callable[[Bus], Coroutine[Any, Any, T]]) -> T:
+        bus = await connect(self._settings[service])
+        try:
+            return await work(bus)
+        finally:
+            await bus.close()
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(CALL_SECONDS)

@@ -25,12 +25,14 @@ from flotilla_stack.testing import RunningStack  # noqa: E402 - after the path o
 from bench import measures  # noqa: E402
 from bench.door.measure import PARTS as DOOR  # noqa: E402
 from bench.door.measure import measure as measure_door  # noqa: E402
+from bench.live.measure import PARTS as LIVE  # noqa: E402
+from bench.live.measure import measure as measure_live  # noqa: E402
 from bench.rounds import Pace  # noqa: E402
 from bench.rows import HEAD, Row  # noqa: E402
 
 STACK = ("starts", "people")
-GROUPS = {"stack": STACK, "door": tuple(DOOR)}
-PARTS = (*STACK, *DOOR)
+GROUPS = {"stack": STACK, "door": tuple(DOOR), "live": tuple(LIVE)}
+PARTS = (*STACK, *DOOR, *LIVE)
 
 
 def main() -> int:
@@ -46,7 +48,10 @@ def main() -> int:
         rows += stack(parts, directory)
         door_parts = [part for part in DOOR if part in parts]
         if door_parts:
-            rows += measure_door(door_parts, directory, pace)
+            rows += measure_door(door_parts, directory / "door", pace)
+        live_parts = [part for part in LIVE if part in parts]
+        if live_parts:
+            rows += measure_live(live_parts, directory / "live")
     show(rows)
     print(f"\ntook {time.monotonic() - begun:.0f} s")
     keep(rows, "latest" if set(parts) == set(PARTS) else "partial")

@@ -17,10 +17,12 @@ from flotilla_common.contracts.base import Event
 from flotilla_common.contracts.campaigns import (
     SWITCH_KEY,
     CampaignCommand,
+    Released,
     Switch,
     command_key,
     done_key,
     encode_command,
+    released_key,
 )
 from flotilla_common.contracts.carves import (
     SESSION_DOMAIN,
@@ -268,6 +270,7 @@ class StandInLiveQuery:
         key: Ed25519PrivateKey | None = None,
         under: int | None = None,
         large: bool = False,
+        ramped: bool = False,
     ) -> None:
         """Sign a command and put it into the bucket, under its own key unless `under` says another.
 
@@ -284,6 +287,7 @@ class StandInLiveQuery:
             allowed_teams,
             await self.objects.put(BitMap(host_ids).serialize()) if large else "",
             f"{campaign_id:016x}",
+            ramped,
         )
         payload = msgspec.json.encode(command)
         value = encode_command((key or self.key).sign(payload), payload)
@@ -293,6 +297,14 @@ class StandInLiveQuery:
         """Halt all campaigns, or let them go on."""
         payload = msgspec.json.encode(Switch(halted=halted, at=time.time() if at is None else at))
         await self.bucket.put(SWITCH_KEY, encode_command((key or self.key).sign(payload), payload))
+
+    async def release(
+        self, campaign_id: int, host_ids: list[int], *, under: int | None = None, key: Ed25519PrivateKey | None = None
+    ) -> None:
+        """Say whom a ramped campaign may ask by now."""
+        payload = msgspec.json.encode(Released(campaign_id, BitMap(host_ids).serialize()))
+        value = encode_command((key or self.key).sign(payload), payload)
+        await self.bucket.put(released_key(campaign_id if under is None else under), value)
 
     async def settle(self, campaign_id: int, host_ids: list[int]) -> None:
         await self.bucket.put(done_key(campaign_id), BitMap(host_ids).serialize())

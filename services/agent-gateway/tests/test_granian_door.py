@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -15,8 +16,9 @@ from typing import Any
 import pytest
 from agent_gateway import granian_door
 from agent_gateway.certificate import Certificate
+from agent_gateway.granian_door import Exchange
 from agent_gateway.listeners import listen_tls
-from agent_gateway.refusals import LAST_RESORT
+from agent_gateway.refusals import ASK_AGAIN, LAST_RESORT
 from agent_gateway.routes.door import Door
 from flotilla_common.testing import eventually
 from flotilla_common.testing.processes import free_port
@@ -241,3 +243,49 @@ async def test_small_bodies_that_do_not_come_cannot_hold_much(
     heard = len(speaking.app.heard)
     assert said(await speaking.post(head("Content-Length: 100") + b"x" * 100))[0] == b"201"
     assert [len(message.get("body", b"")) for message in speaking.app.heard[heard:]] == [100, 0]
+
+
+async def test_what_was_waited_for_is_forgotten_however_it_ends(
+    speaking: Speaking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces = []
+
+    async def piece(exchange: Exchange) -> dict[str, Any]:
+        pieces.append(exchange)
+        return await Exchange._piece(exchange)
+
+    monkeypatch.setattr(granian_door, "WAITED_BYTES", 100)
+    whole = head("Content-Length: 100") + b"x" * 100
+    await speaking.post(whole)
+    _, leaver = await speaking.send(head("Content-Length: 100") + b"x")
+    await eventually(lambda: len(speaking.app.scopes) == 2)
+    leaver.close()
+    await eventually(lambda: speaking.app.heard[-1] == {"type": "http.disconnect"} and not speaking.door.inside)
+    monkeypatch.setattr(Exchange, "_piece", piece)
+
+    assert said(await speaking.post(whole))[0] == b"201"
+    assert pieces == []
+
+
+ORBIT = "/api/fleet/orbit/enroll"
+BLOCK = "/api/v1/osquery/carve/block"
+
+
+async def test_what_fails_at_last_is_said_in_the_words_of_its_path(
+    speaking: Speaking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A carver does not notice `error`: it repeats what is no JSON. Orbit restarts when a capability goes."""
+    hidden = await speaking.post(head("Content-Length: 0", "Authorization: \u00e9", path=ORBIT))
+
+    async def handle(*_: Any) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(speaking.door, "handle", handle)
+    block, orbit = [await speaking.post(head("Content-Length: 0", path=path)) for path in (BLOCK, ORBIT)]
+
+    assert said(block) == (b"500", ASK_AGAIN)
+    assert b"content-type: text/plain" in block
+    assert b"x-fleet-capabilities: orbit_endpoints" in orbit
+    assert said(orbit) == (b"500", LAST_RESORT)
+    assert b"x-fleet-capabilities: orbit_endpoints" in hidden
+    assert json.loads(said(hidden)[1])["error"] == "malformed_header"

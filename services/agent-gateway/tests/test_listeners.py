@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from agent_gateway.certificate import Certificate
 from agent_gateway.listeners import BACKLOG, listen_plain, listen_tls
-from agent_gateway.refusals import LAST_RESORT
+from agent_gateway.refusals import ASK_AGAIN, LAST_RESORT
 from agent_gateway.routes.door import Door
 from flotilla_common.testing import eventually
 from flotilla_common.testing.processes import free_port
@@ -70,8 +70,8 @@ class Listening:
         return shown
 
 
-async def ask(writer: asyncio.StreamWriter, agent: str) -> None:
-    head = f"POST /api/v1/osquery/log HTTP/1.1\r\nHost: x\r\nUser-Agent: {agent}\r\nContent-Length: 2\r\n\r\n"
+async def ask(writer: asyncio.StreamWriter, agent: str, path: str = "/api/v1/osquery/log") -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nUser-Agent: {agent}\r\nContent-Length: 2\r\n\r\n"
     writer.write(head.encode() + b"{}")
     await writer.drain()
 
@@ -236,12 +236,15 @@ async def test_a_request_that_is_inside_is_answered_before_the_listener_ends(sta
         await listening.task
 
 
-async def test_a_request_that_is_not_over_when_the_listener_ends_gets_an_error(start: Start) -> None:
+@pytest.mark.parametrize(("path", "said"), [("/x", LAST_RESORT), ("/api/v1/osquery/carve/block", ASK_AGAIN)])
+async def test_a_request_that_is_not_over_when_the_listener_ends_gets_an_error(
+    start: Start, path: str, said: bytes
+) -> None:
     listening = await start("plain")
     listening.app.hold.clear()
     before = listening.app.inside
     reader, writer = await listening.connect()
-    await ask(writer, KEEPS)
+    await ask(writer, KEEPS, path)
     await eventually(lambda: listening.app.inside > before)
 
     listening.task.cancel()
@@ -249,7 +252,7 @@ async def test_a_request_that_is_not_over_when_the_listener_ends_gets_an_error(s
     writer.close()
 
     assert answer.startswith(b"HTTP/1.1 500 ")
-    assert answer.endswith(LAST_RESORT)
+    assert answer.endswith(said)
 
 
 async def test_a_port_that_is_taken_is_said(keys: Keys) -> None:

@@ -90,3 +90,21 @@ async def test_a_consumer_that_is_gone_is_an_error(pull, bus_for):
 
     with pytest.raises(nats.js.errors.APIError):
         await waiting
+
+
+async def test_a_request_brings_no_more_bytes_than_it_may_and_the_next_one_goes_on(bus_for):
+    bus, admin = await bus_for("config_merger"), await bus_for("admin_api")
+    config = ConsumerConfig(durable_name="config-merger-bytes", filter_subject=SUBJECT, ack_policy=AckPolicy.EXPLICIT)
+    await bus.js.add_consumer("DEFINITIONS", config)
+    sent = [b"%d" % number + b"x" * 1000 for number in range(5)]
+    for body in sent:
+        await admin.js.publish(SUBJECT, body)
+
+    found = []
+    async with Pull(bus, "DEFINITIONS", "config-merger-bytes", most_bytes=2500) as pull:
+        while len(found) < len(sent):
+            came = await bodies(pull, seconds=1.0)
+            assert len(came) <= 2
+            found += came
+
+    assert found == sent

@@ -6,5 +6,6 @@ Reads    schema inventory (hosts, label membership, uses of secrets), schema liv
 Asks     inventory TransferHostsV1, DeleteHostsV1, RefetchHostV1, ChangeLabelMembersV1;
          live-query StartCampaignV1, StopCampaignV1, PauseCampaignV1; analytics ReportNowV1
 Sends    definitions.*_changed.v1; campaigns.viewed.v1 (core)
-Listens  HOSTS (enrolled, enroll_refused, identity_shared: activities that tell people)
+Listens  HOSTS (enrolled, enroll_refused, identity_shared: activities that tell people),
+         OVERRUNS (live queries above their budget)
 """

@@ -18,7 +18,7 @@ from flotilla_common.settings import load_or_exit
 from redis.asyncio import Redis
 
 from admin_api.app import create_app
-from admin_api.consumers import on_enroll_refused, on_host_enrolled, on_host_identity_shared
+from admin_api.consumers import on_campaign_over_budget, on_enroll_refused, on_host_enrolled, on_host_identity_shared
 from admin_api.deps import Deps
 from admin_api.domain.passwords import Passwords
 from admin_api.domain.sql_reader import SqlReader
@@ -29,6 +29,7 @@ SUBSCRIPTIONS: tuple[Subscription[Any, Deps], ...] = (
     on_host_enrolled.SUBSCRIPTION,
     on_enroll_refused.SUBSCRIPTION,
     on_host_identity_shared.SUBSCRIPTION,
+    on_campaign_over_budget.SUBSCRIPTION,
 )
 REQUESTS_AT_ONCE = 100  # connections to Redis beside those of viewers
 
@@ -57,7 +58,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
         blobs=open_blobs(settings),
         sql_reader=SqlReader(),
     )
-    await provision.verify(bus, "DEFINITIONS", "HOSTS")
+    await provision.verify(bus, "DEFINITIONS", "HOSTS", "OVERRUNS")
     tasks.create_task(relay(bus, settings, "admin_api"), name="outbox relay")
     for subscription in SUBSCRIPTIONS:
         tasks.create_task(consume(bus, subscription, deps), name=subscription.durable)

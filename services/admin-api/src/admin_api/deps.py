@@ -14,12 +14,13 @@ from flotilla_common.bus.connection import Bus
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from admin_api.domain.campaign_results import Archive, CampaignResults
+from admin_api.domain.campaign_aggregates import CampaignAggregates
 from admin_api.domain.campaign_views import CampaignViews
 from admin_api.domain.carves import CarveReads
 from admin_api.domain.passwords import Passwords
 from admin_api.domain.sql_reader import SqlReader
 from admin_api.settings import Settings
+from admin_api.store.campaign_results import Archive, CampaignResults
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Deps:
     blobs: Blobs
     sql_reader: SqlReader
     setup: SetupState = field(default_factory=SetupState)
+    aggregates: CampaignAggregates = field(default_factory=CampaignAggregates)
     views: CampaignViews = field(default_factory=CampaignViews)
     carve_reads: CarveReads = field(default_factory=CarveReads)
     archive: Archive = field(default_factory=Archive)

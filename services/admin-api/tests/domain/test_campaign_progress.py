@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from admin_api.domain.campaign_progress import HostNames, Progress, result_message
 from admin_api.store.campaign_rows import RowsEntry
+from admin_api.store.campaigns import Standing
 from admin_api.store.host_summary import HostTotals
 
 NAMES = HostNames("db-1", "Database 1")
@@ -112,3 +114,20 @@ def test_values_that_are_no_texts_become_texts() -> None:
 @pytest.mark.parametrize("rows", [b"", b"{", b"[1]", b'"x"', b"\xff"])
 def test_unreadable_rows_are_no_rows(rows: bytes) -> None:
     assert read(result_message(9, answer(rows=rows), NAMES))["data"]["rows"] == []
+
+
+def test_a_status_says_that_it_is_paused_or_halted_for_as_long_as_it_is() -> None:
+    progress = Progress()
+    progress.news(HostTotals(3, 2), ended=False)
+    at = datetime(2026, 11, 27, 12, tzinfo=UTC)
+    standings = [Standing(True, at, "lunch"), Standing(True, at, "lunch", is_halted=True), Standing()]
+    told = [read(text) for standing in standings for text in progress.news(HostTotals(3, 2), standing, ended=False)]
+
+    paused = {"paused_at": "2026-11-27T12:00:00Z", "pause_reason": "lunch"}
+    usual = {"expected_results", "actual_results", "count_of_hosts_with_results", "count_of_hosts_with_no_results"}
+    beyond = [{key: value for key, value in text["data"].items() if key not in usual} for text in told]
+    assert beyond == [
+        {"status": "pending", **paused},
+        {"status": "pending", **paused, "halted": True},
+        {"status": "pending"},
+    ]

@@ -17,6 +17,7 @@ from admin_api.routes.campaign_sockets import SERVER_OPTIONS
 from flotilla_common.bus.answering import Responder, respond
 from flotilla_common.bus.connection import Bus
 from flotilla_common.contracts.campaigns import (
+    Budget,
     CampaignPausedV1,
     CampaignStartedV1,
     CampaignStoppedV1,
@@ -38,7 +39,7 @@ from flotilla_common.contracts.node_keys import hash_node_key
 from flotilla_common.contracts.redis_keys import campaign_rows
 from flotilla_common.db.models.admin_api import Label, Query
 from flotilla_common.db.models.inventory import Host, HostSeen, LabelMembership
-from flotilla_common.db.models.live_query import Campaign, LedgerRow
+from flotilla_common.db.models.live_query import Campaign, CampaignBudget, LedgerRow
 from flotilla_common.errors import FleetError
 from flotilla_common.http.health import QuietServer
 from flotilla_common.testing.database import Database
@@ -159,7 +160,14 @@ class LiveQuery:
     refusal: FleetError | None = None
     _scripts: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def campaign(self, host_ids: list[int], user_id: int = 1, query_id: int | None = None, **columns: Any) -> int:
+    async def campaign(
+        self,
+        host_ids: list[int],
+        user_id: int = 1,
+        query_id: int | None = None,
+        budget: Budget | None = None,
+        **columns: Any,
+    ) -> int:
         """Start a campaign without being asked; return its id."""
         now = datetime.now(UTC)
         row = Campaign(**{
@@ -169,6 +177,8 @@ class LiveQuery:
         await self.database.add(row)
         assert row.id is not None
         await self.database.add(*(LedgerRow(campaign_id=row.id, host_id=host_id) for host_id in host_ids))
+        if budget is not None:
+            await self.database.add(CampaignBudget(campaign_id=row.id, **budget.model_dump()))
         return row.id
 
     async def on_start(self, request: StartCampaignV1, _: None) -> CampaignStartedV1:
@@ -177,7 +187,7 @@ class LiveQuery:
         self.started.append(request)
         host_ids = await self._targets(request)
         campaign_id = await self.campaign(
-            host_ids, request.user_id, request.query_id, sql=request.sql, kind=request.kind
+            host_ids, request.user_id, request.query_id, request.budget, sql=request.sql, kind=request.kind
         )
         if self.script is not None:
             task = asyncio.ensure_future(self.script(campaign_id, host_ids))

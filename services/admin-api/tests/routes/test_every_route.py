@@ -51,6 +51,7 @@ BODIES: dict[str, object] = {
     "POST /hosts/{host_id:int}/query": {"query": "SELECT 1"},
     "POST /hosts/identifier/{identifier}/query": {"query": "SELECT 1"},
     "POST /campaigns/{campaign_id:int}/pause": {"reason": "lunch"},
+    "POST /campaigns/{campaign_id:int}/resume": {"budget": {"max_rows": 5}},
     "PATCH /config": {"org_info": {"org_name": "Mine"}},
     "POST /spec/enroll_secret": {"spec": {"secrets": [{"secret": "mine"}]}},
     "PATCH /teams/{team_id:int}/secrets": {"secrets": [{"secret": "mine"}]},

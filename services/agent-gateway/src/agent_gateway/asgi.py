@@ -107,6 +107,9 @@ async def fill(intake: Intake, message: Message, receive: Receive) -> None:
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
             intake.feed(message.get("body", b""))
+            while intake.is_behind:
+                await asyncio.sleep(0)
+                intake.feed(b"")
             if not message.get("more_body", False):
                 return
             message = await receive()

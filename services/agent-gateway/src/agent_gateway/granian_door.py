@@ -19,11 +19,11 @@ from flotilla_common.http.asgi import Message
 from flotilla_common.http.asgi import Scope as AsgiScope
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope  # type: ignore[attr-defined]  # they are its API
 
-from agent_gateway.asgi import NOT_FROM_MEMORY, WholeAnswer, headers_of
+from agent_gateway.asgi import NOT_FROM_MEMORY, WholeAnswer
 from agent_gateway.domain.roads import ALL_ROADS, Road
 from agent_gateway.domain.surfaces import Headers
 from agent_gateway.errors import BodyTooSlow
-from agent_gateway.refusals import LAST_RESORT
+from agent_gateway.last_resort import last_resort, refused
 
 if TYPE_CHECKING:
     from agent_gateway.domain.gateway import Gateway
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 WHOLE_BYTES = 64 * 1024  # a body of that much is waited for in one piece, and in nobody's count of memory until then
 WAITED_BYTES = 64 * 1024 * 1024  # of all such bodies; with more on their way they are taken piece by piece, and counted
 TOLD = ("user-agent", "authorization", "content-encoding")
-NOT_ASCII = b'{"error":"malformed_header"}'
 
 
 class GranianDoor:
@@ -49,16 +48,23 @@ class GranianDoor:
         door.enter()
         try:
             if exchange.hides_who_it_is:
-                exchange.write(400, headers_of(NOT_ASCII, [], []), NOT_ASCII)
+                self._count("malformed_header")
+                exchange.write(*refused(scope.path, 400, "malformed_header"))
                 return
             road = ALL_ROADS.get(scope.path) if scope.method == "POST" else None
             if road is None or not exchange.comes_whole or not await self._is_answered(exchange, road):
                 await door.handle(exchange.asgi_scope(), exchange.receive, exchange.send)
         finally:
             try:
-                exchange.end()
+                if not exchange.is_written:  # granian's own answer has no body, which osqueryd takes for a success
+                    self._count("internal")
+                    exchange.write(*last_resort(scope.path))
             finally:
                 door.leave()
+
+    def _count(self, code: str) -> None:
+        if self._door.gateway is not None:
+            self._door.gateway.counters.failures[code] += 1
 
     async def _is_answered(self, exchange: Exchange, road: Road) -> bool:
         """Answer if it is a usual request; False: nothing has been done, but that the body was read."""
@@ -103,8 +109,8 @@ class Exchange(WholeAnswer):
     """
 
     __slots__ = (
-        *("_first", "_is_late", "_is_over", "_is_written", "_length", "_pieces", "_protocol", "_received", "_scope"),
-        "_waited",
+        *("_first", "_is_late", "_is_over", "_length", "_pieces", "_protocol", "_received", "_scope", "_waited"),
+        "is_written",
     )
 
     def __init__(self, scope: Scope, protocol: HTTPProtocol, waited: Waited) -> None:
@@ -119,17 +125,18 @@ class Exchange(WholeAnswer):
         self._first: Message | None = None
         self._is_late = False
         self._is_over = False
-        self._is_written = False
+        self.is_written = False
 
     @property
     def hides_who_it_is(self) -> bool:
         """Whether a header is there, of those that tell it, whose value granian does not show.
 
-        One value that is shown hides others of that name. Proxies join what they add to the others, or add their own.
+        One value that is shown hides others of that name, of which nothing tells: behind a proxy that adds the address
+        it saw to the last of several lines, a client can hide it. Proxies usually join all, or add a line of their own.
         """
         headers = self._scope.headers
-        return ("authorization" in headers and headers.get("authorization") is None) or (
-            "x-forwarded-for" in headers and headers.get("x-forwarded-for") is None
+        return (headers.get("authorization") is None and "authorization" in headers) or (
+            headers.get("x-forwarded-for") is None and "x-forwarded-for" in headers
         )
 
     @property
@@ -203,16 +210,11 @@ class Exchange(WholeAnswer):
 
     def write(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer, unless that is done: a post that is let down at the end of the process may still come to its end."""
-        if self._is_written:
+        if self.is_written:
             return
         texts = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
         self._protocol.response_bytes(status, texts, body)
-        self._is_written = True
-
-    def end(self) -> None:
-        """Answer if nobody has: granian's own answer has no body, which osqueryd takes for a success."""
-        if not self._is_written:
-            self.write(500, headers_of(LAST_RESORT, [], []), LAST_RESORT)
+        self.is_written = True
 
     async def _whole(self) -> Message:
         self._is_over = True

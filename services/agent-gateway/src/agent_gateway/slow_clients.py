@@ -100,7 +100,7 @@ class PunctualProtocol(HttpToolsProtocol):
         Without an answer where an earlier request is still to get its own: it would be taken for that.
         """
         cycle = self.cycle
-        if self.pipeline or (cycle is not None and not cycle.response_complete and not cycle.more_body):
+        if self.pipeline or (cycle is not None and cycle.response_complete == cycle.more_body):
             self.transport.abort()
             return
         self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%s\r\n%s" % (NO_HTTP_HEADERS, NO_HTTP))

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import time
 
+import msgspec
 from agent_gateway.domain.campaigns import Campaigns
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flotilla_common.bus.objects import digest_of
 from flotilla_common.contracts.bitmaps import bytes_of
-from flotilla_common.contracts.campaigns import SWITCH_KEY, done_key, encode_done_hash
+from flotilla_common.contracts.campaigns import (
+    SWITCH_KEY,
+    Released,
+    done_key,
+    encode_command,
+    encode_done_hash,
+    released_key,
+)
 from flotilla_common.testing import eventually
+from pyroaring import BitMap
 
 from ..conftest import House
 
@@ -133,7 +142,7 @@ async def test_a_command_is_no_switch_and_a_switch_no_command(house: House) -> N
     assert house.gateway.campaigns.are_halted
 
 
-async def test_a_command_that_went_and_came_back_asks_whom_it_has_not_heard(house: House) -> None:
+async def test_a_command_that_went_and_came_back_waits_for_whom_it_asked_a_moment_ago(house: House) -> None:
     keys = [house.inventory.add_host(number) for number in (1, 2, 3)]
     await house.live_query.start(5, [1, 2, 3])
     campaigns = await started(house, 5)
@@ -149,9 +158,40 @@ async def test_a_command_that_went_and_came_back_asks_whom_it_has_not_heard(hous
 
     assert paused == [{"queries": {}}] * 3
     assert house.gateway.counters.answers["ended"] == 1
-    assert [bool((await house.read(key))["queries"]) for key in keys] == [False, False, True]
+    assert [bool((await house.read(key))["queries"]) for key in keys] == [False, False, False]
+    assert [campaigns.has_open(number) for number in (1, 2, 3)] == [False, False, True]
 
 
 async def answered(house: House, key: str, name: str) -> None:
     body = {"node_key": key, "queries": {name: [{"a": "1"}]}, "statuses": {name: 0}}
     assert (await house.post("distributed/write", body)).json() == {}
+
+
+async def test_whom_a_ramped_campaign_asks_is_live_querys_word_alone(house: House) -> None:
+    keys = {number: house.inventory.add_host(number) for number in (1, 2, 3)}
+    await house.live_query.start(5, [1, 2, 3], ramped=True)
+    campaigns = await started(house, 5)
+    command = await house.live_query.bucket.get("5.command")
+    await house.live_query.release(5, [2], key=Ed25519PrivateKey.generate())
+    await house.live_query.release(6, [2], under=5)
+    await house.live_query.bucket.put(released_key(5), BitMap([2]).serialize())
+    await house.live_query.bucket.put(released_key(5), command)
+    await eventually(lambda: house.gateway.counters.commands_refused == 4)
+    before = [await house.read(key) for key in keys.values()]
+    await house.live_query.release(5, [1])
+    await eventually(lambda: campaigns.has_open(1))
+
+    assert before == [{"queries": {}}] * 3
+    assert {number for number, key in keys.items() if (await house.read(key))["queries"]} == {1}
+
+
+async def test_released_hosts_in_the_object_store_are_fetched(house: House) -> None:
+    key = house.inventory.add_host(1)
+    await house.live_query.start(5, [1, 2], ramped=True)
+    campaigns = await started(house, 5)
+    live_query = house.live_query
+    payload = msgspec.json.encode(Released(5, b"", await live_query.objects.put(bytes_of([1]))))
+    await live_query.bucket.put(released_key(5), encode_command(live_query.key.sign(payload), payload))
+    await eventually(lambda: campaigns.has_open(1))
+
+    assert (await house.read(key))["queries"] != {}

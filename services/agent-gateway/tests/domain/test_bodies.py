@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 from agent_gateway.domain.bodies import (
     DISTRIBUTED_WRITE_LIMIT,
@@ -59,3 +61,19 @@ def test_a_process_takes_so_many_bodies_of_a_class_and_no_byte_more_and_leaves_r
             with pytest.raises(Unavailable):
                 fill(memory, cap, 1).finish()
     assert memory.used <= 2 * IN_FLIGHT_LIMIT
+
+
+def test_a_small_piece_that_becomes_much_is_inflated_in_turns() -> None:
+    body = bytes(8 * MIB)
+    intake = Intake(16 * MIB, Memory(), gzip=True)
+
+    intake.feed(gzip.compress(body))
+    first, turns = intake.size, 1
+    while intake.is_behind:
+        intake.feed(b"")
+        turns += 1
+    intake.finish()
+
+    assert first <= MIB
+    assert turns >= 8
+    assert intake.join() == body

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tracemalloc
 
+import msgspec
 from agent_gateway.domain.campaigns import BROAD_HOSTS, PLACES, Campaigns
 from agent_gateway.domain.hosts import Host, HostClass
 from flotilla_common.contracts.campaigns import CampaignCommand
@@ -216,3 +217,112 @@ def test_silent_hosts_of_a_campaign_that_ended_are_nobodys_business() -> None:
     campaigns.end(1, 1.0)
 
     assert campaigns.silent_hosts() == {}
+
+
+def test_after_a_pause_a_host_is_asked_no_sooner_and_its_attempts_go_on() -> None:
+    for targets in (BitMap([1, 2]), BitMap(BROAD)):
+        campaigns = Campaigns()
+        campaigns.start(command(7), targets, 0.0)
+        names = [*campaigns.offers(host(1), 0.0)[0], *campaigns.offers(host(1), 60.0)[0]]
+        campaigns.offers(host(2), 60.0)
+        campaigns.end(7, 61.0)
+        campaigns.answered(7, 2)
+        campaigns.start(command(7), targets, 62.0)
+        names += [name for now in (62.0, 179.0, 180.0) for name in campaigns.offers(host(1), now)[0]]
+
+        assert [name.split("_")[4] for name in names] == ["1", "2", "3"]
+        assert not campaigns.has_open(2)
+
+
+def test_offers_of_a_campaign_that_ended_take_little_room_and_those_of_one_at_its_deadline_none() -> None:
+    hosts = 100_000
+    campaigns = Campaigns()
+    for number in (1, 2):
+        campaigns.start(command(number), BitMap(range(1, hosts + 1)), 0.0)
+    for host_id in range(1, hosts + 1):
+        campaigns.offers(host(host_id), 0.0)
+    tracemalloc.start()
+    campaigns.end(1, 1.0)
+    campaigns.end(2, DAY)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert held < 25 * hosts
+
+
+def test_a_host_that_never_answers_is_asked_for_thirty_days() -> None:
+    campaigns = Campaigns()
+    campaigns.start(command(1, deadline=30 * DAY), BitMap([1]), 0.0)
+
+    offered = [now for quarter in range(2880) if asked(campaigns, 1, now := quarter * 900.0)]
+
+    assert len(offered) == 2880
+
+
+def ramped(campaign_id: int) -> CampaignCommand:
+    return msgspec.structs.replace(command(campaign_id), ramped=True)
+
+
+def test_a_ramped_campaign_asks_released_hosts_alone_whatever_comes_first() -> None:
+    for targets in (BitMap(range(1, 10)), BitMap(BROAD)):
+        campaigns = Campaigns()
+        campaigns.release(1, BitMap([1, 2, 1_000_000]))
+        campaigns.start(ramped(1), targets, 0.0)
+        early = [number for number in range(1, 6) if campaigns.has_open(number)]
+        asked(campaigns, 1, 0.0)
+        campaigns.answered(1, 1)
+        campaigns.release(1, BitMap([1, 2, 3, 4]))
+        campaigns.release(1, BitMap([2]))  # an older word
+        later = [number for number in range(1, 6) if asked(campaigns, number, 1.0)]
+
+        assert (early, later) == ([1, 2], [2, 3, 4])
+        assert not campaigns.has_open(1_000_000)
+
+
+def test_a_ramped_campaign_asks_nobody_before_it_hears_whom_and_keeps_it_over_a_pause() -> None:
+    for targets in (BitMap(range(1, 10)), BitMap(BROAD)):
+        campaigns = Campaigns()
+        campaigns.start(ramped(1), targets, 0.0)
+        before = [number for number in range(1, 6) if campaigns.has_open(number)]
+        campaigns.release(1, BitMap([3]))
+        campaigns.end(1, 1.0)
+        campaigns.release(1, BitMap([3, 4]))
+        paused = [number for number in range(1, 6) if campaigns.has_open(number)]
+        campaigns.start(ramped(1), targets, 2.0)
+
+        assert (before, paused) == ([], [])
+        assert [number for number in range(1, 6) if asked(campaigns, number, 2.0)] == [3, 4]
+
+
+def test_a_broad_ramped_campaign_that_waits_for_a_place_asks_the_released_when_it_has_one() -> None:
+    campaigns = Campaigns()
+    for number in range(1, PLACES + 1):
+        campaigns.start(command(number), BitMap(BROAD), 0.0)
+    campaigns.start(ramped(PLACES + 1), BitMap(BROAD), 0.0)
+    campaigns.release(PLACES + 1, BitMap([7]))
+    for number in range(1, PLACES + 1):
+        campaigns.end(number, 1.0)
+
+    assert asked(campaigns, 7, 1.0) == [f"SELECT {PLACES + 1};"]
+    assert asked(campaigns, 8, 1.0) == []
+
+
+def test_released_hosts_do_nothing_to_a_campaign_that_asks_all() -> None:
+    campaigns = Campaigns()
+    campaigns.start(command(1), BitMap([1, 2]), 0.0)
+    campaigns.release(1, BitMap([1]))
+
+    assert asked(campaigns, 2, 0.0) == ["SELECT 1;"]
+
+
+def test_a_ramped_campaign_of_100k_hosts_takes_little_memory() -> None:
+    targets = BitMap(range(1, 100_001))
+    campaigns = Campaigns()
+    tracemalloc.start()
+    campaigns.start(ramped(1), targets, 0.0)
+    for number in range(1, 100):
+        campaigns.release(1, BitMap(range(1, number * 1000, 2)))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert held + len(targets.serialize()) + 3 * 12_500 < 150 * 1024

@@ -35,6 +35,7 @@ VALUES = st.recursive(
 BODIES = st.dictionaries(st.text(), VALUES, max_size=4)
 LEVELS = 14
 NEARLY_TOO_MANY = ALL_BRACKETS_LIMIT - 10
+LEVELLED = (b"[" + b'"",' * 20 + b"0") * 40 + b"]" * 40 + b","
 TOO_DEEP = b"[" * (DEPTH_LIMIT + 100) + b"]" * (DEPTH_LIMIT + 100)
 
 
@@ -103,6 +104,9 @@ BOMBS = {
     "strings side by side": lambda: b'{"data":[%s%s]}' % (b"0," * 250_000, b'""' * 7 * MIB),
     "strings below": lambda: b'{"data":[[%s]%s]}' % (b'""' * 7 * MIB, b",0" * 250_000),
     "strings": lambda: b'{"data":{"a":[%s"\n"]}}' % (b'"",' * 3 * MIB),
+    "a row of pairs": lambda: b'{"queries":{"a":[{%s"":""}]}}' % (b'"":"",' * (3 * MIB // 2)),
+    "a row of escapes": lambda: b'{"queries":{"a":[{"a":"%s"}]}}' % (b"\\n" * 5 * MIB),
+    "levels": lambda: b'{"data":[%s0]}' % (LEVELLED * (4 * MIB // len(LEVELLED))),
     "a string without an end": lambda: b'{"data":["%s' % (b'\\"' * 190_000),
     "a string without an end, its last escape neither": lambda: b'{"data":["%s\\' % (b'\\"' * 190_000),
     "deep, and a long tail": lambda: b'{"data":[%s,%s' % (TOO_DEEP, b"a" * 15 * MIB),
@@ -122,10 +126,17 @@ def explode(name: str) -> None:
     """Read a bomb, as the body of each path that takes large ones."""
     bomb = BOMBS[name]()
     before = peak_bytes()
-    for read in (parse_write, read_log):
+    for read in (read_results, read_log):
         with contextlib.suppress(Malformed):
             read(bomb)
     print(len(bomb), peak_bytes() - before)  # noqa: T201  # to the test that started this process
+
+
+def read_results(body: bytes) -> None:
+    """Read a write and all its results."""
+    request = parse_write(body)
+    for name in request.queries or ():
+        result_of(request, name)
 
 
 def explode_small() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
-from agent_gateway.domain.large_bodies import INLINE_LIMIT, LargeBodies
+from agent_gateway.domain.large_bodies import INLINE_LIMIT, LargeBodies, claimed_key
 from agent_gateway.errors import Malformed
 from flotilla_common.testing import eventually
 
@@ -91,3 +93,39 @@ print("left")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
 
     assert done.stdout == "left\n"
+
+
+async def test_nothing_of_work_that_failed_outlives_it() -> None:
+    large, held = LargeBodies(), [Held()]
+    left = weakref.ref(held[0])
+
+    def refuse(_: Held = held[0]) -> None:
+        raise Malformed
+
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(Malformed):
+            await large.run(LARGE, refuse)
+        del refuse
+        held.clear()
+        await eventually(lambda: left() is None, timeout=5.0)
+    finally:
+        gc.enable()
+
+
+class Held:
+    """What a body's work holds."""
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        (b'{"data":[],"node_key":"abc-1"}', "abc-1"),
+        (b'{"node_key" : "abc","data":"' + b"x" * 5000 + b'"}', "abc"),
+        (b'{"data":"' + b"x" * 5000 + b'"}', None),
+        (b'{"node_key":"\\u0061"}', None),
+    ],
+)
+def test_a_key_is_seen_where_clients_put_it(body: bytes, key: str | None) -> None:
+    assert claimed_key(body) == key

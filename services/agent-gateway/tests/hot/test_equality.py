@@ -60,7 +60,7 @@ class Twins:
     def _ask_again(self) -> None:
         """Let host 1 be asked by a campaign for the first time."""
         campaigns, now = self.house.gateway.campaigns, time.time()
-        campaigns.end(CAMPAIGN, now)
+        campaigns.end(CAMPAIGN, now + 3600)  # after its deadline: who was asked is forgotten
         command = CampaignCommand(CAMPAIGN, "SELECT 1", now, now + 600, "", b"")
         campaigns.start(command, BitMap([1]), now)
 

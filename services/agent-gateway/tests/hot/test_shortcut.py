@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 
 import pytest
 from agent_gateway import shortcut
@@ -16,7 +14,6 @@ from agent_gateway.deps import Deps
 from agent_gateway.listeners import listen_plain
 from agent_gateway.routes.door import Door
 from agent_gateway.shortcut import ShortcutProtocol
-from agent_gateway.slow_clients import Patience
 from flotilla_common.contracts.campaigns import CampaignCommand
 from flotilla_common.errors import Unavailable
 from flotilla_common.testing import eventually
@@ -25,64 +22,7 @@ from pyroaring import BitMap
 
 from ..conftest import House
 from ..listening import is_listening
-
-READ, CONFIG, LOG = "/api/v1/osquery/distributed/read", "/api/osquery/config", "/api/v1/osquery/log"
-WRITE = "/api/v1/osquery/distributed/write"
-NOTHING = b'{"queries":{}}'
-PATIENCE = Patience(keep_alive_seconds=1, stuck_seconds=60.0)
-
-
-@dataclass
-class Plain:
-    """A gateway's plain port, with the shortcut or without."""
-
-    house: House
-    port: int
-    door: Door
-    serving: asyncio.Task[None]
-    key: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.key = self.house.inventory.add_host(1)
-
-    def request(self, path: str, *headers: str, version: str = "1.1", **more: object) -> bytes:
-        body = json.dumps({"node_key": self.key} | more).encode()
-        lines = [f"POST {path} HTTP/{version}", "Host: x", f"Content-Length: {len(body)}", *headers]
-        return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-    async def answers(self, *pieces: bytes, count: int) -> list[tuple[bytes, list[bytes], bytes]]:
-        """Send pieces over one connection, each once the one before can have been read; return what was answered."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        async with asyncio.timeout(20):
-            for piece in pieces:
-                writer.write(piece)
-                await writer.drain()
-                await asyncio.sleep(0)
-            found = [await self.answer(reader) for _ in range(count)]
-        writer.close()
-        return found
-
-    async def answer(self, reader: asyncio.StreamReader) -> tuple[bytes, list[bytes], bytes]:
-        """Return status line, headers but for the date, and body."""
-        first, *headers = (await reader.readuntil(b"\r\n\r\n"))[:-4].split(b"\r\n")
-        length = next((int(line.split(b": ")[1]) for line in headers if line.startswith(b"content-length")), 0)
-        return first, [line for line in headers if not line.startswith(b"date: ")], await reader.readexactly(length)
-
-
-@pytest.fixture(params=[True, False], ids=["shortcut", "whole way"])
-async def plain(house: House, request: pytest.FixtureRequest) -> AsyncIterator[Plain]:
-    port = free_port()
-    door = create_app(Deps(house.gateway), is_hot=request.param)
-    serving = asyncio.create_task(listen_plain(door, "127.0.0.1", port, PATIENCE))
-    await eventually(lambda: is_listening(port), timeout=30.0)
-    yield Plain(house, port, door, serving)
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
-
-
-def answered(body: bytes, *more: bytes) -> tuple[bytes, list[bytes], bytes]:
-    headers = [b"content-length: %d" % len(body), b"content-type: application/json", *more]
-    return b"HTTP/1.1 200 OK", headers, body
+from .plain import CONFIG, LOG, NOTHING, PATIENCE, READ, WRITE, Plain, answered
 
 
 async def test_polls_over_a_kept_connection_are_answered_one_by_one_and_counted_once(plain: Plain) -> None:
@@ -219,74 +159,6 @@ async def test_who_will_not_go_on_has_the_connection_closed(plain: Plain, versio
     assert await asyncio.wait_for(plain.answer(reader), 20) == answered(NOTHING, b"connection: close")
     assert await asyncio.wait_for(reader.read(), 20) == b""
     writer.close()
-
-
-async def test_what_goes_on_as_no_http_is_said_to_be(plain: Plain) -> None:
-    head = b"POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" % READ.encode()
-
-    ((first, _, body),) = await plain.answers(head + b"no length\r\n", count=1)
-
-    assert (first, json.loads(body)) == (b"HTTP/1.1 400 Bad Request", {"error": "malformed_request"})
-
-
-@pytest.mark.parametrize("path", [LOG, READ])
-async def test_what_is_no_http_behind_a_request_that_waits_is_not_answered_in_its_place(
-    plain: Plain, monkeypatch: pytest.MonkeyPatch, path: str
-) -> None:
-    """It would be taken for the answer to the post."""
-    go_on = asyncio.Event()
-
-    async def wait(*_: object) -> None:
-        await go_on.wait()
-        raise Unavailable("nats")
-
-    monkeypatch.setattr(plain.house.gateway.logs, "_publish", wait)
-    await plain.answers(plain.request(READ), count=1)
-    reader, writer = await asyncio.open_connection("127.0.0.1", plain.port)
-    post = plain.request(LOG, log_type="result", data=[{"a": "1"}])
-    writer.write(post + (b"" if path == LOG else plain.request(READ)) + b"no HTTP\r\n\r\n")
-
-    with contextlib.suppress(ConnectionError):
-        assert await asyncio.wait_for(reader.read(), 20) == b""
-    go_on.set()
-    writer.close()
-
-
-UPGRADE = ("Connection: upgrade", "Upgrade: x")
-FILLER = b"\r\n" * 40_000
-
-
-@pytest.mark.parametrize("framing", ["length", "chunked"])
-@pytest.mark.parametrize("filler", [b"", FILLER], ids=["next read", "filler"])
-async def test_the_body_of_a_request_that_asks_for_an_upgrade_is_no_other_request(
-    plain: Plain, framing: str, filler: bytes
-) -> None:
-    hidden = filler + plain.request(LOG, log_type="result", data=[{"a": "1"}])
-    if framing == "chunked":
-        hidden, length = b"%x\r\n%s\r\n0\r\n\r\n" % (len(hidden), hidden), "Transfer-Encoding: chunked"
-    else:
-        length = f"Content-Length: {len(hidden)}"
-    head = "\r\n".join([f"POST {LOG} HTTP/1.1", "Host: x", length, *UPGRADE]).encode() + b"\r\n\r\n"
-
-    reader, writer = await asyncio.open_connection("127.0.0.1", plain.port)
-    writer.write(head)
-    await writer.drain()
-    first, _, body = await asyncio.wait_for(plain.answer(reader), 20)
-    writer.write(hidden)
-    with contextlib.suppress(ConnectionError):  # it comes behind the end
-        await writer.drain()
-        assert await asyncio.wait_for(reader.read(), 20) == b""
-    writer.close()
-
-    assert (first, json.loads(body)) == (b"HTTP/1.1 400 Bad Request", {"error": "malformed_request"})
-    assert plain.house.gateway.counters.requests["log"] == 0
-
-
-async def test_what_is_sent_whole_with_an_upgrade_is_refused_too(plain: Plain) -> None:
-    ((first, _, _),) = await plain.answers(plain.request(LOG, *UPGRADE, data=[]) * 2, count=1)
-
-    assert first == b"HTTP/1.1 400 Bad Request"
-    assert plain.house.gateway.counters.requests["log"] == 0
 
 
 @pytest.mark.parametrize("is_cut", [False, True])

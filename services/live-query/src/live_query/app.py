@@ -14,7 +14,9 @@ from flotilla_common.bus.objects import open_objects
 from flotilla_common.bus.provision import verify
 from flotilla_common.contracts.campaigns import ANSWERS_STREAM, BUCKET, STORE, CampaignOfferedV1, CampaignViewedV1
 from flotilla_common.contracts.carves import STREAM as CARVES_STREAM
+from flotilla_common.contracts.overruns import STREAM as OVERRUNS_STREAM
 from flotilla_common.db import engine as db
+from flotilla_common.db.relay import relay
 from flotilla_common.db.schema_check import verify_schema
 from flotilla_common.http.health import Health
 from flotilla_common.service import live_with
@@ -41,6 +43,7 @@ from live_query.settings import Settings
 from live_query.store import rows
 from live_query.store.rows import ResultRows
 
+OWNER = "live_query"
 RESPONDERS: tuple[Responder[Any, Deps], ...] = (
     answer_start_campaign.RESPONDER,
     answer_stop_campaign.RESPONDER,
@@ -63,7 +66,7 @@ async def start(tasks: asyncio.TaskGroup, health: Health, settings: Settings) ->
     kept = ResultRows(rows.connect(settings.redis_url.get_secret_value()), settings.campaign_rows_bytes)
     tasks.create_task(_close_at_the_end(bus, engine, kept), name="connections")
     live_with(bus, tasks, health)
-    await verify(bus, ANSWERS_STREAM, CARVES_STREAM, "DEFINITIONS", "HOSTS")
+    await verify(bus, ANSWERS_STREAM, CARVES_STREAM, OVERRUNS_STREAM, "DEFINITIONS", "HOSTS")
     deps = Deps(
         sessions=db.session_maker(engine),
         bus=bus,
@@ -78,6 +81,7 @@ async def start(tasks: asyncio.TaskGroup, health: Health, settings: Settings) ->
     )
     health.ready_checks["database"] = lambda: db.check(engine)
     health.ready_checks["redis"] = kept.check
+    tasks.create_task(relay(bus, settings, OWNER), name="outbox")
     await listen(tasks, deps, settings.database_url.get_secret_value())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flotilla_common.errors import Invalid, NotFound
+from flotilla_common.errors import Denied, Invalid, NotFound
 
 
 class NothingTargeted(Invalid):
@@ -21,3 +21,10 @@ class UnknownCampaign(NotFound):
 
     def __init__(self, campaign_id: int) -> None:
         super().__init__(f"cannot find campaign for ID {campaign_id}")
+
+
+class LiveQueriesOff(Denied):
+    """An administrator has turned live queries off: none starts, and none goes on."""
+
+    def __init__(self) -> None:
+        super().__init__("live queries are turned off")

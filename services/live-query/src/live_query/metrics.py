@@ -11,6 +11,10 @@ ANSWERS = Counter(
     "Answers by what came of them; `foreign` and `unknown` ones come from hosts or gateways that misbehave",
     ["outcome"],
 )
+BUDGET_PAUSES = Counter(
+    "flotilla_live_query_budget_pauses", "Campaigns paused by answers that took them above a budget", ["budget"]
+)
+RELEASED = Counter("flotilla_live_query_hosts_released", "Hosts released by campaigns that ask so many at a time")
 SETTLE_SECONDS = Histogram(
     "flotilla_live_query_settle_seconds",
     "From the stream's ack of an answer to its place in ledger and Redis",

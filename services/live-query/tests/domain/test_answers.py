@@ -20,17 +20,17 @@ def answer(status: int = 0, message: str = "", rows: bytes = b"[]", stats: bytes
 def test_rows_within_the_limits_stay_byte_for_byte():
     rows = b'[ {"a":"\\u0041"} , {"a":"2"}]'
 
-    assert cut(rows, WIDE) == KeptRows(rows, 2, truncated=False)
+    assert cut(rows, WIDE) == KeptRows(rows, 2, truncated=False, sent=2)
 
 
 @pytest.mark.parametrize(
     ("limits", "kept"),
     [
-        (Limits(2, 1000), KeptRows(b'[{"a":"1"},{"a":"2"}]', 2, truncated=True)),
-        (Limits(9, 24), KeptRows(b'[{"a":"1"},{"a":"2"}]', 2, truncated=True)),
-        (Limits(9, 13), KeptRows(b'[{"a":"1"}]', 1, truncated=True)),
-        (Limits(9, 3), KeptRows(b"[]", 0, truncated=True)),
-        (Limits(0, 1000), KeptRows(b"[]", 0, truncated=True)),
+        (Limits(2, 1000), KeptRows(b'[{"a":"1"},{"a":"2"}]', 2, truncated=True, sent=3)),
+        (Limits(9, 24), KeptRows(b'[{"a":"1"},{"a":"2"}]', 2, truncated=True, sent=3)),
+        (Limits(9, 13), KeptRows(b'[{"a":"1"}]', 1, truncated=True, sent=3)),
+        (Limits(9, 3), KeptRows(b"[]", 0, truncated=True, sent=3)),
+        (Limits(0, 1000), KeptRows(b"[]", 0, truncated=True, sent=3)),
     ],
 )
 def test_rows_beyond_a_limit_are_cut_whole(limits, kept):

@@ -32,6 +32,7 @@ D = TypeVar("D")
 
 FETCH_TIMEOUT_SECONDS = 5.0
 OUTAGE_DELAY_SECONDS = 2.0
+BATCH_BYTES = 4 * MAX_PAYLOAD_BYTES
 RETRIES = 5
 RETRY_DELAY_SECONDS = 1.0
 BURIALS_IN_A_ROW = 20
@@ -46,9 +47,9 @@ class TooManyBurials(Exception):
 class Subscription(Generic[T, D]):
     """What a durable consumer hears and who handles it.
 
-    `handle` gets up to `batch` decoded messages at once and must be idempotent for each of them. When it fails for a
-    batch of several, each is tried alone, so that one bad message harms no other. What a killed process had in hand
-    comes again after `ack_wait_seconds`; a handler may take longer than that.
+    `handle` gets up to `batch` decoded messages at once, of `batch_bytes` together, and must be idempotent for each of
+    them. When it fails for a batch of several, each is tried alone, so that one bad message harms no other. What a
+    killed process had in hand comes again after `ack_wait_seconds`; a handler may take longer than that.
     """
 
     stream: str
@@ -57,6 +58,7 @@ class Subscription(Generic[T, D]):
     decode: Callable[[Msg], T]
     handle: Callable[[list[T], D], Awaitable[None]]
     batch: int = 1
+    batch_bytes: int = BATCH_BYTES
     ack_wait_seconds: float = 10.0
 
 
@@ -92,8 +94,7 @@ async def consume(bus: Bus, subscription: Subscription[T, D], deps: D, *, ready:
     while True:
         try:
             await _bind(bus, subscription)
-            wait = subscription.ack_wait_seconds
-            async with Pull(bus, subscription.stream, subscription.durable, ack_wait_seconds=wait) as pull:
+            async with _pull(bus, subscription) as pull:
                 if ready is not None:
                     ready.set()
                 while True:
@@ -108,6 +109,16 @@ async def consume(bus: Bus, subscription: Subscription[T, D], deps: D, *, ready:
             heed()
             log.warning("consumer waits for the bus", durable=subscription.durable, error=repr(error))
             await asyncio.sleep(OUTAGE_DELAY_SECONDS / 4)
+
+
+def _pull(bus: Bus, subscription: Subscription[T, D]) -> Pull:
+    return Pull(
+        bus,
+        subscription.stream,
+        subscription.durable,
+        ack_wait_seconds=subscription.ack_wait_seconds,
+        most_bytes=subscription.batch_bytes,
+    )
 
 
 async def _bind(bus: Bus, subscription: Subscription[T, D]) -> None:

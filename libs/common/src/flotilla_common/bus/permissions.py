@@ -129,7 +129,7 @@ USERS: tuple[BusUser, ...] = (
             "analytics.report_now.v1",
             "log_shipper.ledger.v1",
         ),
-        reads=("HOSTS",),
+        reads=("HOSTS", "OVERRUNS"),
         looks_at=("DEFINITIONS",),
     ),
     BusUser(
@@ -140,9 +140,11 @@ USERS: tuple[BusUser, ...] = (
     ),
     BusUser(
         "live_query",
+        publishes=("overruns.campaign_over_budget.v1",),
         answers=("live_query.>",),
         hears=("campaigns.viewed.v1", "campaigns.offered.v1"),
         reads=("ANSWERS", "CARVES", "DEFINITIONS", "HOSTS"),
+        looks_at=("OVERRUNS",),
         writes_buckets=("CAMPAIGNS",),
         writes_objects=("TARGETS",),
         purges=("KV_CAMPAIGNS",),

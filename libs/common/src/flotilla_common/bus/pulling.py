@@ -28,6 +28,7 @@ GRACE_SECONDS = 1.0  # after a request's time, until its end is taken for lost
 LONGEST_HOLD_SECONDS = 600.0  # a handler that hangs for ever must not keep its messages from other replicas
 NOTHING_CAME = frozenset({"404", "408"})
 NO_RESPONDERS = "503"
+ENOUGH_CAME = (("409", "Message Size Exceeds MaxBytes"), ("409", "Batch Completed"))  # in bytes
 NANOSECONDS = 1_000_000_000
 
 
@@ -36,10 +37,19 @@ class Pull:
 
     At most `batch` messages are in hand, those included that wait here for the next `take`. With `ack_wait_seconds`
     (the consumer's) the server is told three times in that time that they are worked on: a handler may take longer, up
-    to LONGEST_HOLD_SECONDS, and what a killed process had in hand comes again soon all the same.
+    to LONGEST_HOLD_SECONDS, and what a killed process had in hand comes again soon all the same. With `most_bytes` one
+    request brings no more than that; it must be more than any message has.
     """
 
-    def __init__(self, bus: Bus, stream: str, consumer: str, *, ack_wait_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        stream: str,
+        consumer: str,
+        *,
+        ack_wait_seconds: float | None = None,
+        most_bytes: int | None = None,
+    ) -> None:
         self._bus = bus
         self._subject = f"{NEXT}.{stream}.{consumer}"
         self._came: asyncio.Queue[Msg | None] = asyncio.Queue()
@@ -47,6 +57,7 @@ class Pull:
         self._in_hand: list[Msg] = []  # what the last request has brought, settled or not
         self._asked_at = 0.0
         self._ack_wait_seconds = ack_wait_seconds
+        self._more = {} if most_bytes is None else {"max_bytes": most_bytes}
         self._holding: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -113,7 +124,7 @@ class Pull:
     async def _ask(self, batch: int, seconds: float) -> None:
         self._in_hand.clear()
         self._asked_at = time.monotonic()
-        request = {"batch": batch, "expires": int(seconds * NANOSECONDS)}
+        request = {"batch": batch, "expires": int(seconds * NANOSECONDS), **self._more}
         await self._bus.client.publish(self._subject, msgspec.json.encode(request), reply=self._inbox)
         self._open = batch
 
@@ -133,5 +144,6 @@ def _raise_unless_it_only_ended(message: Msg) -> None:
     status = headers.get("Status", "")
     if status == NO_RESPONDERS:
         raise nats.errors.NoRespondersError
-    if status not in NOTHING_CAME:
-        raise nats.js.errors.APIError(code=int(status or 0), description=headers.get("Description", "unknown status"))
+    description = headers.get("Description", "unknown status")
+    if status not in NOTHING_CAME and (status, description) not in ENOUGH_CAME:
+        raise nats.js.errors.APIError(code=int(status or 0), description=description)

@@ -1,7 +1,8 @@
 """Bucket CAMPAIGNS, stream ANSWERS and the requests about live queries. live-query decides; gateways carry.
 
 Bucket keys: `<id>.command` -> signed command (exact bytes); `<id>.done` -> serialized roaring bitmap of settled hosts;
-`switch` -> signed Switch, absent until it was turned for the first time.
+`<id>.released` -> signed Released, of campaigns that ask so many hosts at a time; `switch` -> signed Switch, absent
+until it was turned for the first time.
 A campaign ends, or pauses, when its command is deleted from the bucket. Bitmaps of more than INLINE_BYTES are in object
 store TARGETS, and their SHA-256 stands in their place.
 """
@@ -42,6 +43,11 @@ def done_key(campaign_id: int) -> str:
     return f"{campaign_id}.done"
 
 
+def released_key(campaign_id: int) -> str:
+    """Return the bucket key of the hosts that a ramped campaign may ask by now."""
+    return f"{campaign_id}.released"
+
+
 def answers_subject(shard: int) -> str:
     """Return the subject of one shard's answers: a message is a JSON array of batches, those of several hosts.
 
@@ -55,7 +61,8 @@ class CampaignCommand(msgspec.Struct, frozen=True):
 
     `targets` is a serialized roaring bitmap of host ids; when it is in the object store it is empty here, and
     `targets_hash` its SHA-256 in hexadecimal. `allowed_teams` (0 = no team) is checked against the host's current team
-    at each offer, None allows all. Answers carry on `trace` as children of `span`.
+    at each offer, None allows all. Answers carry on `trace` as children of `span`. A `ramped` one asks only hosts that
+    the newest Released names, none before there is one.
     """
 
     campaign_id: int
@@ -67,6 +74,18 @@ class CampaignCommand(msgspec.Struct, frozen=True):
     allowed_teams: list[int] | None = None
     targets_hash: str = ""
     span: str = ""  # 16 hexadecimal digits: the span of the campaign's start
+    ramped: bool = False
+
+
+class Released(msgspec.Struct, frozen=True, tag_field="kind", tag="released"):
+    """The hosts that a ramped campaign may ask by now; signed and laid out as a command. The set only grows.
+
+    `hosts` is a serialized roaring bitmap; when it is in the object store it is empty, and `hosts_hash` names it.
+    """
+
+    campaign_id: int
+    hosts: bytes
+    hosts_hash: str = ""
 
 
 class Switch(msgspec.Struct, frozen=True, tag_field="kind", tag="switch"):
@@ -176,6 +195,22 @@ class CampaignStartedV1(Answer):
     counts: TargetCounts
 
 
+class Budget(Answer):
+    """What all hosts of a campaign together may cost; None is without limit. Whoever goes above one is paused.
+
+    Rows and bytes of JSON are those that hosts sent, processor time (user and system) is what they claim, ten minutes
+    each at most. `max_failures` counts hosts that failed, `max_denylisted` those whose osqueryd refuses the query.
+    `hosts_at_a_time` is how many hosts at most have been let ask for the query and are awaited; it pauses nobody.
+    """
+
+    max_rows: int | None = None
+    max_bytes: int | None = None
+    max_cpu_ms: int | None = None
+    max_failures: int | None = None
+    max_denylisted: int | None = None
+    hosts_at_a_time: int | None = None
+
+
 class StartCampaignV1(Request[CampaignStartedV1]):
     """Start a live query. The caller has authorized every id and passes the teams that the person may query.
 
@@ -202,6 +237,7 @@ class StartCampaignV1(Request[CampaignStartedV1]):
     wait_seconds: float | None = None
     trace_id: str = ""
     request_id: UUID | None = None
+    budget: Budget = Budget()
 
 
 class CampaignPausedV1(Answer):
@@ -213,7 +249,10 @@ class CampaignPausedV1(Answer):
 class PauseCampaignV1(Request[CampaignPausedV1]):
     """Ask no host any more, or (`paused` false) go on.
 
-    The ledger stays open, answers on their way count for an hour, deadlines go on.
+    The ledger stays open, answers on their way count for an hour, deadlines go on. `budget` takes the place of the
+    campaign's when it goes on; None leaves it.
+
+    Raises (at the caller): Invalid when it is to go on and is above its budget.
     """
 
     subject: ClassVar[str] = "live_query.pause_campaign.v1"
@@ -222,6 +261,7 @@ class PauseCampaignV1(Request[CampaignPausedV1]):
     campaign_id: int
     paused: bool
     reason: str = "paused"
+    budget: Budget | None = None
 
 
 class CampaignStoppedV1(Answer):

@@ -65,6 +65,7 @@ STREAMS: tuple[StreamSpec, ...] = (
     StreamSpec("DEVICE_TOKENS", ("device_tokens.>",), "limits", "old", 64 * MIB, GIB, 3900, "inventory"),
     StreamSpec("DEFINITIONS", ("definitions.>",), "limits", "old", 256 * MIB, GIB, 7 * DAY_SECONDS, "admin_api"),
     StreamSpec("ANSWERS", ("answers.>",), "workqueue", "new", GIB, 10 * GIB, 0, "agent_gateway"),
+    StreamSpec("OVERRUNS", ("overruns.>",), "limits", "old", 16 * MIB, 256 * MIB, 7 * DAY_SECONDS, "live_query"),
     # Apart from ANSWERS: a full one, or blocks that wait for the blob store, must not hold up campaigns.
     StreamSpec("CARVES", ("carves.part.v1",), "workqueue", "new", GIB, 10 * GIB, 0, "agent_gateway"),
     StreamSpec("RESULTS", ("results.>",), "workqueue", "new", GIB, 10 * GIB, 0, "agent_gateway"),

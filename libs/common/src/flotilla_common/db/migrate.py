@@ -14,7 +14,7 @@ READS: dict[str, dict[str, tuple[str, ...]]] = {
     "inventory": {"admin_api": ("enroll_secrets", "teams", "labels", "queries", "query_labels", "app_config")},
     "admin_api": {
         "inventory": ("hosts", "host_seen", "label_membership", "enroll_secret_uses"),
-        "live_query": ("campaigns", "ledger", "campaign_segments", "carves", "carve_blocks"),
+        "live_query": ("campaigns", "budgets", "ledger", "campaign_segments", "carves", "carve_blocks"),
     },
     "config_merger": {
         "admin_api": ("app_config", "teams", "queries", "query_labels", "labels(id, name)"),

@@ -11,10 +11,10 @@ from flotilla_common.db import outbox
 from flotilla_common.db.models.admin_api import AppConfig
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from admin_api.domain import agent_options, config_fixed, config_masks, sql_policy
+from admin_api.domain import agent_options, budgets, config_fixed, config_masks, sql_policy
 from admin_api.domain.activities import record
 from admin_api.domain.authorize import Action, is_allowed
-from admin_api.domain.config_blocks import Document, Features, LiveQueryPolicy, SsoSettings
+from admin_api.domain.config_blocks import Document, Features, LiveQueryBudgets, LiveQueryPolicy, SsoSettings
 from admin_api.domain.json_types import same
 from admin_api.domain.rights import grant
 from admin_api.domain.strict_merge import merged, parsed
@@ -52,6 +52,13 @@ def live_query_policy(row: AppConfig) -> dict[str, Any]:
     """Return the policy alone, as `complete` would: every live query asks for it."""
     return merged(
         LiveQueryPolicy, LiveQueryPolicy().model_dump(), row.document.get("live_query_policy", {})
+    ).model_dump()
+
+
+def live_query_budgets(row: AppConfig) -> dict[str, Any]:
+    """Return the budgets alone, as `complete` would: every live query asks for them."""
+    return merged(
+        LiveQueryBudgets, LiveQueryBudgets().model_dump(), row.document.get("live_query_budgets", {})
     ).model_dump()
 
 
@@ -116,6 +123,11 @@ async def _store(
     await _record_automations(session, viewer, before, after)
     if before["live_query_policy"] != after["live_query_policy"]:
         await record(session, viewer, "edited_live_query_policy", after["live_query_policy"])
+    if before["live_query_budgets"] != after["live_query_budgets"]:
+        await record(session, viewer, "edited_live_query_budgets", after["live_query_budgets"])
+    if before["server_settings"]["live_query_disabled"] != after["server_settings"]["live_query_disabled"]:
+        disabled = after["server_settings"]["live_query_disabled"]
+        await record(session, viewer, "disabled_live_queries" if disabled else "enabled_live_queries")
     if before["gitops"]["gitops_mode_enabled"] != after["gitops"]["gitops_mode_enabled"]:
         enabled = after["gitops"]["gitops_mode_enabled"]
         await record(session, viewer, "enabled_gitops_mode" if enabled else "disabled_gitops_mode")
@@ -167,6 +179,7 @@ def check(document: dict[str, Any]) -> None:
             raise InvalidArgument(f"{kind}_expiry_window", "must be greater than 0")
     check_webhooks(document["webhook_settings"])
     sql_policy.check(document["live_query_policy"])
+    budgets.check(document["live_query_budgets"])
     gitops = document["gitops"]
     if gitops["gitops_mode_enabled"] and urlsplit(gitops["repository_url"]).scheme != "https":
         raise InvalidArgument("gitops.repository_url", "Git repository URL is required when GitOps mode is enabled")

@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 import msgspec
 
 from admin_api.store.campaign_rows import RowsEntry
 from admin_api.store.campaign_segments import Counts
+from admin_api.store.campaigns import Standing
 from admin_api.store.host_summary import HostTotals
 
 ANSWERED = "answered"
+RUNS = Standing()
 ANSWERS = frozenset({ANSWERED, "failed", "denylisted"})
 """Outcomes of hosts that answered; the others (expired, cancelled, unreachable) are told by no result."""
 
@@ -68,7 +71,7 @@ class Progress:
         self._with_results += counts.with_rows
         self._without_results += counts.without_rows
 
-    def news(self, totals: HostTotals, *, ended: bool, caught_up: bool = True) -> list[str]:
+    def news(self, totals: HostTotals, standing: Standing = RUNS, *, ended: bool, caught_up: bool = True) -> list[str]:
         """Return the `totals` and `status` messages that differ from the last ones.
 
         Finished stays finished; it is not said while earlier answers wait to be sent, since clients leave then.
@@ -77,7 +80,7 @@ class Progress:
         self._finished = self._finished or (caught_up and (ended or self._actual >= totals.online))
         now = {
             "totals": message("totals", totals_data(totals)),
-            "status": message("status", self._status(totals)),
+            "status": message("status", {**self._status(totals), **standing_data(standing)}),
         }
         changed = [text for kind, text in now.items() if self._told.get(kind) != text]
         self._told = now
@@ -91,6 +94,17 @@ class Progress:
             "count_of_hosts_with_no_results": self._without_results,
             "status": "finished" if self._finished else "pending",
         }
+
+
+def standing_data(standing: Standing) -> dict[str, Any]:
+    """Return what a `status` has beyond Fleet's while hosts are not asked; clients pass over what they do not know."""
+    data: dict[str, Any] = {}
+    if standing.paused_at is not None:
+        paused_at = standing.paused_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        data |= {"paused_at": paused_at, "pause_reason": standing.pause_reason or ""}
+    if standing.is_halted:
+        data["halted"] = True
+    return data
 
 
 def totals_data(totals: HostTotals) -> dict[str, int]:

@@ -10,13 +10,13 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
-from flotilla_common.contracts.campaigns import CampaignKind, StartCampaignV1
+from flotilla_common.contracts.campaigns import Budget, CampaignKind, StartCampaignV1
 from flotilla_common.db.models.admin_api import Query
 from flotilla_common.db.models.live_query import Campaign
 from flotilla_common.errors import Unavailable
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from admin_api.domain import activities, app_config, queries, sql_policy, targets
+from admin_api.domain import activities, app_config, budgets, queries, sql_policy, targets
 from admin_api.domain.authorize import Action, Subject, authorize_any, is_allowed, visible_team_ids
 from admin_api.domain.sql_facts import SqlFacts
 from admin_api.domain.sql_policy import Cleared
@@ -32,6 +32,7 @@ from admin_api.store.targets import Selection
 
 log = structlog.get_logger()
 
+NO_BUDGET = Budget()
 NO_HOSTS = "no hosts targeted"
 LONGEST_SQL = 1024 * 1024  # characters; commands and requests must fit into messages of the bus
 MOST_HOSTS = 100_000  # that one request may list one by one
@@ -196,23 +197,23 @@ async def request(
     kind: CampaignKind = "viewer",
     deadline: datetime | None = None,
     wait_seconds: float | None = None,
+    budget: Budget = NO_BUDGET,
 ) -> StartCampaignV1:
-    """Return the request that starts the campaign.
+    """Return the request that starts the campaign. `budget` is what the viewer asks for.
 
     Raises:
         Forbidden: a selected team is out of the viewer's reach.
         SqlDenied: a selected team, or every selected host, is where the viewer's role may not ask this.
         BadRequest: no host within reach is selected, or the request is too large.
+        InvalidArgument: the viewer's role may not have such a budget.
 
     """
+    limits = app_config.live_query_budgets(await stored_config.get(session))
     refused = frozenset(refusal.team_id for refusal in asked.refusals if refusal.team_id is not None)
     if selection.teams & refused:
         raise denied(viewer, asked)
     targets.check_teams(selection, asked.teams)
-    if len(selection.hosts) > MOST_HOSTS:
-        raise BadRequest(f"at most {MOST_HOSTS} hosts can be listed; select labels or teams for more")
-    if len(asked.query.query) > LONGEST_SQL:
-        raise BadRequest(f"the query is longer than {LONGEST_SQL} characters")
+    _check_size(asked.query.query, selection)
     if not (await targets.count(session, selection, asked.teams, now)).total:
         if refused and (await targets.count(session, selection, refused, now)).total:
             raise denied(viewer, asked)
@@ -229,7 +230,15 @@ async def request(
         deadline=deadline,
         wait_seconds=wait_seconds,
         request_id=uuid4(),
+        budget=budgets.granted(budget, viewer, asked.teams, limits),
     )
+
+
+def _check_size(sql: str, selection: Selection) -> None:
+    if len(selection.hosts) > MOST_HOSTS:
+        raise BadRequest(f"at most {MOST_HOSTS} hosts can be listed; select labels or teams for more")
+    if len(sql) > LONGEST_SQL:
+        raise BadRequest(f"the query is longer than {LONGEST_SQL} characters")
 
 
 async def record(session: AsyncSession, viewer: Viewer, query: Query, targets_count: int | None) -> None:
@@ -252,13 +261,7 @@ async def may_watch(session: AsyncSession, viewer: Viewer, campaign: Campaign, r
     """
     if campaign.user_id == viewer.user_id:
         return True
-    query = await session.get(Query, campaign.query_id) if campaign.query_id is not None else None
-    if query is None or not query.saved:
-        teams = visible_team_ids(viewer, Action.RUN_NEW_QUERY)
-    elif is_allowed(viewer, Action.READ_QUERIES, Subject(query.team_id)):
-        teams = visible_team_ids(viewer, Action.RUN_SAVED_QUERY, observer_can_run=query.observer_can_run)
-    else:
-        return False
+    teams = await _runnable_teams(session, viewer, campaign)
     if not await _reaches_all(session, campaign, teams):
         return False
     asked = Asked(Query(name="", query=campaign.sql, saved=False), teams)
@@ -313,6 +316,47 @@ async def stoppable(session: AsyncSession, viewer: Viewer, campaign_id: int) -> 
     if campaign.user_id != viewer.user_id and not await _reaches_all(session, campaign, teams):
         raise Forbidden
     return campaign
+
+
+async def resumable(
+    session: AsyncSession, viewer: Viewer, campaign_id: int, given: Budget, reader: SqlReader
+) -> tuple[Campaign, Budget | None]:
+    """Return a campaign that the viewer may stop, and may ask of all the hosts that are still to be asked.
+
+    With it comes the budget that takes the place of its own, None: it keeps that; `given` is what the viewer asks for.
+
+    A host out of the teams that the campaign was started for is not asked, and no reason; nor is one that is deleted.
+
+    Raises:
+        Forbidden: as `stoppable`, or the viewer may not run its query on all those hosts by now.
+        SqlDenied: the policy keeps the viewer's role from it there.
+        PermissionDenied: live queries are off.
+        InvalidArgument: the viewer's role may not have such a budget.
+        Missing, Unavailable: as `stoppable` and `held`.
+
+    """
+    campaign = await stoppable(session, viewer, campaign_id)
+    await check_enabled(session)
+    teams = await _runnable_teams(session, viewer, campaign)
+    if not await campaigns.awaits_only(session, campaign, teams):
+        raise Forbidden
+    found = await held(session, viewer, Asked(Query(name="", query=campaign.sql, saved=False), teams), reader)
+    if not await campaigns.awaits_only(session, campaign, found.teams):
+        raise denied(viewer, found)
+    limits = app_config.live_query_budgets(await stored_config.get(session))
+    before = (await campaigns.account(session, campaign_id)).budget
+    budget = budgets.renewed(given, before, viewer, found.teams, limits)
+    return campaign, None if budget == before else budget
+
+
+async def _runnable_teams(session: AsyncSession, viewer: Viewer, campaign: Campaign) -> VisibleTeams:
+    """Return the teams on whose hosts the viewer may run a campaign's query, whatever the policy says of it."""
+    query = await session.get(Query, campaign.query_id) if campaign.query_id is not None else None
+    if query is None or not query.saved:
+        return visible_team_ids(viewer, Action.RUN_NEW_QUERY)
+    if is_allowed(viewer, Action.READ_QUERIES, Subject(query.team_id)):
+        return visible_team_ids(viewer, Action.RUN_SAVED_QUERY, observer_can_run=query.observer_can_run)
+    return frozenset()
 
 
 async def _existing(session: AsyncSession, viewer: Viewer, campaign_id: int) -> Campaign:

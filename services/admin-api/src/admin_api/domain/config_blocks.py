@@ -6,9 +6,11 @@ Unknown keys and wrong types are refused. What needs mail, SSO or ticket systems
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+LARGEST_LIMIT = 2**53  # what every JSON reader tells from its neighbours
 
 
 class Block(BaseModel):
@@ -203,6 +205,36 @@ class LiveQueryPolicy(Block):
     extension_tables: list[str] = []
 
 
+Limit = Annotated[int, Field(ge=0, le=LARGEST_LIMIT)]
+
+
+class RoleBudget(Block):
+    """Limits of one live query, as `flotilla_common.contracts.campaigns.Budget` counts them; null: none."""
+
+    max_rows: Limit | None = None
+    max_bytes: Limit | None = None
+    max_cpu_ms: Limit | None = None
+    max_failures: Limit | None = None
+    max_denylisted: Limit | None = None
+    hosts_at_a_time: Annotated[int, Field(ge=1, le=LARGEST_LIMIT)] | None = None
+
+
+class RoleBudgets(Block):
+    """Limits for each role."""
+
+    admin: RoleBudget = RoleBudget()
+    maintainer: RoleBudget = RoleBudget()
+    observer_plus: RoleBudget = RoleBudget()
+    observer: RoleBudget = RoleBudget()
+
+
+class LiveQueryBudgets(Block):
+    """What live queries may cost (not in Fleet): `default` where nobody says, `most` that a role may have."""
+
+    default: RoleBudgets = RoleBudgets()
+    most: RoleBudgets = RoleBudgets()
+
+
 class Document(Block):
     """All stored blocks."""
 
@@ -219,5 +251,6 @@ class Document(Block):
     integrations: Integrations = Integrations()
     gitops: GitOps = GitOps()
     live_query_policy: LiveQueryPolicy = LiveQueryPolicy()
+    live_query_budgets: LiveQueryBudgets = LiveQueryBudgets()
     scripts: list[str] | None = None
     yara_rules: list[dict[str, Any]] | None = Field(default=None, exclude_if=lambda value: value is None)

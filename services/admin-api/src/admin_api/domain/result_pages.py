@@ -10,10 +10,10 @@ from typing import NamedTuple
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from admin_api.domain.campaign_progress import ANSWERED, rows_of
-from admin_api.domain.campaign_results import CampaignResults
 from admin_api.errors import InvalidArgument
 from admin_api.store import campaign_hosts
 from admin_api.store.campaign_hosts import HostInSight
+from admin_api.store.campaign_results import CampaignResults
 from admin_api.store.campaign_rows import START, RowsEntry
 from admin_api.store.host_scope import VisibleTeams
 

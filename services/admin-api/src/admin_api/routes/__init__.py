@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from admin_api.routes import (
     activities,
+    campaign_aggregates,
     campaign_ledgers,
     campaign_results,
     campaign_stream,
@@ -40,6 +41,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     sessions.router,
     users.router,
     activities.router,
+    campaign_aggregates.router,
     campaign_ledgers.router,
     campaign_results.router,
     campaign_stream.router,

@@ -6,6 +6,7 @@ Answers are read only as fast as the viewer takes them: nothing is kept for it i
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -16,6 +17,7 @@ from admin_api.deps import Deps
 from admin_api.domain.campaign_progress import ANSWERS, HostNames, Progress, result_message
 from admin_api.domain.sockjs import HEARTBEAT_SECONDS
 from admin_api.routes.campaign_sockets import ViewerSocket
+from admin_api.routes.campaign_traces import ViewerTrace
 from admin_api.store import campaigns as campaign_store
 from admin_api.store import hosts
 from admin_api.store.campaign_rows import MOST_ENTRIES, START, RowsEntry
@@ -41,6 +43,7 @@ class CampaignFeed:
         self._ended = False
         self._behind = False
         self._clock = asyncio.get_running_loop().time
+        self._trace = ViewerTrace(b"", self._clock)
         self._next_news = self._clock()
         self._next_beat = self._clock() + HEARTBEAT_SECONDS
 
@@ -51,7 +54,7 @@ class CampaignFeed:
 
     async def run(self) -> None:
         """Feed until cancelled; a part that is down is waited for."""
-        await self._through_outages(self._count_seen)
+        await self._through_outages(self._begin)
         while True:
             await self._through_outages(self._step)
 
@@ -68,8 +71,13 @@ class CampaignFeed:
             else:
                 return
 
-    async def _count_seen(self) -> None:
-        """Somebody who goes on from a position has seen what is before it: count that, for a true status."""
+    async def _begin(self) -> None:
+        """Find the trace to go on with, and how far the viewer is.
+
+        Somebody who goes on from a position has seen what is before it: that counts, for a true status.
+        """
+        async with self._deps.sessions.begin() as session:
+            self._trace = ViewerTrace(await campaign_store.command_of(session, self._id), self._clock)
         progress, position = Progress(), START
         if self._position != START:
             counts = await self._deps.results.counted(self._id, self._position)
@@ -113,6 +121,7 @@ class CampaignFeed:
         )
 
     async def _pass_on(self, entries: list[RowsEntry]) -> None:
+        began = time.time_ns()
         names = await self._names(entries)
         for entry in entries:
             if entry.outcome in ANSWERS:
@@ -120,6 +129,7 @@ class CampaignFeed:
                 self._progress.count(entry)
             self._ended = self._ended or entry.is_end
             self._position = entry.position
+        self._trace.sent([entry for entry in entries if entry.outcome in ANSWERS], began)
 
     async def _names(self, entries: list[RowsEntry]) -> dict[int, HostNames]:
         wanted = {entry.host_id for entry in entries if entry.outcome in ANSWERS}
@@ -133,7 +143,8 @@ class CampaignFeed:
         """Look again who is online and whether hosts are still asked; the last news come with the end."""
         async with self._deps.sessions.begin() as session:
             totals = await campaign_store.totals(session, self._id, self._deps.clock())
-            self._is_open = await campaign_store.is_open(session, self._id)
+            standing = await campaign_store.standing(session, self._id)
+        self._is_open = standing.is_open
         self._next_news = float("inf") if self._ended else self._clock() + NEWS_SECONDS
-        for text in self._progress.news(totals, ended=self._ended, caught_up=not self._behind):
+        for text in self._progress.news(totals, standing, ended=self._ended, caught_up=not self._behind):
             await self._socket.send(text)

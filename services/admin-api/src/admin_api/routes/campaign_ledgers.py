@@ -17,10 +17,12 @@ from admin_api.domain import campaign_ledgers, campaigns
 from admin_api.domain.authorize import visible_team_ids
 from admin_api.errors import InvalidArgument
 from admin_api.routes.authentication import ViewerDep
+from admin_api.routes.campaigns import account_object
 from admin_api.routes.envelope import CONTENT_TYPE, rfc3339
 from admin_api.routes.list_options import ListOptionsDep, meta_of, paged
 from admin_api.routes.versions import Id, members_router
 from admin_api.store import campaign_ledgers as store
+from admin_api.store import campaigns as campaign_store
 from admin_api.store.campaign_ledgers import Entry
 
 router = members_router("live queries")
@@ -54,10 +56,12 @@ async def get_ledger(
     async with deps.sessions.begin() as session:
         await campaigns.watchable(session, viewer, campaign_id, deps.sql_reader)
         counts = await store.counts(session, campaign_id)
+        account = await campaign_store.account(session, campaign_id)
         entries, more = await store.page(session, campaign_id, options, states, visible_team_ids(viewer))
     return {
         "ledger": {"counts": counts, "hosts": [entry_object(entry) for entry in entries]},
         "meta": meta_of(options, more=more).model_dump(),
+        **account_object(account),
     }
 
 

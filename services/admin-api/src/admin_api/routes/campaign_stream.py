@@ -20,6 +20,7 @@ from admin_api.deps import Deps, deps_of
 from admin_api.domain import campaigns, sockjs
 from admin_api.domain.campaign_progress import message
 from admin_api.domain.viewer import Viewer
+from admin_api.routes.aggregate_feed import AggregateFeed
 from admin_api.routes.campaign_feed import CampaignFeed
 from admin_api.routes.campaign_sockets import RawSocket, Refused, SockJSSocket, TakesNothing, ViewerSocket
 from admin_api.routes.campaign_watch import login_of, watch
@@ -124,8 +125,9 @@ async def _converse(deps: Deps, socket: ViewerSocket) -> None:
             await socket.open()
             token, campaign, last = await _admit(deps, socket)
         feed = CampaignFeed(deps, socket, campaign, last)
+        sums = AggregateFeed(deps, socket, token, campaign.id or 0)
         with deps.views.watching():
-            await _first_of(feed.run(), watch(deps, token, campaign, feed), _listen(socket))
+            await _first_of(feed.run(), watch(deps, token, campaign, feed), sums.run(), _listen(socket, sums))
     except Refused as refusal:
         await socket.send(message("error", str(refusal)))
         await socket.end()
@@ -197,13 +199,15 @@ async def _campaign(deps: Deps, viewer: Viewer, campaign_id: int) -> Campaign:
     return campaign
 
 
-async def _listen(socket: ViewerSocket) -> None:
-    """Notice when the viewer leaves. It has nothing more to say: JSON is passed over, anything else ends it."""
+async def _listen(socket: ViewerSocket, sums: AggregateFeed) -> None:
+    """Notice when the viewer leaves, or what it wants added up. Other JSON is passed over, anything else ends it."""
     while True:
         try:
-            _Incoming.model_validate_json(await socket.receive())
+            incoming = _Incoming.model_validate_json(await socket.receive())
         except ValidationError as error:
             raise Refused("unreadable message") from error
+        if incoming.type == "select_aggregate":
+            sums.select(incoming.data)
 
 
 async def _first_of(*runs: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import Query
 from flotilla_common.contracts.campaigns import (
+    Budget,
     CampaignKind,
     CampaignStartedV1,
     PauseCampaignV1,
@@ -23,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from admin_api.deps import Deps, DepsDep
 from admin_api.domain import campaigns
 from admin_api.domain.campaigns import Asked
+from admin_api.domain.config_blocks import RoleBudget
 from admin_api.domain.sql_policy import Cleared
 from admin_api.domain.viewer import Viewer
 from admin_api.errors import BadRequest, InvalidArgument
@@ -35,6 +37,7 @@ from admin_api.routes.targets import SelectedBody
 from admin_api.routes.versions import Id, members_router
 from admin_api.store import campaign_ledgers, campaign_rows
 from admin_api.store import campaigns as campaign_store
+from admin_api.store.campaigns import Account
 from admin_api.store.targets import Selection
 
 router = members_router("live queries")
@@ -118,7 +121,19 @@ def campaign_object(started: CampaignStartedV1, request: StartCampaignV1) -> dic
     }
 
 
-class RunBody(ApiBody):
+class BudgetedBody(ApiBody):
+    """A body that may say what the live query may cost at most."""
+
+    budget: Annotated[RoleBudget, Field(description="limits; where absent, the default of one's role")] = Field(
+        default_factory=RoleBudget
+    )
+
+    def limits(self) -> Budget:
+        """Return what was asked for."""
+        return Budget(**self.budget.model_dump())
+
+
+class RunBody(BudgetedBody):
     """SQL, or a saved query; a campaign with a deadline waits for its hosts whether anybody watches or not."""
 
     query: str = ""
@@ -134,7 +149,7 @@ async def run_query(deps: DepsDep, viewer: ViewerDep, body: RunBody) -> dict[str
     await campaigns.read_beforehand(viewer, body.query, deps.sql_reader)
     async with starting(deps) as session:
         asked = await campaigns.either(session, viewer, body.query_id, body.query, now)
-        return await _run(deps, session, viewer, asked, body.selected.selection(), _deadline(body.deadline), now)
+        return await _run(deps, session, viewer, asked, body, body.selected.selection())
 
 
 class NamesBody(ApiBody):
@@ -144,7 +159,7 @@ class NamesBody(ApiBody):
     labels: list[str] = Field(default_factory=list)
 
 
-class RunByNamesBody(ApiBody):
+class RunByNamesBody(BudgetedBody):
     """SQL, or a saved query, for hosts and labels by name."""
 
     query: str = ""
@@ -162,7 +177,7 @@ async def run_query_by_names(deps: DepsDep, viewer: ViewerDep, body: RunByNamesB
     async with starting(deps) as session:
         asked = await campaigns.either(session, viewer, body.query_id, body.query, now)
         selection = await campaigns.named(session, body.selected.hosts, body.selected.labels, asked.teams)
-        return await _run(deps, session, viewer, asked, selection, _deadline(body.deadline), now)
+        return await _run(deps, session, viewer, asked, body, selection)
 
 
 async def _run(
@@ -170,13 +185,15 @@ async def _run(
     session: AsyncSession,
     viewer: Viewer,
     asked: Asked,
+    body: RunBody | RunByNamesBody,
     selection: Selection,
-    deadline: datetime | None,
-    now: datetime,
 ) -> dict[str, Any]:
+    deadline = _deadline(body.deadline)
     kind: CampaignKind = "viewer" if deadline is None else "durable"
     cleared = await campaigns.cleared(session, viewer, asked, deps.sql_reader)
-    request = await campaigns.request(session, viewer, cleared, selection, now, kind=kind, deadline=deadline)
+    request = await campaigns.request(
+        session, viewer, cleared, selection, deps.clock(), kind=kind, deadline=deadline, budget=body.limits()
+    )
     started = await start(deps, session, viewer, cleared, request)
     return {"campaign": campaign_object(started, request), **warned(cleared.warnings)}
 
@@ -205,9 +222,10 @@ async def get_campaign(deps: DepsDep, viewer: ViewerDep, campaign_id: Id) -> dic
     async with deps.sessions.begin() as session:
         campaign = await campaigns.watchable(session, viewer, campaign_id, deps.sql_reader)
         counts = await campaign_ledgers.counts(session, campaign_id)
+        account = await campaign_store.account(session, campaign_id)
         are_off = await campaign_store.are_off(session)
     hosts = {**counts, "targeted": campaign.target_count}
-    return {"campaign": {**campaign_summary(campaign, are_off=are_off), "hosts": hosts}}
+    return {"campaign": {**campaign_summary(campaign, are_off=are_off), "hosts": hosts, **account_object(account)}}
 
 
 @router.get("/campaigns")
@@ -251,6 +269,11 @@ def campaign_summary(campaign: Campaign, *, are_off: bool) -> dict[str, Any]:
     }
 
 
+def account_object(account: Account) -> dict[str, Any]:
+    """Return the members that tell what a campaign may cost and has cost."""
+    return {"budget": account.budget.model_dump(), "spent": dict(account.spent)}
+
+
 @router.delete("/campaigns/{campaign_id:int}")
 async def stop_campaign(deps: DepsDep, viewer: ViewerDep, campaign_id: Id) -> dict[str, Any]:
     """Stop a live query: hosts that have not answered are asked no more. What they answered stays to be seen."""
@@ -269,23 +292,33 @@ class PauseBody(ApiBody):
 @router.post("/campaigns/{campaign_id:int}/pause")
 async def pause_campaign(deps: DepsDep, viewer: ViewerDep, campaign_id: Id, body: PauseBody) -> dict[str, Any]:
     """Ask no host any more until it is resumed. Answers that are on their way count, and the deadline stays."""
-    await _pause(deps, viewer, campaign_id, paused=True, reason=body.reason.strip() or f"paused by {viewer.email}")
+    async with deps.sessions.begin() as session:
+        campaign = await campaigns.stoppable(session, viewer, campaign_id)
+    _check_open(campaign)
+    reason = body.reason.strip() or f"paused by {viewer.email}"
+    await deps.bus.request(PauseCampaignV1(campaign_id=campaign_id, paused=True, reason=reason))
     return {}
 
 
 @router.post("/campaigns/{campaign_id:int}/resume")
-async def resume_campaign(deps: DepsDep, viewer: ViewerDep, campaign_id: Id) -> dict[str, Any]:
-    """Go on with a paused live query."""
-    await _pause(deps, viewer, campaign_id, paused=False)
+async def resume_campaign(
+    deps: DepsDep, viewer: ViewerDep, campaign_id: Id, body: BudgetedBody | None = None
+) -> dict[str, Any]:
+    """Go on with a paused live query: for who might start it now on all the hosts that have not answered.
+
+    One that is above its budget goes on with a higher limit alone.
+    """
+    given = body.limits() if body is not None else campaigns.NO_BUDGET
+    async with deps.sessions.begin() as session:
+        campaign, budget = await campaigns.resumable(session, viewer, campaign_id, given, deps.sql_reader)
+    _check_open(campaign)
+    await deps.bus.request(PauseCampaignV1(campaign_id=campaign_id, paused=False, reason="", budget=budget))
     return {}
 
 
-async def _pause(deps: Deps, viewer: Viewer, campaign_id: int, *, paused: bool, reason: str = "") -> None:
-    async with deps.sessions.begin() as session:
-        campaign = await campaigns.stoppable(session, viewer, campaign_id)
+def _check_open(campaign: Campaign) -> None:
     if campaign.status != "open":
         raise BadRequest("the live query has ended")
-    await deps.bus.request(PauseCampaignV1(campaign_id=campaign_id, paused=paused, reason=reason))
 
 
 @router.get("/status/live_query")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from flotilla_common.contracts.campaigns import CampaignStartedV1
+from flotilla_common.contracts.campaigns import Budget, CampaignStartedV1
 from flotilla_common.db.models.admin_api import Query
 from flotilla_common.errors import FleetError, Unavailable
 from pydantic import Field
@@ -20,8 +20,7 @@ from admin_api.domain.campaigns import Asked
 from admin_api.domain.viewer import Viewer
 from admin_api.errors import BadRequest
 from admin_api.routes.authentication import ViewerDep
-from admin_api.routes.bodies import ApiBody
-from admin_api.routes.campaigns import start, starting, warned
+from admin_api.routes.campaigns import BudgetedBody, start, starting, warned
 from admin_api.routes.host_parameters import Number
 from admin_api.routes.live_answers import answer_object, collect, wait_seconds
 from admin_api.routes.versions import Id, members_router
@@ -44,22 +43,24 @@ class Running:
     warnings: dict[str, list[str]]
 
 
-class HostIdsBody(ApiBody):
+class HostIdsBody(BudgetedBody):
     """Which hosts to ask."""
 
     host_ids: list[Number] = Field(default_factory=list)
 
 
-async def _start(deps: Deps, viewer: Viewer, query_id: int, host_ids: list[int]) -> Running:
+async def _start(deps: Deps, viewer: Viewer, query_id: int, host_ids: list[int], budget: Budget) -> Running:
     async with starting(deps) as session:
-        return await _run(deps, session, viewer, await campaigns.saved(session, viewer, query_id), host_ids)
+        return await _run(deps, session, viewer, await campaigns.saved(session, viewer, query_id), host_ids, budget)
 
 
-async def _run(deps: Deps, session: AsyncSession, viewer: Viewer, asked: Asked, host_ids: Iterable[int]) -> Running:
+async def _run(
+    deps: Deps, session: AsyncSession, viewer: Viewer, asked: Asked, host_ids: Iterable[int], budget: Budget
+) -> Running:
     now, selection = deps.clock(), Selection(hosts=frozenset(host_ids))
     cleared = await campaigns.cleared(session, viewer, asked, deps.sql_reader)
     request = await campaigns.request(
-        session, viewer, cleared, selection, now, kind="synchronous", wait_seconds=wait_seconds(deps)
+        session, viewer, cleared, selection, now, kind="synchronous", wait_seconds=wait_seconds(deps), budget=budget
     )
     return Running(await start(deps, session, viewer, cleared, request), warned(cleared.warnings))
 
@@ -70,7 +71,7 @@ async def run_saved_query(deps: DepsDep, viewer: ViewerDep, query_id: Id, body: 
     authorize_any(viewer, Action.RUN_SAVED_QUERY)
     if not body.host_ids:
         raise BadRequest(IDS_REQUIRED)
-    running = await _start(deps, viewer, query_id, body.host_ids)
+    running = await _start(deps, viewer, query_id, body.host_ids, body.limits())
     answers = await collect(deps, running.started)
     return {
         "query_id": query_id,
@@ -81,7 +82,7 @@ async def run_saved_query(deps: DepsDep, viewer: ViewerDep, query_id: Id, body: 
     }
 
 
-class RunManyBody(ApiBody):
+class RunManyBody(BudgetedBody):
     """Each of these queries is asked of each of these hosts."""
 
     query_ids: list[Number] = Field(default_factory=list)
@@ -98,15 +99,15 @@ async def run_saved_queries(deps: DepsDep, viewer: ViewerDep, body: RunManyBody)
     if len(query_ids) > QUERIES_AT_ONCE:
         raise BadRequest(f"at most {QUERIES_AT_ONCE} queries can be run at once")
     await _check_enabled(deps)
-    found = await asyncio.gather(*(_run_one(deps, viewer, query_id, body.host_ids) for query_id in query_ids))
+    found = await asyncio.gather(*(_run_one(deps, viewer, query_id, body) for query_id in query_ids))
     answered = {answer["host_id"] for result in found for answer in result["results"]}
     summary = {"targeted_host_count": len(set(body.host_ids)), "responded_host_count": len(answered)}
     return {"summary": summary, "live_query_results": found}
 
 
-async def _run_one(deps: Deps, viewer: Viewer, query_id: int, host_ids: list[int]) -> dict[str, Any]:
+async def _run_one(deps: Deps, viewer: Viewer, query_id: int, body: RunManyBody) -> dict[str, Any]:
     try:
-        running = await _start(deps, viewer, query_id, host_ids)
+        running = await _start(deps, viewer, query_id, body.host_ids, body.limits())
         answers = await collect(deps, running.started)
     except Unavailable:
         raise
@@ -115,7 +116,7 @@ async def _run_one(deps: Deps, viewer: Viewer, query_id: int, host_ids: list[int
     return {"query_id": query_id, "results": [answer_object(entry) for entry in answers], **running.warnings}
 
 
-class SqlBody(ApiBody):
+class SqlBody(BudgetedBody):
     """What to ask."""
 
     query: str = ""
@@ -127,7 +128,7 @@ async def query_host(deps: DepsDep, viewer: ViewerDep, host_id: Id, body: SqlBod
     _check_sql(viewer, body)
     async with deps.sessions.begin() as session:
         row = await host_store.by_id(session, host_id, deps.clock())
-    return await _query_host(deps, viewer, row, str(host_id), body.query)
+    return await _query_host(deps, viewer, row, str(host_id), body)
 
 
 @router.post("/hosts/identifier/{identifier}/query")
@@ -136,7 +137,7 @@ async def query_host_by_identifier(deps: DepsDep, viewer: ViewerDep, identifier:
     _check_sql(viewer, body)
     async with deps.sessions.begin() as session:
         row = await host_store.by_identifier(session, identifier, deps.clock())
-    return await _query_host(deps, viewer, row, identifier, body.query)
+    return await _query_host(deps, viewer, row, identifier, body)
 
 
 def _check_sql(viewer: Viewer, body: SqlBody) -> None:
@@ -145,7 +146,8 @@ def _check_sql(viewer: Viewer, body: SqlBody) -> None:
         raise BadRequest("query is required")
 
 
-async def _query_host(deps: Deps, viewer: Viewer, row: HostRow | None, which: str, sql: str) -> dict[str, Any]:
+async def _query_host(deps: Deps, viewer: Viewer, row: HostRow | None, which: str, body: SqlBody) -> dict[str, Any]:
+    sql = body.query
     if row is None:
         raise BadRequest(f"host not found: {which}")
     authorize(viewer, Action.RUN_NEW_QUERY, Subject(row.host.team_id))
@@ -153,7 +155,7 @@ async def _query_host(deps: Deps, viewer: Viewer, row: HostRow | None, which: st
     answer: dict[str, Any] = {"host_id": row.host_id, "rows": None, "query": sql, "status": "offline"}
     if not row.online:
         return {**answer, **await _check_only(deps, viewer, row, sql)}
-    running = await _start_ad_hoc(deps, viewer, row.host_id, sql)
+    running = await _start_ad_hoc(deps, viewer, row.host_id, body)
     entries = await collect(deps, running.started)
     return {**answer, "status": "online", **_outcome(entries), **running.warnings}
 
@@ -172,9 +174,10 @@ async def _check_enabled(deps: Deps) -> None:
         await campaigns.check_enabled(session)
 
 
-async def _start_ad_hoc(deps: Deps, viewer: Viewer, host_id: int, sql: str) -> Running:
+async def _start_ad_hoc(deps: Deps, viewer: Viewer, host_id: int, body: SqlBody) -> Running:
     async with starting(deps) as session:
-        return await _run(deps, session, viewer, await campaigns.ad_hoc(session, viewer, sql, deps.clock()), [host_id])
+        asked = await campaigns.ad_hoc(session, viewer, body.query, deps.clock())
+        return await _run(deps, session, viewer, asked, [host_id], body.limits())
 
 
 def _outcome(entries: list[RowsEntry]) -> dict[str, Any]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
+from flotilla_common.contracts.campaigns import Budget
 from flotilla_common.db.models.admin_api import AppConfig
 from flotilla_common.db.models.inventory import Host
-from flotilla_common.db.models.live_query import Campaign, LedgerRow
-from sqlalchemy import func, select
+from flotilla_common.db.models.live_query import Campaign, CampaignBudget, LedgerRow
+from sqlalchemy import BigInteger, any_, cast, func, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 from sqlmodel import col
@@ -33,14 +36,51 @@ async def by_id(session: AsyncSession, campaign_id: int) -> Campaign | None:
     return found
 
 
+async def command_of(session: AsyncSession, campaign_id: int) -> bytes:
+    """Return a campaign's signed command, of up to half a megabyte; empty if there is no such campaign."""
+    return await session.scalar(select(col(Campaign.command)).where(col(Campaign.id) == campaign_id)) or b""
+
+
 async def are_off(session: AsyncSession) -> bool:
     """Whether an administrator has turned live queries off: none starts, and those that run are halted."""
     return bool(await session.scalar(select(col(AppConfig.live_query_disabled)).where(col(AppConfig.id) == 1)))
 
 
-async def is_open(session: AsyncSession, campaign_id: int) -> bool:
-    """Whether hosts are still asked."""
-    return await session.scalar(select(col(Campaign.status)).where(col(Campaign.id) == campaign_id)) == "open"
+@dataclass(frozen=True)
+class Account:
+    """A campaign's limits, and what it has cost so far by the same names without `max_`."""
+
+    budget: Budget
+    spent: Mapping[str, int]
+
+
+async def account(session: AsyncSession, campaign_id: int) -> Account:
+    """Return what a campaign may cost and has cost; one from before there were budgets has neither."""
+    row = await session.get(CampaignBudget, campaign_id) or CampaignBudget(campaign_id=campaign_id)
+    names = tuple(Budget.model_fields)
+    counted = [name.removeprefix("max_") for name in names if name.startswith("max_")]
+    spent = {name: getattr(row, name) or 0 for name in counted}
+    return Account(Budget(**{name: getattr(row, name) for name in names}), spent)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Whether a campaign is open, and what keeps an open one from asking: its pause, or the switch of all."""
+
+    is_open: bool = True
+    paused_at: datetime | None = None
+    pause_reason: str | None = None
+    is_halted: bool = False
+
+
+async def standing(session: AsyncSession, campaign_id: int) -> Standing:
+    """Return how a campaign stands; one that does not exist is not open."""
+    off = select(col(AppConfig.live_query_disabled)).where(col(AppConfig.id) == 1).scalar_subquery()
+    statement = select(col(Campaign.status), col(Campaign.paused_at), col(Campaign.pause_reason), off)
+    row = (await session.execute(statement.where(col(Campaign.id) == campaign_id))).one_or_none()
+    if row is None or row[0] != "open":
+        return Standing(is_open=False)
+    return Standing(True, row[1], row[2], bool(row[3]))
 
 
 async def page(
@@ -85,3 +125,26 @@ async def targets_only(session: AsyncSession, campaign_id: int, teams: VisibleTe
         .limit(1)
     )
     return await session.scalar(statement) is None
+
+
+async def awaits_only(session: AsyncSession, campaign: Campaign, teams: VisibleTeams) -> bool:
+    """Whether every host that the campaign is still to ask is in one of these teams now (None: any).
+
+    Gateways ask nobody outside the teams that it was started for.
+    """
+    if teams is None:
+        return True
+    statement = (
+        select(col(LedgerRow.host_id))
+        .join(Host, col(Host.id) == col(LedgerRow.host_id))
+        .where(
+            col(LedgerRow.campaign_id) == campaign.id,
+            col(LedgerRow.state) == "pending",
+            func.coalesce(~one_of(col(Host.team_id), teams), True),
+        )
+        .limit(1)
+    )
+    if campaign.allowed_team_ids is not None:
+        allowed = campaign.allowed_team_ids
+        statement = statement.where(func.coalesce(col(Host.team_id), 0) == any_(cast(allowed, ARRAY(BigInteger))))
+    return bool(teams) and await session.scalar(statement) is None

@@ -16,7 +16,7 @@ from flotilla_common.contracts.streams import bucket_stream, bucket_subject
 from flotilla_common.errors import Poison
 from nats.aio.msg import Msg
 
-from agent_gateway.domain.commands import verified, verified_switch
+from agent_gateway.domain.commands import verified, verified_released, verified_switch
 from agent_gateway.domain.gateway import Gateway
 
 log = structlog.get_logger()
@@ -56,6 +56,11 @@ async def _take(message: Msg, gateway: Gateway, keys: list[Ed25519PublicKey], ob
         done = message.data if name is None else await objects.get(name)
         if done is not None:  # a newer set has taken the place of one that is gone, and comes next
             gateway.campaigns.settle(campaign_id, bitmap_of(done))
+    elif what == "released" and not is_delete(message.headers):
+        released = verified_released(message.data, campaign_id, keys)
+        hosts = await objects.get(released.hosts_hash) if released.hosts_hash else released.hosts
+        if hosts is not None:  # as above
+            gateway.campaigns.release(campaign_id, bitmap_of(hosts))
 
 
 def _turn(message: Msg, gateway: Gateway, keys: list[Ed25519PublicKey]) -> None:

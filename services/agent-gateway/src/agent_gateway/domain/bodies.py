@@ -27,6 +27,7 @@ COPIES = 2  # a body is held as it came, and once more as what it becomes: joine
 IN_FLIGHT_LIMIT = 256 * MIB  # bodies; they cost twice that
 DRAIN_LIMIT = 512 * MIB  # who sends more than this into a refused body loses the connection
 INFLATE_STEP = 256 * KIB
+STEPS_A_TURN = 4  # then others have theirs: a piece of 64 KiB may become 64 MiB
 GZIP_WINDOW = 31  # zlib's way to say "gzip header, window of 32 KiB"
 
 
@@ -55,10 +56,10 @@ class DrainedEnough(Exception):
 
 
 class Intake:
-    """One body. `feed` every piece, then `finish` and `join`; `release` when the request is over, whatever came of it.
+    """One body. `feed` every piece, and nothing more for as long as it `is_behind`; then `finish` and `join`.
 
-    A `refusal` known beforehand has the body read to its end and thrown away. `leaves`: bytes of the memory that are
-    left to others; as many as the cap where nothing is said.
+    `release` when the request is over, whatever came of it. A `refusal` known beforehand has the body read to its end
+    and thrown away. `leaves`: bytes of the memory that are left to others; as many as the cap where nothing is said.
     """
 
     def __init__(
@@ -78,6 +79,12 @@ class Intake:
         self._kept = 0
         self._received = 0
         self._refusal = refusal
+        self._rest = b""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether some of what was fed is still to be inflated."""
+        return bool(self._rest) and self._refusal is None
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece as it came.
@@ -95,7 +102,7 @@ class Intake:
         elif self._inflater is None:
             self._keep(piece)
         else:
-            self._inflate(self._inflater, piece)
+            self._inflate(self._inflater, self._rest + piece)
 
     @property
     def size(self) -> int:
@@ -140,11 +147,12 @@ class Intake:
     def _inflate(self, inflater: Any, piece: bytes) -> None:
         """Inflate in steps, so that a bomb is refused at the cap and not after it has gone off."""
         try:
-            while piece and self._refusal is None:
+            for _ in range(STEPS_A_TURN):
+                if not piece or self._refusal is not None:
+                    break
                 self._keep(inflater.decompress(piece, INFLATE_STEP))
-                piece = inflater.unconsumed_tail
-                if inflater.eof:
-                    piece = b""
+                piece = b"" if inflater.eof else inflater.unconsumed_tail
+            self._rest = piece
         except IsalError as error:  # type: ignore[misc]  # the stubs hide that it is an exception
             self._refuse(Malformed(f"bad gzip body: {error}"))
 

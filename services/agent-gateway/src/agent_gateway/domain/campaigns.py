@@ -14,6 +14,7 @@ from flotilla_common.contracts.campaigns import OFFER_AGAIN_SECONDS, QUERY_PREFI
 from pyroaring import BitMap
 
 from agent_gateway.domain.hosts import Host
+from agent_gateway.domain.offers import KeptOffers, Offers
 
 BROAD_HOSTS = 4096  # more targets than this make a campaign broad
 PLACES = 64
@@ -31,7 +32,9 @@ class Campaign:
     command: CampaignCommand
     targets: BitMap
     settled: BitMap = field(default_factory=BitMap)
-    offers: dict[int, tuple[int, float]] = field(default_factory=dict)  # host id -> attempts made, next one not before
+    released: BitMap | None = None  # of a ramped one: targets that may be asked by now
+    offers: Offers = field(default_factory=dict)
+    kept_offers: KeptOffers | None = None  # of one that has ended, in their place
     pending: BitMap | None = None  # of a broad one that has a place: hosts that are to be asked
     ended_at: float | None = None
     taken: set[int] = field(default_factory=set)  # first offered since the last look, and silent so far
@@ -42,6 +45,11 @@ class Campaign:
         """The campaign's number."""
         return self.command.campaign_id
 
+    @property
+    def askable(self) -> BitMap:
+        """The hosts that are to be asked, and may be by now."""
+        return (self.targets if self.released is None else self.released) - self.settled
+
     def allows(self, host: Host) -> bool:
         """Whether the person who asks may query the team that the host is in now."""
         return self.command.allowed_teams is None or host.team_id in self.command.allowed_teams
@@ -51,7 +59,8 @@ class Campaign:
         attempts, not_before = self.offers.get(host_id, (0, 0.0))
         if now < not_before:
             return None
-        wait = min(OFFER_AGAIN_SECONDS * 2**attempts, BACK_OFF_LIMIT_SECONDS)
+        # Thirty days make thousands of attempts, and no float has room for 2 ** 1024.
+        wait = min(OFFER_AGAIN_SECONDS * 2 ** min(attempts, 10), BACK_OFF_LIMIT_SECONDS)
         self.offers[host_id] = (attempts + 1, now + wait)
         if not attempts:
             self.taken.add(host_id)
@@ -67,6 +76,7 @@ class Campaigns:
         self._ended: dict[int, Campaign] = {}
         self._past: dict[int, float] = {}  # -> end
         self._early_done: dict[int, BitMap] = {}
+        self._early_released: dict[int, BitMap] = {}
         self._narrow: dict[int, dict[int, Campaign]] = {}
         self._broad: list[Campaign] = []
         self._asked_broadly = BitMap()  # by any of those; who is asked no more may be in it till the next poll
@@ -100,6 +110,11 @@ class Campaigns:
         """Hold a command, in the place of an earlier one of the same campaign."""
         earlier = self._open.pop(command.campaign_id, None)
         campaign = Campaign(command, targets, self._early_done.pop(command.campaign_id, BitMap()))
+        early = self._early_released.pop(command.campaign_id, BitMap())
+        before = earlier or self._ended.get(command.campaign_id)
+        if command.ramped:
+            known = BitMap() if before is None or before.released is None else before.released
+            campaign.released = (known | early) & targets
         if earlier is not None:
             self._withdraw(earlier)
             campaign.settled |= earlier.settled
@@ -107,6 +122,9 @@ class Campaigns:
         ended = self._ended.pop(command.campaign_id, None)
         if ended is not None:  # it was paused
             campaign.settled |= ended.settled
+            campaign.offers = {} if ended.kept_offers is None else ended.kept_offers.unpack()
+            for host_id in campaign.settled & BitMap(campaign.offers):
+                del campaign.offers[host_id]
         self._open[command.campaign_id] = campaign
         if command.deadline <= now:
             self.end(command.campaign_id, command.deadline)
@@ -114,17 +132,20 @@ class Campaigns:
             self._waiting.append(campaign)
             self._fill_places()
         else:
-            for host_id in targets - campaign.settled:
+            for host_id in campaign.askable:
                 self._narrow.setdefault(host_id, {})[campaign.campaign_id] = campaign
 
     def end(self, campaign_id: int, ended_at: float) -> None:
         """Ask nobody any more; answers that are on their way still count for a while. A paused one starts again."""
         self._early_done.pop(campaign_id, None)
+        self._early_released.pop(campaign_id, None)
         self._past[campaign_id] = ended_at
         campaign = self._open.pop(campaign_id, None)
         if campaign is not None:
             campaign.ended_at = ended_at
             self._withdraw(campaign)
+            if campaign.offers and ended_at < campaign.command.deadline:
+                campaign.kept_offers = KeptOffers(campaign.offers)
             campaign.offers = {}
             self._ended[campaign_id] = campaign
 
@@ -143,6 +164,25 @@ class Campaigns:
             campaign.pending -= news
         for host_id in news if campaign.offers or campaign.pending is None else ():
             self._drop(campaign, host_id)
+
+    def release(self, campaign_id: int, hosts: BitMap) -> None:
+        """Take the set of hosts that a ramped campaign may ask by now. What was released stays so."""
+        campaign = self._open.get(campaign_id) or self._ended.get(campaign_id)
+        if campaign is None:
+            if campaign_id not in self._past:
+                self._early_released[campaign_id] = hosts
+            return
+        if campaign.released is None:
+            return
+        news = (hosts & campaign.targets) - campaign.released
+        campaign.released |= news
+        news -= campaign.settled
+        if campaign.pending is not None:
+            campaign.pending |= news
+            self._asked_broadly |= news
+        elif campaign.ended_at is None and len(campaign.targets) <= BROAD_HOSTS:
+            for host_id in news:
+                self._narrow.setdefault(host_id, {})[campaign_id] = campaign
 
     def answered(self, campaign_id: int, host_id: int) -> None:
         """Ask this host no more: its answer is in custody."""
@@ -216,7 +256,7 @@ class Campaigns:
     def _fill_places(self) -> None:
         while self._waiting and len(self._broad) < PLACES:
             campaign = self._waiting.popleft()
-            campaign.pending = campaign.targets - campaign.settled
+            campaign.pending = campaign.askable
             self._broad.append(campaign)
             self._asked_broadly |= campaign.pending
 

@@ -9,11 +9,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from flotilla_common.contracts.bitmaps import bitmap_of
-from flotilla_common.contracts.campaigns import CampaignCommand, Switch, split_command
+from flotilla_common.contracts.campaigns import CampaignCommand, Released, Switch, split_command
 from flotilla_common.errors import Poison
 from pyroaring import BitMap
 
 _decoder = msgspec.json.Decoder(CampaignCommand)
+_released_decoder = msgspec.json.Decoder(Released)
 _switch_decoder = msgspec.json.Decoder(Switch)
 _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
 
@@ -62,6 +63,22 @@ def verified_switch(value: bytes, keys: list[Ed25519PublicKey]) -> Switch:
         return _switch_decoder.decode(_payload_of(value, keys))
     except msgspec.DecodeError as error:
         raise Poison(f"switch: {error}") from error
+
+
+def verified_released(value: bytes, campaign_id: int, keys: list[Ed25519PublicKey]) -> Released:
+    """Return which hosts a value of the bucket says may be asked by now.
+
+    Raises:
+        Poison: no key made the signature, it is another campaign's, or it makes no sense.
+
+    """
+    try:
+        released = _released_decoder.decode(_payload_of(value, keys))
+    except msgspec.DecodeError as error:
+        raise Poison(f"released hosts of campaign {campaign_id}: {error}") from error
+    if released.campaign_id != campaign_id:
+        raise Poison(f"released hosts of campaign {released.campaign_id} under the key of {campaign_id}")
+    return released
 
 
 def _payload_of(value: bytes, keys: list[Ed25519PublicKey]) -> bytes:

@@ -38,7 +38,7 @@ async def answer_write(gateway: Gateway, body: bytes, header_key: str | None) ->
 
     What the host was not asked gets the same `{}`: the host has nothing to repeat, and a liar learns nothing.
     """
-    request = await gateway.large.run(len(body), lambda: parse_write(body))
+    request = await gateway.beside(body, header_key).run(len(body), lambda: parse_write(body))
     gateway.check_bus()
     host = await gateway.host_of(request.node_key, header_key)
     gateway.admission.take_bytes("write", host.host_id, len(body))

@@ -20,7 +20,7 @@ from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.enrollment import Enrollments
 from agent_gateway.domain.hosts import Host, HostCache
 from agent_gateway.domain.keys import KeyResolver, one_key
-from agent_gateway.domain.large_bodies import LargeBodies
+from agent_gateway.domain.large_bodies import INLINE_LIMIT, LargeBodies, claimed_key
 from agent_gateway.domain.logs import LogIntake
 from agent_gateway.domain.orbit import Orbit
 from agent_gateway.domain.patience import BODY_SECONDS
@@ -59,6 +59,7 @@ class Gateway:
     now: Callable[[], float]
     memory: Memory
     large: LargeBodies = field(default_factory=LargeBodies)
+    strangers: LargeBodies = field(default_factory=LargeBodies)
     body_seconds: float = BODY_SECONDS
     slow_bodies: Deadlines = field(init=False)
 
@@ -122,6 +123,11 @@ class Gateway:
         if not key or (header_key is not None and header_key != key):
             return None
         return self.hosts.find(hash_node_key(key))
+
+    def beside(self, body: bytes, header_key: str | None) -> LargeBodies:
+        """Return who works on a body. Those of strangers, made to take long perhaps, have a thread of their own."""
+        is_known = len(body) <= INLINE_LIMIT or self.known_host(claimed_key(body), header_key) is not None
+        return self.large if is_known else self.strangers
 
     def is_deaf(self) -> bool:
         """Whether revocations may have been missed for so long that nothing may be handed out."""

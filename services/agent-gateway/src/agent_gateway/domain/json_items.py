@@ -16,12 +16,12 @@ from agent_gateway.errors import Malformed
 MEMBERS_LIMIT = 250_000  # lines, or results, in one body; osqueryd sends 1,024 lines at once unless told otherwise
 DEPTH_LIMIT = 1000  # no parser here goes deeper
 ITEM_DEPTH_LIMIT = 500  # what is deeper is cut out of a body that cannot be parsed with it
-BRACKETS_LIMIT = 1_000_000  # a microsecond each
+BRACKETS_LIMIT = 500_000  # two microseconds each
 ALL_BRACKETS_LIMIT = 2_000_000  # opened in one body, those in strings included
 DENSE_BYTES = 16  # a body may have more, if there is not one in so many bytes: rows of real columns are longer
 STEPS = 2  # to be taken for an item; only brackets within brackets within brackets need more
 WINDOW = 256 * 1024  # bytes
-LEVELS = 8  # of brackets that one step skips
+LEVELS = 8  # of brackets that one step skips in an item of a member
 
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _NESTED = rb'[\[{](?:[^"\[\]{}]++|' + _STRING + rb")*+[\]}]"
@@ -29,7 +29,8 @@ for _ in range(LEVELS - 1):
     _NESTED = rb'[\[{](?:[^"\[\]{}]++|' + _STRING + rb"|" + _NESTED + rb")*+[\]}]"
 _ITEM = regex.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb"|" + _NESTED + rb")*+", regex.DOTALL)
 _HEAD = regex.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb")*+", regex.DOTALL)
-_ITEMS = regex.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb"|" + _NESTED + rb")*+", regex.DOTALL)
+_FLAT = rb'[\[{](?:[^"\[\]{}]++|' + _STRING + rb")*+[\]}]"  # where more levels fail, each would be looked at again
+_ITEMS = regex.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb"|" + _FLAT + rb")*+", regex.DOTALL)
 _BETWEEN = regex.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+", regex.DOTALL)
 _INSIDE = regex.compile(rb'(?:[^"\\]++|\\.)*+', regex.DOTALL)
 _BRACKETS = (b"[", b"{", b"]", b"}")
@@ -66,12 +67,12 @@ def check_members(body: bytes, limit: int = MEMBERS_LIMIT) -> None:
 
 def cut_items(array: bytes, size: int, items: int) -> tuple[bytes, bool]:
     """Return an array of the first items of one, not more than so many nor bytes; and whether some are left."""
-    position = end = array.find(b"[") + 1
+    begun = array[: size - 1]
+    position = end = begun.find(b"[") + 1
     for _ in range(items):
-        found = _ITEM.match(array, position, size - 1)
-        position = len(array) if found is None else found.end()
-        follower = array[position : position + 1]
-        if position >= size - 1 or follower not in (b",", b"]") or not follower:
+        position = _after_item(begun, position)
+        follower = begun[position : position + 1]
+        if follower not in (b",", b"]"):
             break
         end = position
         if follower == b"]":
@@ -111,6 +112,22 @@ def _brackets(body: bytes) -> Iterator[int]:
     while body[position : position + 1] in _BRACKETS:
         yield position
         position = _run(_BETWEEN, body, position + 1)
+
+
+def _after_item(body: bytes, position: int) -> int:
+    """Return where an item ends; the end of the body, or a place where nothing of an array stands, when it does not."""
+    found = _ITEM.match(body, position, position + WINDOW)
+    if found is not None and body[found.end() : found.end() + 1] in (b",", b"]"):
+        return int(found.end())
+    depth = 0
+    for _ in range(BRACKETS_LIMIT):
+        position = _run(_ITEMS if depth else _HEAD, body, position)
+        what = body[position : position + 1]
+        depth += (what in (b"[", b"{")) - (what in (b"]", b"}"))
+        if depth < 0 or what not in _BRACKETS:
+            return position
+        position += 1
+    return len(body)
 
 
 def _skip(body: bytes, position: int, depth: int) -> int:

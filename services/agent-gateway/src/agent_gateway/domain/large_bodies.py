@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
@@ -11,11 +12,14 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-INLINE_LIMIT = 512 * 1024  # bytes; less than this is done before a thread would have begun
+KEY_BYTES = 1024  # at the end of a body, or its beginning, in which its key is looked for
+_KEY = re.compile(rb'"node_key"\s{0,9}:\s{0,9}"([A-Za-z0-9_.~+/=-]{1,255})"')
+
+INLINE_LIMIT = 32 * 1024  # bytes; the worst of them take 50 ms, what hosts send a hundredth of that
 
 
 class LargeBodies:
-    """The one thread that large bodies share. No stop waits for it, which those of an executor do."""
+    """One thread that large bodies share. No stop waits for it, which those of an executor do."""
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
@@ -33,7 +37,18 @@ class LargeBodies:
             self._thread.start()
         future: Future[T] = Future()
         self._queue.put((future, work))
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            del future, work  # an error's frames hold this one, and its future the error
+
+
+def claimed_key(body: bytes) -> str | None:
+    """Return the node key that a body seems to have, where clients put it; nothing is parsed, nothing is proved."""
+    for piece in (body[-KEY_BYTES:], body[:KEY_BYTES]):
+        if found := _KEY.search(piece):
+            return found[1].decode()
+    return None
 
 
 def _work(queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]]]) -> None:

@@ -10,7 +10,7 @@ from agent_gateway.domain.posts import TAKEN, Begun
 
 async def answer_log(gateway: Gateway, body: bytes, header_key: str | None) -> bytes:
     """Store the lines of one POST. An empty batch is legal: all its lines were too long for the host to send."""
-    request, too_deep = await gateway.large.run(len(body), lambda: lines.read_log(body))
+    request, too_deep = await gateway.beside(body, header_key).run(len(body), lambda: lines.read_log(body))
     gateway.check_bus()
     host = await gateway.host_of(request.node_key, header_key)
     gateway.admission.take_bytes("log", host.host_id, len(body))

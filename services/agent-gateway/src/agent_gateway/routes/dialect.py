@@ -10,9 +10,9 @@ from starlette.exceptions import HTTPException
 from agent_gateway.asgi import JSON
 from agent_gateway.deps import deps_of
 from agent_gateway.domain.surfaces import surface_of
+from agent_gateway.last_resort import CARVE_BLOCK
 from agent_gateway.refusals import ASK_AGAIN, LAST_RESORT, error_body, error_headers, error_status, refusal_body
 
-CARVE_BLOCK = "/carve/block"
 FRAMEWORK_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 422: "invalid_request"}
 
 

@@ -14,6 +14,7 @@ from agent_gateway.domain.clients import never_reuses
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.roads import Road
 from agent_gateway.domain.surfaces import Headers, surface_of, without_token
+from agent_gateway.last_resort import last_resort
 from agent_gateway.refusals import LAST_RESORT
 
 log = structlog.get_logger()
@@ -69,7 +70,9 @@ class Door:
             await self.handle(scope, receive, send_on)
         except asyncio.CancelledError:  # the process ends
             if not started:
-                await send_json(send, 500, LAST_RESORT, [], [])
+                status, headers, body = last_resort(scope["path"])
+                await send({"type": "http.response.start", "status": status, "headers": headers})
+                await send({"type": "http.response.body", "body": body})
             raise
         finally:
             self.leave()

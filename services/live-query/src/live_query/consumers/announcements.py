@@ -45,6 +45,14 @@ async def silence(deps: Deps, campaign_id: int) -> None:
         await announce(deps, campaign_id)
 
 
+async def silence_or_leave(deps: Deps, campaign_id: int) -> None:
+    """Like `silence`; the keeper's repair does it when an outage prevents it."""
+    try:
+        await silence(deps, campaign_id)
+    except outage.kinds() as error:
+        log.warning("pause waits", campaign_id=campaign_id, error=repr(error))
+
+
 async def withdraw_or_leave(deps: Deps, campaign_id: int) -> None:
     """Remove a command; the keeper does it when an outage prevents it."""
     try:
@@ -74,6 +82,8 @@ async def repair(deps: Deps) -> None:
         metrics.REPAIRED.labels("stale").inc()
     for campaign_id in sorted(held.done - running):
         await commands.remove_done(deps.bucket, campaign_id)
+    for campaign_id in sorted(held.released - running):
+        await commands.remove_released(deps.bucket, campaign_id)
 
 
 class LargeSets:
@@ -92,6 +102,7 @@ class LargeSets:
         if unnamed:
             held = await commands.contents(self._deps.bucket)
             unnamed -= await commands.done_objects(self._deps.bucket, held.done)
+            unnamed -= await commands.released_objects(self._deps.bucket, held.released)
         for name in sorted(unnamed & self._unnamed):
             await self._deps.objects.delete(name)
             metrics.REPAIRED.labels("object").inc()

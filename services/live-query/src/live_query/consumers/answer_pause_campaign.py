@@ -18,15 +18,14 @@ log = structlog.get_logger()
 async def answer(request: PauseCampaignV1, deps: Deps) -> CampaignPausedV1:
     """Record it, then tell gateways; the keeper tells them when an outage prevents it. A repeat changes nothing."""
     async with deps.sessions.begin() as session:
-        changed = await pause_campaign(
-            session, request.campaign_id, paused=request.paused, reason=request.reason, now=deps.clock()
-        )
+        changed = await pause_campaign(session, request, now=deps.clock())
     try:
         if request.paused:
             await silence(deps, request.campaign_id)
         else:
             await announce(deps, request.campaign_id)
             await commands.repeat_done(deps.bucket, request.campaign_id)
+            await commands.repeat_released(deps.bucket, request.campaign_id)
     except outage.kinds() as error:
         log.warning("pause waits", campaign_id=request.campaign_id, paused=request.paused, error=repr(error))
     return CampaignPausedV1(changed=changed)

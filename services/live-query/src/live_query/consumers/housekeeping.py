@@ -19,6 +19,7 @@ from live_query.consumers.carve_expiry import expire_carves
 from live_query.consumers.done_sets import DoneSets
 from live_query.consumers.on_app_config import keep_switch
 from live_query.consumers.on_campaign_answers import DURABLE
+from live_query.consumers.ramps import Ramps
 from live_query.deps import Deps
 from live_query.domain.campaigns import VIEWER_GRACE, VIEWER_LONGEST
 from live_query.domain.ending import close, leave
@@ -42,6 +43,7 @@ class Keeper:
         self._deps = deps
         self._done = DoneSets(deps)
         self._large = LargeSets(deps)
+        self._ramps = Ramps(deps)
         self._withdrawn: set[int] = set()
         self._next_look = self._next_repair = self._next_forgetting = 0.0
         self._last_heard = -UNHEARD_SECONDS
@@ -51,14 +53,15 @@ class Keeper:
         if changed:
             self._done.note(changed)
             await self._through(partial(self._complete, changed))
+            await self._through(self._ramps.advance)
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + LOOK_SECONDS
-            for duty in (self._spare, self._end, self._complete, self._clear):
+            for duty in (self._spare, self._end, self._complete, self._clear, self._ramps.advance):
                 await self._through(duty)
         if time.monotonic() >= self._next_repair:
             self._next_repair = time.monotonic() + REPAIR_SECONDS
-            others = (partial(keep_switch, self._deps), partial(expire_carves, self._deps))
-            for duty in (self._repair, self._large.sweep, self._leave_vanished, *others):
+            others = (self._large.sweep, self._leave_vanished, partial(expire_carves, self._deps))
+            for duty in (self._repair, *others):
                 await self._through(duty)
         if time.monotonic() >= self._next_forgetting:
             self._next_forgetting = time.monotonic() + FORGET_SECONDS
@@ -125,12 +128,16 @@ class Keeper:
     async def _tell_end(self, campaign_id: int, reason: str) -> None:
         await commands.withdraw(self._deps.bucket, campaign_id)
         await commands.remove_done(self._deps.bucket, campaign_id)
+        await commands.remove_released(self._deps.bucket, campaign_id)
         await self._deps.rows.end(campaign_id, reason)
         async with self._deps.sessions.begin() as session:
             await campaigns.mark_cleared(session, campaign_id, self._deps.clock())
 
     async def _repair(self) -> None:
+        """The switch first: a gateway that starts with a lost bucket must not hear a command before it."""
+        await keep_switch(self._deps)
         await repair(self._deps)
+        await self._ramps.repair()
         async with self._deps.sessions.begin() as session:
             self._done.note(await campaigns.running_ids(session, self._deps.clock()))
 

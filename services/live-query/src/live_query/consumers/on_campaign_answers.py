@@ -6,6 +6,7 @@ import time
 from datetime import UTC
 
 import msgspec
+import structlog
 from flotilla_common.bus import outage
 from flotilla_common.bus.consumer import Subscription
 from flotilla_common.contracts.campaigns import ANSWERS_STREAM, AnswerBatch
@@ -15,12 +16,14 @@ from nats.aio.msg import Msg
 from opentelemetry import trace
 
 from live_query import metrics
+from live_query.consumers.announcements import silence_or_leave
 from live_query.deps import Deps
 from live_query.domain.settling import Received, settle
 
 DURABLE = "live-query-on_campaign_answers"
-BATCH = 32  # messages; each may have up to 8 MiB, of several hosts
+BATCH = 1024  # messages, in one transaction: it costs as much as the answers of a hundred hosts
 VERSION = 1
+log = structlog.get_logger()
 tracer = trace.get_tracer(__name__)
 _decoder = msgspec.json.Decoder(AnswerBatch | list[AnswerBatch])  # one alone is of version 1 of the subject
 
@@ -76,8 +79,12 @@ async def _settle_each(received: list[Received], deps: Deps) -> None:
 async def _settle(received: list[Received], deps: Deps) -> None:
     now, began = deps.clock(), time.time_ns()
     async with deps.sessions.begin() as session:
-        tally = await settle(session, deps.rows, received, deps.limits, now=now)
-    for outcome, number in tally.items():
+        settled = await settle(session, deps.rows, received, deps.limits, now=now)
+    for overrun in settled.overruns:
+        metrics.BUDGET_PAUSES.labels(overrun.budget).inc()
+        log.warning("campaign paused", campaign_id=overrun.campaign_id, reason=overrun.reason)
+        await silence_or_leave(deps, overrun.campaign_id)
+    for outcome, number in settled.tally.items():
         metrics.ANSWERS.labels(outcome).inc(number)
     for item in received:
         metrics.SETTLE_SECONDS.observe(max((deps.clock() - item.stored_at).total_seconds(), 0))

@@ -33,11 +33,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class KeptRows:
-    """A JSON array of whole rows, how many they are, and whether there were more."""
+    """A JSON array of whole rows, how many they are, whether there were more, and how many came."""
 
     json: bytes = NO_ROWS
     count: int = 0
     truncated: bool = False
+    sent: int = 0
 
 
 def interpret(host_id: int, answer: CampaignAnswer, limits: Limits, *, settled_at: datetime) -> tuple[Entry, bytes]:
@@ -50,16 +51,18 @@ def interpret(host_id: int, answer: CampaignAnswer, limits: Limits, *, settled_a
         error = plain_text(answer.message, ERROR_LIMIT) or f"query failed with status {answer.status}"
         outcome = "denylisted" if DENYLISTED in error else "failed"
         return Entry(answer.campaign_id, host_id, outcome, settled_at, error=error, stats=stats), NO_ROWS  # type: ignore[arg-type]
-    kept = cut(bytes(answer.rows), limits)
+    sent = bytes(answer.rows)
+    kept = cut(sent, limits)
     truncated = kept.truncated or answer.truncated
-    return Entry(answer.campaign_id, host_id, "answered", settled_at, kept.count, truncated, stats=stats), kept.json
+    entry = Entry(answer.campaign_id, host_id, "answered", settled_at, kept.count, truncated, stats=stats)
+    return msgspec.structs.replace(entry, sent_rows=kept.sent, sent_bytes=len(sent)), kept.json
 
 
 def cut(rows: bytes, limits: Limits) -> KeptRows:
     """Keep whole rows from the beginning, as far as both limits reach."""
     found = _rows_decoder.decode(rows)
     if len(rows) <= limits.rows_bytes and len(found) <= limits.rows:
-        return KeptRows(rows, len(found))
+        return KeptRows(rows, len(found), sent=len(found))
     kept: list[bytes] = []
     size = len(NO_ROWS)
     for row in map(bytes, found[: limits.rows]):
@@ -67,7 +70,7 @@ def cut(rows: bytes, limits: Limits) -> KeptRows:
         if size > limits.rows_bytes:
             break
         kept.append(row)
-    return KeptRows(b"[" + b",".join(kept) + b"]", len(kept), truncated=True)
+    return KeptRows(b"[" + b",".join(kept) + b"]", len(kept), truncated=True, sent=len(found))
 
 
 def stats_of(text: bytes) -> dict[str, float] | None:

@@ -11,18 +11,21 @@ from datetime import datetime, timedelta
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flotilla_common.contracts.campaigns import (
     INLINE_BYTES,
+    Budget,
     CampaignCommand,
     CampaignStartedV1,
+    PauseCampaignV1,
     StartCampaignV1,
     TargetCounts,
 )
 from flotilla_common.db.models.live_query import Campaign
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from live_query.domain.budgets import overrun_of
 from live_query.domain.signing import sign
 from live_query.domain.targeting import resolve
-from live_query.errors import BadCampaign, UnknownCampaign
-from live_query.store import campaigns, ledger
+from live_query.errors import BadCampaign, LiveQueriesOff, UnknownCampaign
+from live_query.store import budgets, campaigns, ledger, switch
 
 VIEWER_GRACE = timedelta(seconds=60)
 """A viewer campaign ends this long after it was last watched, or after its start when nobody came."""
@@ -81,9 +84,11 @@ async def start_campaign(
 
     Raises:
         BadCampaign: the request makes no sense, or asks for more time than there is.
+        LiveQueriesOff: an administrator has turned them off.
         NothingTargeted: no host matches.
 
     """
+    await check_enabled(session)
     check_sql(request.sql)
     lifetime = lifetime_of(request, now)
     trace = _trace(request.trace_id or current.trace_id)
@@ -100,13 +105,21 @@ async def start_campaign(
         allowed_teams=None if request.allowed_team_ids is None else sorted(set(request.allowed_team_ids)),
         targets_hash=hashlib.sha256(targets.bitmap).hexdigest() if is_large else "",
         span=current.span_id if trace == current.trace_id else "",
+        ramped=request.budget.hosts_at_a_time is not None,
     )
     campaign = _row(command, request, sign(command, key), created_at=now, deadline=lifetime.deadline)
     campaign.target_count = targets.counts.total
     campaign.request_id, campaign.counts = request.request_id, targets.counts.model_dump()
     await campaigns.add(session, campaign)
-    await ledger.add_pending(session, campaign_id, targets.host_ids)
+    await _open_books(session, campaign_id, request.budget, targets.host_ids)
     return CampaignStartedV1(campaign_id=campaign_id, created_at=now, counts=targets.counts)
+
+
+async def _open_books(session: AsyncSession, campaign_id: int, budget: Budget, host_ids: list[int]) -> None:
+    await budgets.add(session, campaign_id, budget)
+    await ledger.add_pending(session, campaign_id, host_ids)
+    if budget.hosts_at_a_time is not None:
+        await campaigns.notify(session, [campaign_id])  # the keeper releases the first hosts
 
 
 def _row(
@@ -143,20 +156,53 @@ async def stop_campaign(session: AsyncSession, campaign_id: int, reason: str, *,
     return stopped
 
 
-async def pause_campaign(session: AsyncSession, campaign_id: int, *, paused: bool, reason: str, now: datetime) -> bool:
+async def pause_campaign(session: AsyncSession, request: PauseCampaignV1, *, now: datetime) -> bool:
     """Decide that a running campaign asks nobody, or asks again; False when that is no change.
 
     Raises:
+        BadCampaign: it is to ask again, and is above its budget.
+        LiveQueriesOff: it is to ask again, and an administrator has turned live queries off.
         UnknownCampaign: there is none with this id.
 
     """
-    if paused:
-        changed = await campaigns.pause(session, campaign_id, plain_text(reason, REASON_LIMIT) or PAUSED, now)
+    campaign_id = request.campaign_id
+    if request.paused:
+        reason = plain_text(request.reason, REASON_LIMIT) or PAUSED
+        changed = await campaigns.pause(session, campaign_id, reason, now)
     else:
-        changed = await campaigns.resume(session, campaign_id, now)
+        changed = await _resume(session, campaign_id, request.budget, now)
     if not changed and not await campaigns.exists_at_all(session, campaign_id):
         raise UnknownCampaign(campaign_id)
     return changed
+
+
+async def _resume(session: AsyncSession, campaign_id: int, budget: Budget | None, now: datetime) -> bool:
+    """Let a paused campaign go on within other limits, or its own.
+
+    The account is locked before the campaign is looked at, as answers do: none can go above the limits in between.
+    """
+    await check_enabled(session)
+    account = await budgets.lock(session, campaign_id)
+    if not await campaigns.resume(session, campaign_id, now):
+        return False
+    if budget is not None:
+        await budgets.limit(session, campaign_id, budget)
+        account = await budgets.lock(session, campaign_id)
+    overrun = None if account is None else overrun_of(account)
+    if overrun is not None:
+        raise BadCampaign(f"{overrun.reason}: it goes on with a higher limit alone")
+    return True
+
+
+async def check_enabled(session: AsyncSession) -> None:
+    """Refuse to ask anybody while an administrator has turned live queries off.
+
+    Raises:
+        LiveQueriesOff: they are off.
+
+    """
+    if await switch.is_off(session):
+        raise LiveQueriesOff
 
 
 def check_sql(sql: str) -> None:

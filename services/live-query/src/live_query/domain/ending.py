@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from live_query.domain.budgets import book
 from live_query.store import campaigns, ledger
 from live_query.store.ledger import End
 from live_query.store.rows import ResultRows
@@ -24,7 +25,7 @@ async def close(session: AsyncSession, rows: ResultRows, campaign_id: int, *, no
     if campaign is None or not campaign.open:
         return None
     pending = await ledger.pending_hosts(session, campaign_id)
-    await ledger.settle(session, await rows.kept_for(campaign_id, pending))
+    await book(session, await rows.kept_for(campaign_id, pending), now=now)
     state: End = "expired" if campaign.end_reason is None else "cancelled"
     left = await ledger.end_campaign(session, campaign_id, state, now)
     reason = campaign.end_reason or (DEADLINE if left else COMPLETE)
@@ -42,7 +43,7 @@ async def leave(session: AsyncSession, rows: ResultRows, host_id: int, *, now: d
         return 0
     await campaigns.seize_all(session, waiting)
     kept = [entry for campaign_id in waiting for entry in await rows.kept_for(campaign_id, [host_id])]
-    await ledger.settle(session, kept)
+    await book(session, kept, now=now)
     left = await ledger.end_host(session, host_id, waiting, now)
     await campaigns.notify(session, waiting)
     return left

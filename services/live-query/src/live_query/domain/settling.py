@@ -11,6 +11,7 @@ from flotilla_common.contracts.campaigns import AnswerBatch
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from live_query.domain.answers import Limits, interpret
+from live_query.domain.budgets import Overrun, book
 from live_query.store import campaigns, ledger
 from live_query.store.campaigns import CampaignState
 from live_query.store.rows import ResultRows, Rows
@@ -26,10 +27,18 @@ class Received:
     stored_at: datetime
 
 
+@dataclass(frozen=True)
+class Settled:
+    """How many answers came to what, and the campaigns that are above their budgets and paused now."""
+
+    tally: Counter[str]
+    overruns: list[Overrun]
+
+
 async def settle(
     session: AsyncSession, rows: ResultRows, received: Sequence[Received], limits: Limits, *, now: datetime
-) -> Counter[str]:
-    """Settle what counts among these answers; return how many came to what.
+) -> Settled:
+    """Settle what counts among these answers; return how many came to what, and which campaigns are paused for it.
 
     Counted are `answered`, `failed`, `denylisted`; `duplicate`: the host has answered before; `late`: after the
     deadline or the end; `foreign`: the host is no target; `unknown`: there is no such campaign.
@@ -53,12 +62,13 @@ async def settle(
                 continue
             entry, kept = interpret(item.batch.host_id, answer, limits, settled_at=now)
             first[pair] = Rows(entry, kept)
-    winners = await rows.keep(list(first.values()))
+    ordered = [first[pair] for pair in sorted(first)]  # whoever locks rows of the ledger does it in one order
+    winners = await rows.keep(ordered)
     tally["late"] += len(first) - len(winners)
-    await ledger.settle(session, winners)
+    overruns = await book(session, winners, now=now)
     if winners:
         await campaigns.notify(session, {entry.campaign_id for entry in winners})
-    return tally + Counter(entry.outcome for entry in winners)
+    return Settled(tally + Counter(entry.outcome for entry in winners), overruns)
 
 
 def refusal(campaign: CampaignState | None, state: str | None, stored_at: datetime) -> str | None:

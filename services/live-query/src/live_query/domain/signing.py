@@ -6,7 +6,7 @@ import msgspec
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from flotilla_common.contracts.campaigns import CampaignCommand, Switch, encode_command, split_command
+from flotilla_common.contracts.campaigns import CampaignCommand, Released, Switch, encode_command, split_command
 from flotilla_common.errors import Poison
 
 
@@ -34,6 +34,11 @@ def sign(command: CampaignCommand, key: Ed25519PrivateKey) -> bytes:
 def sign_switch(switch: Switch, key: Ed25519PrivateKey) -> bytes:
     """Return the exact bytes that gateways get."""
     return _signed(msgspec.json.encode(switch), key)
+
+
+def sign_released(released: Released, key: Ed25519PrivateKey) -> bytes:
+    """Return the exact bytes that gateways get."""
+    return _signed(msgspec.json.encode(released), key)
 
 
 def switch_in(value: bytes, key: Ed25519PublicKey) -> Switch | None:

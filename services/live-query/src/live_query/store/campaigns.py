@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from flotilla_common.db.models.live_query import Campaign, LedgerRow
+from flotilla_common.db.models.live_query import Campaign, CampaignBudget, LedgerRow
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -190,6 +190,16 @@ async def settled(session: AsyncSession, among: Collection[int] | None = None) -
 async def asking_ids(session: AsyncSession, now: datetime) -> set[int]:
     """Return the running campaigns that are not paused: those that gateways must know of."""
     return set(_ids((await session.execute(select(col(Campaign.id)).where(*_asking(now)))).scalars().all()))
+
+
+async def ramped(session: AsyncSession, now: datetime) -> dict[int, int]:
+    """Return how many hosts at a time those campaigns ask that ask so many, and ask now."""
+    statement = (
+        select(col(Campaign.id), col(CampaignBudget.hosts_at_a_time))
+        .join(CampaignBudget, col(CampaignBudget.campaign_id) == col(Campaign.id))
+        .where(*_asking(now), col(CampaignBudget.hosts_at_a_time).is_not(None))
+    )
+    return {campaign_id or 0: at_a_time or 0 for campaign_id, at_a_time in await session.execute(statement)}
 
 
 async def running_ids(session: AsyncSession, now: datetime, among: Collection[int] | None = None) -> set[int]:

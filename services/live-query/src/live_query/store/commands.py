@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import msgspec
 import structlog
 from flotilla_common.bus.buckets import Bucket, key_of
 from flotilla_common.bus.connection import Bus
@@ -14,14 +15,19 @@ from flotilla_common.contracts.campaigns import (
     BUCKET,
     INLINE_BYTES,
     SWITCH_KEY,
+    Released,
     command_key,
     done_hash_of,
     done_key,
     encode_done_hash,
+    released_key,
+    split_command,
 )
 from flotilla_common.contracts.streams import bucket_stream, bucket_subject
+from flotilla_common.errors import Poison
 
 log = structlog.get_logger()
+_released = msgspec.json.Decoder(Released)
 
 
 async def put(bucket: Bucket, campaign_id: int, command: bytes) -> None:
@@ -73,19 +79,53 @@ async def remove_done(bucket: Bucket, campaign_id: int) -> None:
     await bucket.delete(done_key(campaign_id))
 
 
+async def put_released(bucket: Bucket, campaign_id: int, value: bytes) -> None:
+    """Tell gateways whom a ramped campaign may ask by now."""
+    await bucket.put(released_key(campaign_id), value)
+
+
+async def repeat_released(bucket: Bucket, campaign_id: int) -> None:
+    """Tell them again: as `repeat_done`."""
+    value = await bucket.get(released_key(campaign_id))
+    if value is not None:
+        await bucket.put(released_key(campaign_id), value)
+
+
+async def remove_released(bucket: Bucket, campaign_id: int) -> None:
+    """Remove the set of released hosts."""
+    await bucket.delete(released_key(campaign_id))
+
+
+async def released_objects(bucket: Bucket, campaign_ids: Iterable[int]) -> set[str]:
+    """Return the objects that the bucket names as sets of released hosts; whoever signed them, they are kept."""
+    names: set[str] = set()
+    for campaign_id in campaign_ids:
+        value = await bucket.get(released_key(campaign_id))
+        try:
+            found = None if value is None else _released.decode(split_command(value)[1])
+        except (Poison, msgspec.DecodeError) as error:
+            log.warning("a released set makes no sense", campaign_id=campaign_id, error=str(error))
+            continue
+        if found is not None and found.hosts_hash:
+            names.add(found.hosts_hash)
+    return names
+
+
 @dataclass(frozen=True)
 class Contents:
-    """Which campaigns the bucket has a command of, and which a set of settled hosts."""
+    """Which campaigns the bucket has a command of, a set of settled hosts, a set of released ones."""
 
     commands: frozenset[int]
     done: frozenset[int]
+    released: frozenset[int]
 
 
 async def contents(bucket: Bucket) -> Contents:
     """List the bucket."""
     names = [name.partition(".") for name in await bucket.keys() if name != SWITCH_KEY]
-    ids = {kind: frozenset(int(number) for number, _, what in names if what == kind) for kind in ("command", "done")}
-    return Contents(ids["command"], ids["done"])
+    kinds = ("command", "done", "released")
+    ids = (frozenset(int(number) for number, _, what in names if what == kind) for kind in kinds)
+    return Contents(*ids)
 
 
 async def traces(bus: Bus) -> set[int]:
@@ -97,5 +137,5 @@ async def traces(bus: Bus) -> set[int]:
 
 async def wipe(bus: Bus, campaign_id: int) -> None:
     """Remove even that word, so that a gateway that starts need not read of every campaign there ever was."""
-    for key in (command_key(campaign_id), done_key(campaign_id)):
+    for key in (command_key(campaign_id), done_key(campaign_id), released_key(campaign_id)):
         await bus.js.purge_stream(bucket_stream(BUCKET), subject=bucket_subject(BUCKET, key))

@@ -29,6 +29,8 @@ class Entry(msgspec.Struct, frozen=True):
     truncated: bool = False
     error: str = ""
     stats: dict[str, float] | None = None
+    sent_rows: int = 0  # before any cut
+    sent_bytes: int = 0
 
 
 async def add_pending(session: AsyncSession, campaign_id: int, host_ids: list[int]) -> None:
@@ -55,10 +57,10 @@ async def states(session: AsyncSession, pairs: Collection[tuple[int, int]]) -> d
     return {(row.campaign_id, row.host_id): row.state for row in found}
 
 
-async def settle(session: AsyncSession, entries: Sequence[Entry]) -> int:
-    """Settle pending rows by these entries, all in one statement; return how many were pending."""
+async def settle(session: AsyncSession, entries: Sequence[Entry]) -> set[tuple[int, int]]:
+    """Settle pending rows by these entries, in one statement; return (campaign, host) of those that were pending."""
     if not entries:
-        return 0
+        return set()
     result = await session.execute(
         text(
             "UPDATE live_query.ledger AS row SET state = entry.outcome, row_count = entry.row_count,"
@@ -68,8 +70,9 @@ async def settle(session: AsyncSession, entries: Sequence[Entry]) -> int:
             " CAST(:row_counts AS bigint[]), CAST(:truncated AS boolean[]), CAST(:errors AS text[]),"
             " CAST(:stats AS text[]), CAST(:settled_at AS timestamptz[]))"
             " AS entry(campaign_id, host_id, outcome, row_count, truncated, error, stats, settled_at)"
-            " WHERE row.campaign_id = entry.campaign_id AND row.host_id = entry.host_id AND row.state = 'pending'"
-            " RETURNING row.host_id"
+            " WHERE row.campaign_id = entry.campaign_id AND row.host_id = entry.host_id"
+            " AND (row.state = 'pending') IS TRUE"  # in words that no index has: each row is found by its key alone
+            " RETURNING row.campaign_id, row.host_id"
         ),
         {
             "campaigns": [entry.campaign_id for entry in entries],
@@ -82,7 +85,7 @@ async def settle(session: AsyncSession, entries: Sequence[Entry]) -> int:
             "settled_at": [entry.settled_at for entry in entries],
         },
     )
-    return len(result.all())
+    return {(row.campaign_id, row.host_id) for row in result}
 
 
 async def note_offered(session: AsyncSession, campaign_id: int, host_ids: list[int], now: datetime) -> None:

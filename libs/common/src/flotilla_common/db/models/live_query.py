@@ -11,7 +11,16 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field, SQLModel
 
-from flotilla_common.db.models.columns import bigint, binary, identity, json_document, nullable_text, text, timestamp
+from flotilla_common.db.models.columns import (
+    OutboxRow,
+    bigint,
+    binary,
+    identity,
+    json_document,
+    nullable_text,
+    text,
+    timestamp,
+)
 
 SCHEMA = "live_query"
 
@@ -98,17 +107,44 @@ class CampaignSegment(SQLModel, table=True):
     created_at: datetime = timestamp(now=True)
 
 
+class CampaignBudget(SQLModel, table=True):
+    """What a campaign may cost (null: without limit) and has cost, as `contracts.campaigns.Budget` counts it."""
+
+    __tablename__ = "budgets"
+    __table_args__ = {"schema": SCHEMA}
+
+    campaign_id: int = bigint(primary_key=True)
+    max_rows: int | None = bigint(nullable=True)
+    max_bytes: int | None = bigint(nullable=True)
+    max_cpu_ms: int | None = bigint(nullable=True)
+    max_failures: int | None = bigint(nullable=True)
+    max_denylisted: int | None = bigint(nullable=True)
+    hosts_at_a_time: int | None = bigint(nullable=True)
+    rows: int = bigint(default=0)
+    bytes: int = bigint(default=0)
+    cpu_ms: int = bigint(default=0)
+    failures: int = bigint(default=0)
+    denylisted: int = bigint(default=0)
+
+
 class LedgerRow(SQLModel, table=True):
     """One host of one campaign, in exactly one state.
 
     `state`: pending, answered, failed, denylisted, expired, cancelled or unreachable. The only transitions are those
     from pending, each by one statement. `settled_at` is null while pending. `offered_at` is a detail of pending: when
     it became known that the host has taken the query and not answered; hosts that answer at once have none.
+    `released_at`: since when it may be asked by a campaign that asks so many hosts at a time.
     """
 
     __tablename__ = "ledger"
     __table_args__ = (
         Index("ledger_state", "campaign_id", "state"),
+        Index(
+            "ledger_released",
+            "campaign_id",
+            "released_at",
+            postgresql_where=sql("state = 'pending' AND released_at IS NOT NULL"),
+        ),
         Index("ledger_settled", "campaign_id", "settled_at", postgresql_where=sql("settled_at IS NOT NULL")),
         {"schema": SCHEMA},
     )
@@ -122,6 +158,7 @@ class LedgerRow(SQLModel, table=True):
     stats: dict[str, Any] | None = json_document(nullable=True)
     settled_at: datetime | None = timestamp(nullable=True)
     offered_at: datetime | None = timestamp(nullable=True)
+    released_at: datetime | None = timestamp(nullable=True)
 
 
 class Carve(SQLModel, table=True):
@@ -178,3 +215,10 @@ class CarveBlock(SQLModel, table=True):
     parts: int = bigint()
     parts_stored: int = bigint(default=0)
     stored_at: datetime | None = timestamp(nullable=True)
+
+
+class Outbox(OutboxRow, table=True):
+    """Events about campaigns that have not left yet."""
+
+    __tablename__ = "outbox"
+    __table_args__ = {"schema": SCHEMA}

@@ -1,7 +1,7 @@
 """Answers of campaigns that moved from Redis to the blob store.
 
-Revision: 0043_campaign_segments
-Revises: 0042_campaign_pauses
+Revision: 0045_campaign_segments
+Revises: 0044_campaign_budgets
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0043_campaign_segments"
-down_revision = "0042_campaign_pauses"
+revision = "0045_campaign_segments"
+down_revision = "0044_campaign_budgets"
 branch_labels = None
 depends_on = None
 

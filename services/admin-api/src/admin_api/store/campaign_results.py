@@ -20,6 +20,7 @@ from admin_api.store import campaign_rows, campaign_segments
 from admin_api.store.campaign_rows import MOST_ENTRIES, START, RowsEntry
 from admin_api.store.campaign_segments import Counts, Segment, SegmentFiles
 
+NEWEST = "+"
 UNPACKED_AT_ONCE = 2  # by the process: it takes processor time
 
 
@@ -65,10 +66,12 @@ class CampaignResults:
         return entries if segment is None else await self._unpacked(segment, after)
 
     async def before(self, campaign_id: int, start: str, last: str) -> list[RowsEntry]:
-        """Return the next answers behind `start` that are not beyond `last`, without waiting."""
-        found = await self.now(campaign_id, start)
+        """Return the next answers behind `start` that are not beyond `last` (NEWEST: all), without waiting."""
+        found = [entry for entry in await self.now(campaign_id, start) if not entry.is_end]
+        if last == NEWEST:
+            return found
         until = Position.parse(last)
-        return [entry for entry in found if not entry.is_end and Position.parse(entry.position) <= until]
+        return [entry for entry in found if Position.parse(entry.position) <= until]
 
     async def counted(self, campaign_id: int, until: str) -> Counts:
         """Return what the archive knows without being unpacked of the answers up to a position, or some of them."""

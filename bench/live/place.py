@@ -1,0 +1,71 @@
+"""One live-query as a process on the server's core, with Postgres, Valkey and NATS on disk beside it."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from flotilla_common.bus.connection import Bus
+from flotilla_common.db.migrate import READS
+from flotilla_common.provision import provision_database
+from flotilla_stack.servers import Postgres, RunningServer, Valkey
+from flotilla_stack.servers.ports import choose_port
+
+from bench.house import GatewayProcess, House, wait_until
+from bench.load_client import SERVER_CORE, Target, core
+
+T = TypeVar("T")
+
+DATABASE = "flotilla"
+HOSTS = 100_000
+FILL = f"""
+INSERT INTO inventory.hosts (id, revision, host_identifier, hostname, platform, last_enrolled_at)
+  OVERRIDING SYSTEM VALUE
+  SELECT n, n, 'host-' || n, 'host-' || n, 'ubuntu', now() FROM generate_series(1, {HOSTS}) AS n;
+INSERT INTO inventory.host_seen (host_id, seen_at) SELECT n, now() FROM generate_series(1, {HOSTS}) AS n;
+INSERT INTO inventory.label_membership (label_id, host_id) SELECT 1, n FROM generate_series(1, {HOSTS}) AS n;
+ANALYZE;
+"""
+
+
+@dataclass
+class LivePlace:
+    """What is measured, and who stands around it."""
+
+    house: House
+    live_query: GatewayProcess
+
+    def as_service(self, service: str, work: Callable[[Bus], Coroutine[Any, Any, T]]) -> T:
+        """Do something on the bus with a service's own rights."""
+        return self.house.neighbours.as_service(service, work)
+
+
+def start(house: House) -> LivePlace:
+    """Start the servers, write the fleet into the database, start live-query; the house stops them."""
+    passwords = {role: secrets.token_hex(16) for role in READS}
+    postgres = house.enter(RunningServer(Postgres(house.directory / "postgres", password=secrets.token_hex(16))))
+    valkey = house.enter(RunningServer(Valkey(house.directory / "valkey", password=secrets.token_hex(16))))
+    postgres.create_database(DATABASE)
+    provision_database(postgres.url(DATABASE), passwords)
+    postgres.sql(FILL, database=DATABASE)
+    blobs = house.directory / "blobs"
+    blobs.mkdir()
+    health = choose_port()
+    environment = house.environment("live_query") | {
+        "FLOTILLA_DATABASE_URL": postgres.url(DATABASE, user="flotilla_live_query", password=passwords["live_query"]),
+        "FLOTILLA_REDIS_URL": valkey.url(0),
+        "FLOTILLA_SIGNING_KEY_FILE": str(house.keys.signing),
+        "FLOTILLA_BLOB_URL": Path(blobs).absolute().as_uri(),
+        "FLOTILLA_HEALTH_PORT": str(health),
+    }
+    process, log_file = house.launch(
+        "live-query", [*core(SERVER_CORE), sys.executable, "-m", "live_query"], environment
+    )
+    live_query = GatewayProcess(Target("live-query", process.pid), process, log_file, health)
+    house.keep(live_query)
+    wait_until(live_query.is_ready, live_query, "it is ready")
+    return LivePlace(house, live_query)

@@ -1,0 +1,84 @@
+"""Viewers that ask for it are told what the answers add up to, while they come."""
+
+from __future__ import annotations
+
+import pytest
+from admin_api.routes import aggregate_feed
+from flotilla_common.db.models.inventory import Host
+from sqlalchemy import update
+from sqlmodel import col
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(aggregate_feed, "DELTA_SECONDS", 0.05)
+    monkeypatch.setattr(aggregate_feed, "SIGHT_SECONDS", 0.1)
+
+
+def values_of(groups) -> dict[str, int]:
+    return {group["values"]["version"]: group["hosts"]["count"] for group in groups}
+
+
+async def test_the_whole_comes_first_then_only_what_changed(fleet, admin, live_query, watching):
+    hosts = [await fleet.host(name) for name in "abc"]
+    campaign = await live_query.campaign(hosts)
+    for host, version in ((hosts[0], "1"), (hosts[1], "2")):
+        await live_query.answer(campaign, host, [{"version": version}])
+
+    async with watching(admin, campaign) as viewer:
+        await viewer.send("select_aggregate", {"group_by": ["version"]})
+        whole = (await viewer.next("aggregate"))["data"]
+        await live_query.answer(campaign, hosts[2], [{"version": "2"}])
+        change = (await viewer.next("aggregate_delta"))["data"]
+
+    assert (whole["revision"], whole["hosts"], change["revision"], change["hosts"]) == (1, 2, 2, 3)
+    assert values_of(whole["groupings"][0]["top"]) == {"1": 1, "2": 1}
+    assert values_of(change["groupings"][0]["changed"]) == {"2": 2}
+
+
+async def test_a_viewer_that_does_not_ask_is_told_of_no_aggregate(fleet, admin, live_query, watching):
+    hosts = [await fleet.host("a"), await fleet.host("b")]
+    campaign = await live_query.campaign(hosts)
+    kinds = []
+
+    async with watching(admin, campaign) as asking, watching(admin, campaign) as stock:
+        await asking.send("select_aggregate", {"group_by": ["version"]})
+        await live_query.answer(campaign, hosts[0], [{"version": "1"}])
+        await asking.next("aggregate")
+        await live_query.answer(campaign, hosts[1], [{"version": "1"}])
+        while "finished" not in str(kinds[-1:]):
+            kinds.append(await stock.next())
+
+    assert {told["type"] for told in kinds} == {"totals", "status", "result"}
+
+
+async def test_a_host_that_moves_to_another_team_takes_its_values_along(
+    fleet, live_query, watching, make_user, make_team, database
+):
+    own, foreign = await make_team("Own"), await make_team("Foreign")
+    member = await make_user("maintainer", own)
+    hosts = [await fleet.host("a", own), await fleet.host("b", own)]
+    campaign = await live_query.campaign(hosts, member.user_id)
+    for host, version in zip(hosts, ("stays", "goes"), strict=True):
+        await live_query.answer(campaign, host, [{"version": version}])
+
+    async with watching(member, campaign) as viewer:
+        await viewer.send("select_aggregate", {"group_by": ["version"]})
+        whole = (await viewer.next("aggregate"))["data"]
+        async with database.sessions("inventory").begin() as session:
+            await session.execute(update(Host).where(col(Host.id) == hosts[1]).values(team_id=foreign))
+        change = (await viewer.next("aggregate_delta"))["data"]
+
+    assert values_of(whole["groupings"][0]["top"]) == {"stays": 1, "goes": 1}
+    assert change["hosts"] == 1
+    assert change["groupings"][0]["gone"] == [{"version": "goes"}]
+
+
+@pytest.mark.parametrize("data", [None, {}, {"group_by": []}, {"group_by": "a"}, {"group_by": ["a"], "top": 201}])
+async def test_a_selection_that_makes_no_sense_ends_it(fleet, admin, live_query, watching, data):
+    campaign = await live_query.campaign([await fleet.host("a")])
+
+    async with watching(admin, campaign) as viewer:
+        await viewer.send("select_aggregate", data)
+
+        assert (await viewer.next("error"))["data"] == aggregate_feed.UNREADABLE
