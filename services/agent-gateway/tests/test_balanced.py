@@ -46,7 +46,7 @@ class Balancer:
         first = next(self.turns)
         for place in range(len(self.gateways)):
             gateway = self.gateways[(first + place) % len(self.gateways)]
-            with contextlib.suppress(ConnectionRefusedError):
+            with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):  # it is being killed
                 upstream = await asyncio.open_connection("127.0.0.1", gateway.tls_port)
                 await relay((reader, writer), upstream)
                 return

@@ -197,6 +197,11 @@ class LiveQuery:
         counts = TargetCounts(total=total, online=total, offline=0, missing_in_action=0, new=0)
         return CampaignStartedV1(campaign_id=campaign_id, created_at=datetime.now(UTC), counts=counts)
 
+    async def finish(self) -> None:
+        """Wait for what scripts still write: a test may be over as soon as it has its answer."""
+        if self._scripts:
+            await asyncio.wait(self._scripts, timeout=20)
+
     async def _targets(self, request: StartCampaignV1) -> list[int]:
         # Enough for these tests: listed hosts, or whoever is in one of the labels or teams.
         members = {
@@ -270,6 +275,7 @@ async def live_query(database: Database, redis_url: str, bus_for) -> AsyncIterat
         async with in_background(part.on_viewed(bus)):
             await bus.settle()
             yield part
+            await part.finish()
     await redis.aclose()
 
 
