@@ -209,15 +209,7 @@ async def request(
 
     """
     limits = app_config.live_query_budgets(await stored_config.get(session))
-    refused = frozenset(refusal.team_id for refusal in asked.refusals if refusal.team_id is not None)
-    if selection.teams & refused:
-        raise denied(viewer, asked)
-    targets.check_teams(selection, asked.teams)
-    _check_size(asked.query.query, selection)
-    if not (await targets.count(session, selection, asked.teams, now)).total:
-        if refused and (await targets.count(session, selection, refused, now)).total:
-            raise denied(viewer, asked)
-        raise BadRequest(NO_HOSTS)
+    await _check_reach(session, viewer, asked, selection, now)
     return StartCampaignV1(
         sql=asked.query.query,
         query_id=asked.query.id,
@@ -232,6 +224,21 @@ async def request(
         request_id=uuid4(),
         budget=budgets.granted(budget, viewer, asked.teams, limits),
     )
+
+
+async def _check_reach(
+    session: AsyncSession, viewer: Viewer, asked: Cleared, selection: Selection, now: datetime
+) -> None:
+    """Refuse a selection that is out of reach, where the policy forbids the query, without hosts, or too large."""
+    refused = frozenset(refusal.team_id for refusal in asked.refusals if refusal.team_id is not None)
+    if selection.teams & refused:
+        raise denied(viewer, asked)
+    targets.check_teams(selection, asked.teams)
+    _check_size(asked.query.query, selection)
+    if not (await targets.count(session, selection, asked.teams, now)).total:
+        if refused and (await targets.count(session, selection, refused, now)).total:
+            raise denied(viewer, asked)
+        raise BadRequest(NO_HOSTS)
 
 
 def _check_size(sql: str, selection: Selection) -> None:
