@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -26,10 +27,14 @@ async def started(house: House, campaign_id: int, host_ids: list[int], **options
 
 async def stored_answers(bus_for: BusFor) -> list[dict[str, Any]]:
     """Return the batches in the stream, read as live-query."""
+    return [batch for message in await stored_messages(bus_for) for batch in message]
+
+
+async def stored_messages(bus_for: BusFor) -> list[list[dict[str, Any]]]:
     bus = await bus_for("live_query")
     state = (await bus.js.stream_info(ANSWERS_STREAM)).state
     found = [await bus.js.get_msg(ANSWERS_STREAM, seq) for seq in range(max(1, state.first_seq), state.last_seq + 1)]
-    return [batch for message in found for batch in json.loads(message.data or b"")]
+    return [json.loads(message.data or b"") for message in found]
 
 
 async def test_an_idle_read_is_a_small_constant_without_backend(house: House) -> None:
@@ -151,6 +156,21 @@ async def test_an_answer_is_in_the_stream_before_the_host_hears_of_it(house: Hou
         "stats": {"wall_time_ms": 7},
         "truncated": False,
     }
+
+
+async def test_answers_of_hosts_of_any_shard_share_messages(house: House, bus_for: BusFor) -> None:
+    hosts = range(1, 33)
+    keys = [house.inventory.add_host(host) for host in hosts]
+    await started(house, 5, list(hosts))
+    for key in keys:
+        await house.read(key)
+
+    replies = await asyncio.gather(*(house.post("distributed/write", OK | {"node_key": key}) for key in keys))
+
+    assert all(reply.json() == {} for reply in replies)
+    found = await stored_messages(bus_for)
+    assert len(found) < 16
+    assert sorted(batch["host_id"] for message in found for batch in message) == list(hosts)
 
 
 async def test_a_host_that_answered_is_not_asked_again(house: House) -> None:

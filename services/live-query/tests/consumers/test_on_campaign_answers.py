@@ -120,6 +120,29 @@ async def test_a_host_whose_answer_cannot_be_settled_harms_none_that_shares_its_
     assert states == {hosts[0]: "answered", hosts[1]: "pending", hosts[2]: "answered"}
 
 
+async def test_no_transaction_has_more_hosts_than_are_settled_at_once(
+    deps, running, fleet, start, gateway, books, monkeypatch
+):
+    hosts = await fleet.hosts(5)
+    async with running(deps):
+        campaign = await start(label_ids=[1])
+    sizes = []
+    settle = on_campaign_answers.settle
+
+    async def settle_counted(session, rows, received, limits, *, now):
+        sizes.append(len(received))
+        return await settle(session, rows, received, limits, now=now)
+
+    monkeypatch.setattr(on_campaign_answers, "settle", settle_counted)
+    monkeypatch.setattr(on_campaign_answers, "HOSTS", 2)
+    message = [Received(gateway.batch(host, answer_to(campaign.campaign_id)), deps.clock()) for host in hosts]
+
+    await on_campaign_answers.handle([message], deps)
+
+    assert sizes == [2, 2, 1]
+    assert await books.count(campaign.campaign_id) == {"answered": 5}
+
+
 async def test_one_batch_alone_is_understood_too(deps, running, fleet, start, gateway, books):
     [host_id] = await fleet.hosts(1)
     async with running(deps):

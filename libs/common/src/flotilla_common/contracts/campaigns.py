@@ -49,8 +49,9 @@ def released_key(campaign_id: int) -> str:
 
 
 def answers_subject(shard: int) -> str:
-    """Return the subject of one shard's answers: a message is a JSON array of batches, those of several hosts.
+    """Return a subject of answers: a message is a JSON array of batches, those of several hosts.
 
+    The shard is one gateway's own, whichever hosts it serves: so many more share a message (docs/decisions/0033).
     On `answers.campaign.v1.<shard>`, of which there may be some left, a message is one batch.
     """
     return f"answers.campaign.v2.{shard}"

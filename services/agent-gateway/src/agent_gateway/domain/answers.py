@@ -1,15 +1,16 @@
-"""Answers to campaigns: into stream ANSWERS, those of one shard's hosts together."""
+"""Answers to campaigns: into stream ANSWERS, those of all hosts of this process together."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TypeVar
 
 import msgspec
 from flotilla_common.contracts.campaigns import AnswerBatch, CampaignAnswer, answers_subject
 from flotilla_common.contracts.results import QueryResult
-from flotilla_common.contracts.shards import shard_of
+from flotilla_common.contracts.shards import SHARDS
 from flotilla_common.contracts.streams import MAX_PAYLOAD_BYTES
 
 from agent_gateway.domain.counters import Counters
@@ -28,11 +29,15 @@ _lines_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Answers:
-    """Publishes batches of answers into custody."""
+    """Publishes batches of answers into custody, all on one shard's subject, so that one message has as many as can be.
+
+    Nothing depends on the order of two hosts, and a host's own answers come one after another.
+    """
 
     def __init__(self, publish: Publish, counters: Counters) -> None:
         self._publish = publish
         self._counters = counters
+        self._shard = random.randrange(SHARDS)  # noqa: S311 - spreads gateways, hides nothing
         self._sharing: Sharing[int, None] = Sharing(self._send, message_bytes=ARRAY_BYTES)
 
     def hand_over(
@@ -42,11 +47,10 @@ class Answers:
 
         `trace_parent` (W3C) goes along: whose trace they go on.
         """
-        shard = shard_of(host.host_id)
         batches = (
             AnswerBatch(1, host.host_id, host.team_id, received_ms, part, trace_parent) for part in split(answers)
         )
-        return [self._sharing.add(shard, _encode(batch), None) for batch in batches]
+        return [self._sharing.add(self._shard, _encode(batch), None) for batch in batches]
 
     async def close(self) -> None:
         """Send what waits, and wait until it is stored or refused."""

@@ -21,7 +21,8 @@ from live_query.deps import Deps
 from live_query.domain.settling import Received, settle
 
 DURABLE = "live-query-on_campaign_answers"
-BATCH = 1024  # messages, in one transaction: it costs as much as the answers of a hundred hosts
+BATCH = 1024  # messages
+HOSTS = 4096  # in one transaction, which costs as much as the answers of a hundred; of small ones a message has many
 VERSION = 1
 log = structlog.get_logger()
 tracer = trace.get_tracer(__name__)
@@ -54,7 +55,8 @@ async def handle(messages: list[list[Received]], deps: Deps) -> None:
     """
     received = [item for message in messages for item in message]
     try:
-        await _settle(received, deps)
+        for first in range(0, len(received), HOSTS):
+            await _settle(received[first : first + HOSTS], deps)
     except outage.kinds():
         raise
     except Exception:
