@@ -145,7 +145,7 @@ def test_the_bounds_hold_when_there_are_too_many_groups():
         assert group.hosts.at_most - group.hosts.at_least <= 3.5 / 2**SKETCH_LOG * truth.total()
 
 
-@pytest.mark.parametrize("length", [10, 100_000])
+@pytest.mark.parametrize("length", [10, 20_000])
 def test_hostile_rows_leave_the_memory_bounded(length):
     tracemalloc.start()
     aggregate = Aggregate(("a", "b", "c"))

@@ -103,7 +103,7 @@ def with_orbit_alone(serial: str, address: str = "") -> Machine:
 def live(deps, definitions, clock):
     """Let machines poll every ten seconds, one after the other."""
 
-    async def run(*machines: Machine, rounds: int = 20, **settings: str) -> None:
+    async def run(*machines: Machine, rounds: int = 10, **settings: str) -> None:
         for _ in range(rounds):
             for machine in machines:
                 clock.now += timedelta(seconds=10)
@@ -225,7 +225,7 @@ async def test_the_orbit_of_a_newcomer_without_a_serial_of_its_own_follows_when_
 async def test_the_orbit_of_a_newcomer_is_held_where_that_is_set(live, deps, database, events):
     first, second = with_orbit_alone("S-1"), with_orbit_alone("S-2")
 
-    await live(first, second, same_identity="hold")
+    await live(first, second, rounds=20, same_identity="hold")
 
     [host] = await database.rows(Host)
     assert (host.id, host.orbit_key_hash) == (first.orbit.host_id, hash_node_key(first.orbit.key))
