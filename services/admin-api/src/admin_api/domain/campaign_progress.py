@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from admin_api.store.campaign_hosts import HostInSight
 from admin_api.store.campaign_rows import RowsEntry
 from admin_api.store.campaign_segments import Counts
 from admin_api.store.campaigns import Standing
@@ -39,6 +40,11 @@ class HostNames:
     display_name: str = ""
 
 
+def names_of(host: HostInSight) -> HostNames:
+    """Return what a result says of a host; a deleted one has no names."""
+    return HostNames(host.hostname or "", host.display_name or "")
+
+
 class Progress:
     """Counts what one viewer was sent, and says what changed since it was last told."""
 
@@ -55,12 +61,15 @@ class Progress:
         """Whether the viewer has not heard yet that all who were online at the last news have answered."""
         return not self._finished and self._expected is not None and self._actual >= self._expected
 
-    def count(self, entry: RowsEntry) -> None:
-        """Take an answer into account. One with an error is neither with nor without results."""
+    def count(self, entry: RowsEntry, *, in_sight: bool = True) -> None:
+        """Take an answer into account.
+
+        One with an error, or of a host that the viewer may not see, is neither with nor without results.
+        """
         if entry.outcome not in ANSWERS:
             return
         self._actual += 1
-        if entry.outcome == ANSWERED and not entry.error:
+        if in_sight and entry.outcome == ANSWERED and not entry.error:
             empty = not rows_of(entry)
             self._with_results += not empty
             self._without_results += empty

@@ -17,9 +17,10 @@ from admin_api.domain.campaign_aggregate import Grouping
 from admin_api.domain.campaign_aggregates import groupings_of
 from admin_api.domain.campaign_progress import message
 from admin_api.errors import InvalidArgument
-from admin_api.routes.campaign_aggregates import MOST_TOP, TOP, aggregate_now, sight_of
+from admin_api.routes.campaign_aggregates import MOST_TOP, TOP, aggregate_now
 from admin_api.routes.campaign_sockets import Refused, ViewerSocket
 from admin_api.routes.campaign_watch import login_of
+from admin_api.store.campaign_hosts import sight_of
 from admin_api.store.host_scope import VisibleTeams
 
 log = structlog.get_logger()

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import Query
 from pyroaring import BitMap64
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from admin_api.deps import Deps, DepsDep
 from admin_api.domain import campaigns
@@ -15,7 +14,7 @@ from admin_api.domain.campaign_aggregate import Aggregate, Bounds, Grouping
 from admin_api.domain.campaign_aggregates import Tally, groupings_of
 from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.versions import Id, members_router
-from admin_api.store import host_scope, hosts
+from admin_api.store.campaign_hosts import sight_of
 from admin_api.store.campaign_results import NEWEST
 from admin_api.store.campaign_rows import RowsEntry
 from admin_api.store.host_scope import VisibleTeams
@@ -43,11 +42,6 @@ async def get_aggregate(
         groupings = groupings_of(group_by or [])
         sight = await sight_of(session, teams)
     return {"aggregate": await aggregate_now(deps, campaign_id, groupings, teams, sight, top=top)}
-
-
-async def sight_of(session: AsyncSession, teams: VisibleTeams) -> BitMap64 | None:
-    """Return the hosts that somebody who sees these teams may see; None: all, deleted ones too."""
-    return None if teams is None else BitMap64(await hosts.ids(session, [host_scope.visible(teams)]))
 
 
 async def aggregate_now(
