@@ -16,7 +16,7 @@ import msgspec
 from admin_api.store.campaign_hosts import HostInSight
 from admin_api.store.campaign_rows import RowsEntry
 from admin_api.store.campaign_segments import Counts
-from admin_api.store.campaigns import Standing
+from admin_api.store.campaigns import Ramp, Standing
 from admin_api.store.host_summary import HostTotals
 
 ANSWERED = "answered"
@@ -106,14 +106,24 @@ class Progress:
 
 
 def standing_data(standing: Standing) -> dict[str, Any]:
-    """Return what a `status` has beyond Fleet's while hosts are not asked; clients pass over what they do not know."""
+    """Return what a `status` has beyond Fleet's while hosts are kept from being asked.
+
+    Clients pass over what they do not know.
+    """
     data: dict[str, Any] = {}
     if standing.paused_at is not None:
         paused_at = standing.paused_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
         data |= {"paused_at": paused_at, "pause_reason": standing.pause_reason or ""}
     if standing.is_halted:
         data["halted"] = True
+    if standing.ramp is not None:
+        data["ramp"] = ramp_data(standing.ramp)
     return data
+
+
+def ramp_data(ramp: Ramp) -> dict[str, int]:
+    """Return how far a campaign is that asks so many hosts at a time."""
+    return {"hosts_at_a_time": ramp.hosts_at_a_time, "asked": ramp.asked, "waiting": ramp.waiting}
 
 
 def totals_data(totals: HostTotals) -> dict[str, int]:
