@@ -6,7 +6,7 @@ import random
 import tracemalloc
 
 import msgspec
-from agent_gateway.domain.campaigns import BROAD_HOSTS, PLACES, Campaigns, FirstOffer
+from agent_gateway.domain.campaigns import BROAD_HOSTS, FIRST_OFFERS, PLACES, Campaigns, FirstOffer
 from agent_gateway.domain.hosts import Host, HostClass
 from flotilla_common.contracts.campaigns import CampaignCommand
 from flotilla_common.contracts.hosts import HostRecord
@@ -338,17 +338,20 @@ def test_when_a_host_was_asked_follows_from_when_it_is_asked_again() -> None:
     assert campaigns.offered_ms(1, 2, 1) == campaigns.offered_ms(9, 1, 1) == 0
 
 
-def test_the_first_offer_of_a_campaign_is_told_once_also_after_a_pause() -> None:
+def test_the_first_offers_of_a_campaign_are_told_once_also_after_a_pause() -> None:
     campaigns = Campaigns()
     traced = msgspec.structs.replace(command(1), span="cd" * 8)
-    campaigns.start(traced, BitMap([1, 2]), 3.0)
+    hosts = range(1, FIRST_OFFERS + 9)
+    campaigns.start(traced, BitMap(hosts), 3.0)
     campaigns.start(command(2), BitMap([1]), 3.0)  # without a span there is no trace to go on with
     asked(campaigns, 1, 5.0)
     told = campaigns.first_offers()
-    asked(campaigns, 2, 6.0)
     campaigns.end(1, 7.0)
-    campaigns.start(traced, BitMap([1, 2]), 8.0)
-    asked(campaigns, 1, 300.0)
+    campaigns.start(traced, BitMap(hosts), 8.0)
+    for host_id in hosts:
+        asked(campaigns, host_id, 300.0)  # the first one again
+    later = campaigns.first_offers()
 
     assert told == [FirstOffer(1, 1, f"00-{'ab' * 16}-{'cd' * 8}-01", 3.0, 5.0)]
+    assert [offer.host_id for offer in later] == list(range(2, FIRST_OFFERS))
     assert campaigns.first_offers() == []

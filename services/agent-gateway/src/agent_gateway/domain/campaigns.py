@@ -20,6 +20,7 @@ BROAD_HOSTS = 4096  # more targets than this make a campaign broad
 PLACES = 64
 BACK_OFF_LIMIT_SECONDS = 900.0
 AFTER_END_SECONDS = 3600.0  # answers are still taken for this long after a campaign's end
+FIRST_OFFERS = 32  # of a campaign are in its trace
 REMEMBERED_SECONDS = 86_400.0  # and still told from answers to campaigns that never were
 
 Verdict = Literal["open", "ended", "late", "foreign", "unknown"]
@@ -40,7 +41,7 @@ class Campaign:
     taken: set[int] = field(default_factory=set)  # first offered since the last look, and silent so far
     silent: set[int] = field(default_factory=set)  # those of the look before
     held_since: float = 0.0
-    was_offered: bool = False  # to anybody
+    first_offers: int = 0  # that were told of
 
     @property
     def campaign_id(self) -> int:
@@ -81,7 +82,7 @@ def wait_after(attempts: int) -> float:
 
 @dataclass(frozen=True)
 class FirstOffer:
-    """The first time that this process offered a campaign's query to anybody. Times are Unix seconds."""
+    """One of the first hosts that this process offered a campaign's query to. Times are Unix seconds."""
 
     campaign_id: int
     host_id: int
@@ -138,7 +139,7 @@ class Campaigns:
         if command.ramped:
             known = BitMap() if before is None or before.released is None else before.released
             campaign.released = (known | early) & targets
-        campaign.held_since, campaign.was_offered = now, before is not None and before.was_offered
+        campaign.held_since, campaign.first_offers = now, 0 if before is None else before.first_offers
         if earlier is not None:
             self._withdraw(earlier)
             campaign.settled |= earlier.settled
@@ -244,7 +245,7 @@ class Campaigns:
         return int((found[1] - wait_after(found[0] - 1)) * 1000)
 
     def first_offers(self) -> list[FirstOffer]:
-        """Return, once each, the first offers of traced campaigns since the last call: one of a campaign at most."""
+        """Return, once each, the first offers of traced campaigns since the last call: FIRST_OFFERS of one at most."""
         found, self._first_offers = self._first_offers, []
         return found
 
@@ -272,7 +273,7 @@ class Campaigns:
             name = campaign.offer(host.host_id, now)
             if name is not None:
                 queries[name] = campaign.command.sql
-                if not campaign.was_offered:
+                if campaign.first_offers < FIRST_OFFERS:
                     self._note_first(campaign, host.host_id, now)
         return queries, any(campaign.ended_at is None for campaign in concerned)
 
@@ -287,8 +288,9 @@ class Campaigns:
                 del self._past[campaign_id]
 
     def _note_first(self, campaign: Campaign, host_id: int, now: float) -> None:
-        campaign.was_offered = True
-        if campaign.trace_parent:
+        attempts, _ = campaign.offers[host_id]
+        campaign.first_offers += 1
+        if campaign.trace_parent and attempts == 1:
             found = FirstOffer(campaign.campaign_id, host_id, campaign.trace_parent, campaign.held_since, now)
             self._first_offers.append(found)
 

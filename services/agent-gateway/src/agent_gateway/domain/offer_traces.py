@@ -1,4 +1,4 @@
-"""The first offer of each campaign in its trace, made afterwards: polls of hosts know nothing of traces."""
+"""The first offers of each campaign in its trace, made afterwards: polls of hosts know nothing of traces."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ tracer = trace.get_tracer(__name__)
 
 
 def show_first_offers(campaigns: Campaigns) -> None:
-    """Make a span per campaign: from when this process had its command until it first offered the query to a host."""
+    """Make a span for each: from when this process had the campaign's command until it offered the query to a host."""
     for offer in campaigns.first_offers():
         tracer.start_span(
             "offer query",
