@@ -16,6 +16,7 @@ from flotilla_stack.testing import RunningStack
 from . import people
 from .machines import Machines
 from .shipped import Shipped
+from .traces import Collector, collecting
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,9 +28,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """A running system without simulated hosts."""
-    with RunningStack(tmp_path_factory.mktemp("e2e") / "flotilla", "--without-simulator") as running:
+def collector() -> Iterator[Collector]:
+    """A collector of traces."""
+    with collecting() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[RunningStack]:
+    """A running system without simulated hosts, which sends its traces to the collector."""
+    home, traced = tmp_path_factory.mktemp("e2e") / "flotilla", {"FLOTILLA_OTLP_ENDPOINT": collector.url}
+    with RunningStack(home, "--without-simulator", environment=traced) as running:
         yield running
 
 

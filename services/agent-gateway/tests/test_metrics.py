@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from .conftest import House
 
-ALERTS = Path(__file__).resolve().parents[3] / "deploy/observability/alerts/agent-gateway.yaml"
+OBSERVABILITY = Path(__file__).resolve().parents[3] / "deploy/observability"
+ALERTS = OBSERVABILITY / "alerts/agent-gateway.yaml"
 
 
 def told(house: House) -> str:
@@ -58,3 +59,13 @@ async def test_alerts_are_made_of_metrics_that_there_are(house: House) -> None:
         assert used
         assert used <= names
         assert {"summary", "description"} <= rule["annotations"].keys()
+
+
+async def test_dashboards_are_made_of_metrics_that_there_are(house: House) -> None:
+    names = set(re.findall(r"^# TYPE (\w+)", told(house), re.MULTILINE))
+    texts = [path.read_text("utf-8") for path in (OBSERVABILITY / "dashboards").glob("*.json")]
+
+    used = {name for text in texts for name in re.findall(r"flotilla_gateway_\w+", text)}
+
+    assert used
+    assert used <= names

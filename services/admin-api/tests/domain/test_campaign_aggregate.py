@@ -8,8 +8,9 @@ import tracemalloc
 from collections import Counter
 
 import pytest
-from admin_api.domain.campaign_aggregate import LONGEST_VALUE, MOST_GROUPS, Aggregate, Bounds
+from admin_api.domain.campaign_aggregate import LONGEST_VALUE, MOST_GROUPS, Aggregate
 from admin_api.domain.campaign_aggregates import MOST_KEPT, CampaignAggregates
+from admin_api.domain.campaign_distinct import Bounds
 from admin_api.domain.sketches import SKETCH_LOG
 from admin_api.store.campaign_rows import RowsEntry
 from flotilla_common.errors import Unavailable
@@ -19,7 +20,7 @@ from pyroaring import BitMap64
 
 VALUES = st.sampled_from(["1.0", "2.0", "", "ü", "x" * 100, "x" * 101])
 ANSWERS = st.lists(st.lists(st.dictionaries(st.sampled_from(["a", "b", "c"]), VALUES), max_size=5), max_size=12)
-KEY = (1, (("a",), ("a", "b")), None)
+KEY = (1, (("a",), ("a", "b")), None, None)
 
 
 def shown(aggregate: Aggregate) -> list[object]:
@@ -81,9 +82,9 @@ async def test_a_host_that_leaves_the_sight_takes_its_values_along():
     async def read(position):
         return entries[int(position.split("-")[0]) :]
 
-    before = await known.current((1, (("a",),), frozenset({1})), BitMap64([1, 2]), read)
+    before = await known.current((1, (("a",),), frozenset({1}), None), BitMap64([1, 2]), read)
     seen_before = {group.values[0] for group in before.aggregates[0].top(9)}
-    after = await known.current((1, (("a",),), frozenset({1})), BitMap64([1]), read)
+    after = await known.current((1, (("a",),), frozenset({1}), None), BitMap64([1]), read)
 
     assert seen_before == {"own", "gone"}
     assert {group.values[0] for group in after.aggregates[0].top(9)} == {"own"}
@@ -113,7 +114,7 @@ async def test_aggregates_in_use_are_not_pushed_out_and_idle_ones_are(monkeypatc
         return []
 
     async def ask(campaign: int) -> None:
-        await known.current((campaign, (("a",),), None), None, read)
+        await known.current((campaign, (("a",),), None, None), None, read)
 
     for campaign in range(MOST_KEPT):
         await ask(campaign)
@@ -123,7 +124,7 @@ async def test_aggregates_in_use_are_not_pushed_out_and_idle_ones_are(monkeypatc
     monkeypatch.setattr("admin_api.domain.campaign_aggregates.IN_USE_SECONDS", 0.0)
     await ask(MOST_KEPT)
 
-    assert {campaign for campaign, _, _ in known._kept} == {0, *range(2, MOST_KEPT + 1)}
+    assert {campaign for campaign, *_ in known._kept} == {0, *range(2, MOST_KEPT + 1)}
 
 
 def test_the_bounds_hold_when_there_are_too_many_groups():

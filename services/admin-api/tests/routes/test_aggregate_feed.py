@@ -82,3 +82,22 @@ async def test_a_selection_that_makes_no_sense_ends_it(fleet, admin, live_query,
         await viewer.send("select_aggregate", data)
 
         assert (await viewer.next("error"))["data"] == aggregate_feed.UNREADABLE
+
+
+async def test_a_group_whose_values_became_more_is_told_as_changed(fleet, admin, live_query, watching):
+    hosts = [await fleet.host(name) for name in "abc"]
+    campaign = await live_query.campaign(hosts)
+    for host, version in zip(hosts[:2], ("1", "2"), strict=True):
+        await live_query.answer(campaign, host, [{"name": version, "version": version}])
+
+    async with watching(admin, campaign) as viewer:
+        await viewer.send("select_aggregate", {"group_by": ["name"], "column": "version"})
+        [whole] = (await viewer.next("aggregate"))["data"]["groupings"]
+        await live_query.answer(campaign, hosts[2], [{"name": "2", "version": "3"}])
+        [change] = (await viewer.next("aggregate_delta"))["data"]["groupings"]
+        await viewer.send("select_aggregate", {"group_by": ["name"]})
+        [without] = (await viewer.next("aggregate"))["data"]["groupings"]
+
+    assert [group["distinct"]["count"] for group in whole["top"]] == [1, 1]
+    assert [(group["values"]["name"], group["distinct"]["count"]) for group in change["changed"]] == [("2", 2)]
+    assert all("distinct" not in group for group in without["top"])

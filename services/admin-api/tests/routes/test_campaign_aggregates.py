@@ -86,7 +86,7 @@ async def test_who_may_not_watch_sees_nothing(ask, fleet, live_query, make_user,
 @pytest.mark.parametrize(
     "parameters",
     [{}, {"group_by": ""}, {"group_by": "a,a"}, {"group_by": "a,b,c,d"}, {"group_by": "x" * 129},
-     {"group_by": "a", "top": "0"}, {"group_by": "a", "top": "201"}],
+     {"group_by": "a", "column": "x" * 129}, {"group_by": "a", "top": "0"}, {"group_by": "a", "top": "201"}],
 )  # fmt: skip
 async def test_what_makes_no_sense_is_told(ask, admin, fleet, live_query, parameters):
     campaign = await live_query.campaign([await fleet.host("a")])
@@ -95,3 +95,23 @@ async def test_what_makes_no_sense_is_told(ask, admin, fleet, live_query, parame
 
     assert answer.status_code in {400, 422}
     assert answer.json()["errors"][0]["reason"]
+
+
+async def test_the_values_of_another_column_are_counted_within_each_group(ask, admin, fleet, live_query):
+    hosts = [await fleet.host(name) for name in "abc"]
+    campaign = await live_query.campaign(hosts)
+    for host, name, version in zip(hosts, ("osqueryd", "osqueryd", "orbit"), ("5.15", "5.16", "1.0"), strict=True):
+        await live_query.answer(campaign, host, [{"name": name, "version": version}, {"name": name}])
+
+    answer = await ask(admin, f"GET /campaigns/{campaign}/aggregate", group_by="name", column="version")
+    plain = await ask(admin, f"GET /campaigns/{campaign}/aggregate", group_by="name")
+
+    [grouping] = answer.json()["aggregate"]["groupings"]
+    assert grouping["column"] == "version"
+    assert [(group["values"]["name"], group["distinct"]) for group in grouping["top"]] == [
+        ("osqueryd", {"count": 2, "at_least": 2, "at_most": 2}),
+        ("orbit", {"count": 1, "at_least": 1, "at_most": 1}),
+    ]
+    [without] = plain.json()["aggregate"]["groupings"]
+    assert "column" not in without
+    assert all("distinct" not in group for group in without["top"])

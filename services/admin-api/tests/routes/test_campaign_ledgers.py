@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl
 
 import pytest
@@ -145,6 +145,37 @@ async def test_deleted_and_foreign_hosts_are_counted_and_nothing_of_theirs_is_sh
     assert [(host["host_id"], host["error"]) for host in whole] == [
         (host, f"no table {host}") for host in (own, foreign, deleted)
     ]
+
+
+async def test_neither_a_ledger_nor_its_order_tells_when_and_how_much_a_host_out_of_sight_answered(
+    ask, admin, fleet, live_query, note, make_user, teams
+):
+    member = await make_user("maintainer", teams[0])
+    hosts = [await fleet.host(name, teams[team]) for name, team in (("a", 0), ("b", 1), ("c", 0), ("d", 1))]
+    campaign = await live_query.campaign(hosts, member.user_id)
+    for place, rows in enumerate((5, 9, 7, 1)):
+        times = {"offered_at": NOW + timedelta(hours=rows), "settled_at": NOW + timedelta(days=rows)}
+        await note(campaign, hosts[place], state="answered", row_count=rows, truncated=True, **times)
+    path, facts = f"GET /campaigns/{campaign}/ledger", ("row_count", "truncated", "offered_at", "settled_at")
+
+    shown = (await ask(member, path)).json()["ledger"]["hosts"]
+    whole = (await ask(admin, path)).json()["ledger"]["hosts"]
+    exported = list(csv.DictReader(io.StringIO((await ask(member, f"{path}/export")).text, newline="")))
+
+    assert [[host[fact] for fact in facts] for host in shown[1::2]] == [[None] * 4] * 2
+    assert [host["state"] for host in shown] == ["answered"] * 4
+    assert shown[0]["row_count"] == 5
+    assert [host["row_count"] for host in whole] == [5, 9, 7, 1]
+    assert [[row[fact] for fact in facts] for row in exported[1::2]] == [[""] * 4] * 2
+    for key in ("row_count", "offered_at", "settled_at"):
+        for direction in ("asc", "desc"):
+            answer = await ask(member, path, order_key=key, order_direction=direction)
+            order = [host["host_id"] for host in answer.json()["ledger"]["hosts"]]
+            mine = [hosts[0], hosts[2]] if direction == "asc" else [hosts[2], hosts[0]]
+            assert [host for host in order if host in mine] == mine
+            assert [host for host in order if host not in mine] == [hosts[1], hosts[3]]
+    beyond = await ask(member, path, order_key="row_count", after="6")
+    assert [host["host_id"] for host in beyond.json()["ledger"]["hosts"]] == [hosts[2]]
 
 
 @pytest.mark.parametrize("path", ["ledger", "ledger/export"])

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from admin_api.routes import campaign_feed
+from flotilla_common.contracts.campaigns import Budget
 from flotilla_common.contracts.redis_keys import campaign_rows
+from flotilla_common.db.models.live_query import LedgerRow
 from flotilla_common.testing.waiting import eventually
+from sqlalchemy import update
+from sqlmodel import col
 
 from .conftest import LONG_AGO
 
@@ -249,3 +255,18 @@ async def test_a_viewer_that_leaves_leaves_nothing_behind(fleet, admin, live_que
     await eventually(lambda: deps.views.viewers == 0)
     await live_query.answer(campaign, 1)
     assert await live_query.redis.xlen(campaign_rows(campaign)) == 1
+
+
+async def test_a_status_tells_how_far_a_ramp_is(fleet, admin, live_query, watching, database, quick_news):
+    hosts = [await fleet.host(name) for name in "abc"]
+    campaign = await live_query.campaign(hosts, budget=Budget(hosts_at_a_time=1))
+
+    async with watching(admin, campaign) as viewer:
+        before = (await viewer.next("status"))["data"]["ramp"]
+        async with database.sessions("live_query").begin() as session:
+            row = update(LedgerRow).where(col(LedgerRow.host_id) == hosts[0])
+            await session.execute(row.values(released_at=datetime.now(UTC)))
+        after = (await viewer.next("status"))["data"]["ramp"]
+
+    assert before == {"hosts_at_a_time": 1, "asked": 0, "waiting": 3}
+    assert after == {"hosts_at_a_time": 1, "asked": 1, "waiting": 2}

@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from flotilla_common.contracts.campaigns import StopCampaignV1
+from flotilla_common.contracts.campaigns import Budget, StopCampaignV1
 from flotilla_common.contracts.labels import ALL_HOSTS
 from flotilla_common.db.models.admin_api import AppConfig, Query
+from flotilla_common.db.models.live_query import LedgerRow
 from flotilla_common.errors import Invalid
+from sqlalchemy import update
+from sqlmodel import col
 
 SQL = "SELECT pid FROM processes"
 ROLES = ["admin", "maintainer", "observer_plus", "observer", "gitops"]
@@ -321,3 +324,17 @@ async def test_who_may_see_and_stop_the_campaigns_of_others(ask, fleet, live_que
 async def test_unknown_campaigns_are_not_found(ask, admin):
     assert (await ask(admin, "GET /campaigns/99")).status_code == 404
     assert (await ask(admin, "DELETE /campaigns/99")).status_code == 404
+
+
+async def test_how_far_a_ramp_is_is_shown(ask, fleet, admin, live_query, database):
+    hosts = [await fleet.host(name) for name in "abcde"]
+    ramped = await live_query.campaign(hosts, budget=Budget(hosts_at_a_time=2))
+    at_once = await live_query.campaign(hosts, budget=Budget(max_rows=9))
+    async with database.sessions("live_query").begin() as session:
+        released = update(LedgerRow).where(col(LedgerRow.campaign_id) == ramped, col(LedgerRow.host_id) <= hosts[2])
+        await session.execute(released.values(released_at=datetime.now(UTC)))
+    await live_query.answer(ramped, hosts[0])
+
+    shown = [(await ask(admin, f"GET /campaigns/{number}")).json()["campaign"]["ramp"] for number in (ramped, at_once)]
+
+    assert shown == [{"hosts_at_a_time": 2, "asked": 2, "waiting": 2}, None]

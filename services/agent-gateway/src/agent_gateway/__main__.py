@@ -34,6 +34,7 @@ from agent_gateway.deps import Deps
 from agent_gateway.domain.clients import networks
 from agent_gateway.domain.commands import public_keys
 from agent_gateway.domain.gateway import Gateway
+from agent_gateway.domain.offer_traces import trace_offers
 from agent_gateway.domain.seen import report_seen
 from agent_gateway.domain.silence import report_silent
 from agent_gateway.listeners import CONNECTIONS, listen_plain, listen_tls
@@ -89,6 +90,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
         name="seen",
     )
     tasks.create_task(report_silent(gateway.campaigns, bus.send), name="silent hosts")
+    tasks.create_task(trace_offers(gateway.campaigns), name="traces of offers")
 
 
 async def _follow(followers: dict[str, Follower], tasks: asyncio.TaskGroup) -> None:

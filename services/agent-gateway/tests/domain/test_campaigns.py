@@ -6,7 +6,7 @@ import random
 import tracemalloc
 
 import msgspec
-from agent_gateway.domain.campaigns import BROAD_HOSTS, PLACES, Campaigns
+from agent_gateway.domain.campaigns import BROAD_HOSTS, FIRST_OFFERS, PLACES, Campaigns, FirstOffer
 from agent_gateway.domain.hosts import Host, HostClass
 from flotilla_common.contracts.campaigns import CampaignCommand
 from flotilla_common.contracts.hosts import HostRecord
@@ -326,3 +326,32 @@ def test_a_ramped_campaign_of_100k_hosts_takes_little_memory() -> None:
     tracemalloc.stop()
 
     assert held + len(targets.serialize()) + 3 * 12_500 < 150 * 1024
+
+
+def test_when_a_host_was_asked_follows_from_when_it_is_asked_again() -> None:
+    campaigns = Campaigns()
+    campaigns.start(command(1), BitMap([1, 2]), 0.0)
+    for now in (10.0, 71.0, 200.0):
+        asked(campaigns, 1, now)
+
+    assert [campaigns.offered_ms(1, 1, attempt) for attempt in (0, 1, 2, 3)] == [200_000, 0, 0, 200_000]
+    assert campaigns.offered_ms(1, 2, 1) == campaigns.offered_ms(9, 1, 1) == 0
+
+
+def test_the_first_offers_of_a_campaign_are_told_once_also_after_a_pause() -> None:
+    campaigns = Campaigns()
+    traced = msgspec.structs.replace(command(1), span="cd" * 8)
+    hosts = range(1, FIRST_OFFERS + 9)
+    campaigns.start(traced, BitMap(hosts), 3.0)
+    campaigns.start(command(2), BitMap([1]), 3.0)  # without a span there is no trace to go on with
+    asked(campaigns, 1, 5.0)
+    told = campaigns.first_offers()
+    campaigns.end(1, 7.0)
+    campaigns.start(traced, BitMap(hosts), 8.0)
+    for host_id in hosts:
+        asked(campaigns, host_id, 300.0)  # the first one again
+    later = campaigns.first_offers()
+
+    assert told == [FirstOffer(1, 1, f"00-{'ab' * 16}-{'cd' * 8}-01", 3.0, 5.0)]
+    assert [offer.host_id for offer in later] == list(range(2, FIRST_OFFERS))
+    assert campaigns.first_offers() == []

@@ -155,7 +155,34 @@ async def test_an_answer_is_in_the_stream_before_the_host_hears_of_it(house: Hou
         "rows": [{"a": "1"}],
         "stats": {"wall_time_ms": 7},
         "truncated": False,
+        "offered_ms": 0,
     }
+
+
+async def test_an_answer_says_when_the_host_was_given_the_query(house: House, bus_for: BusFor) -> None:
+    key = house.inventory.add_host(1)
+    await started(house, 5, [1])
+    before = int(house.gateway.now() * 1000)
+    await house.read(key)
+    after = int(house.gateway.now() * 1000)
+    name = f"fleet_distributed_query_5_1_{TRACE_5}"
+
+    await house.post("distributed/write", {"node_key": key, "queries": {name: []}, "statuses": {name: 0}})
+
+    [batch] = await stored_answers(bus_for)
+    assert before - 1 <= batch["answers"][0]["offered_ms"] <= after
+
+
+async def test_answers_to_two_campaigns_in_one_write_go_on_each_in_its_own_trace(house: House, bus_for: BusFor) -> None:
+    key = house.inventory.add_host(1)
+    await started(house, 5, [1])
+    await started(house, 6, [1])
+    names = ["fleet_distributed_query_5", "fleet_distributed_query_6"]
+
+    await house.post("distributed/write", {"node_key": key, "queries": {name: [] for name in names}})
+
+    found = {batch["answers"][0]["campaign_id"]: batch["trace_parent"] for batch in await stored_answers(bus_for)}
+    assert {number: parent[-19:-3] for number, parent in found.items()} == {5: f"{5:016x}", 6: f"{6:016x}"}
 
 
 async def test_answers_of_hosts_of_any_shard_share_messages(house: House, bus_for: BusFor) -> None:

@@ -16,6 +16,7 @@ from flotilla_common.contracts.carves import BeginCarveV1
 from flotilla_common.db.models.live_query import Carve
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from live_query.domain.answer_traces import Sampling
 from live_query.domain.answers import Limits
 from live_query.domain.archive import ArchivePolicy
 from live_query.domain.carves import CarvePolicy
@@ -43,4 +44,5 @@ class Deps:
     carve_policy: CarvePolicy
     archive_policy: ArchivePolicy = field(default_factory=ArchivePolicy)
     begins: Together[BeginCarveV1, Carve] = field(default_factory=lambda: Together(CARVES_TOGETHER))
+    sampling: Sampling = field(default_factory=Sampling)
     clock: Callable[[], datetime] = utc_now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,11 +10,13 @@ from live_query.domain.settling import refusal
 from live_query.store.campaigns import CampaignState
 
 DEADLINE = datetime(2026, 1, 2, tzinfo=UTC)
-OPEN = CampaignState(1, "durable", open=True, deadline=DEADLINE, end_reason=None)
-CLOSED = CampaignState(1, "durable", open=False, deadline=DEADLINE, end_reason="stopped")
-WATCHED = CampaignState(1, "viewer", open=True, deadline=DEADLINE, end_reason=None)
-STOPPED = CampaignState(1, "viewer", open=True, deadline=DEADLINE, end_reason="stopped")
-UNWATCHED = CampaignState(1, "viewer", open=False, deadline=DEADLINE, end_reason="deadline")
+OPEN = CampaignState(
+    1, "durable", open=True, deadline=DEADLINE, end_reason=None, created_at=DEADLINE, trace_id="ab" * 16
+)
+CLOSED = replace(OPEN, open=False, end_reason="stopped")
+WATCHED = replace(OPEN, kind="viewer")
+STOPPED = replace(WATCHED, end_reason="stopped")
+UNWATCHED = replace(WATCHED, open=False, end_reason="deadline")
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,8 @@ class CampaignAnswer(msgspec.Struct, frozen=True):
     """One host's answer to one campaign. `rows` are the host's bytes: a JSON array of objects with string values.
 
     `attempt` is 0 when the host sent the bare query name back. `truncated` says that the host sent more rows than one
-    message can carry.
+    message can carry. `offered_ms` (Unix) is when the gateway gave the host the query, 0: another one did, or nobody
+    knows any more.
     """
 
     campaign_id: int
@@ -145,10 +146,11 @@ class CampaignAnswer(msgspec.Struct, frozen=True):
     rows: msgspec.Raw
     stats: msgspec.Raw
     truncated: bool = False
+    offered_ms: int = 0
 
 
 class AnswerBatch(msgspec.Struct, frozen=True):
-    """What one `distributed/write` brought. `trace_parent` (W3C) says whose trace it goes on, empty = nobody's."""
+    """What one `distributed/write` brought, or a part of it. `trace_parent` (W3C): whose trace it goes on; or empty."""
 
     v: int
     host_id: int

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from admin_api.domain.campaign_distinct import Bounds, DistinctValues, exactly
+
 if TYPE_CHECKING:
     from admin_api.domain.sketches import Sketches
 
@@ -24,28 +26,28 @@ _values_of = msgspec.json.Decoder(list[str | None]).decode
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """A number that is between `at_least` and `at_most`; exact when they are equal."""
-
-    estimate: int
-    at_least: int
-    at_most: int
-
-
-@dataclass(frozen=True)
 class Group:
-    """One combination of values (None: a row without that column), on how many hosts and in how many rows it is."""
+    """One combination of values (None: a row without that column), on how many hosts and in how many rows it is.
+
+    `distinct` is how many values another column has in those rows; None: nobody asked.
+    """
 
     values: tuple[str | None, ...]
     hosts: Bounds
     rows: Bounds
+    distinct: Bounds | None = None
 
 
 class Aggregate:
-    """Adds up one grouping. The order of the answers makes no difference while it is exact."""
+    """Adds up one grouping, and the values of `column` within its groups if there is one.
 
-    def __init__(self, grouping: Grouping) -> None:
+    The order of the answers makes no difference while it is exact.
+    """
+
+    def __init__(self, grouping: Grouping, column: str | None = None) -> None:
         self.grouping = grouping
+        self.column = column
+        self._distinct = None if column is None else DistinctValues()
         self._exact: dict[str, list[int]] = {}
         self._estimated: Sketches | None = None
 
@@ -57,9 +59,15 @@ class Aggregate:
     def add(self, rows: Iterable[Mapping[str, str]]) -> None:
         """Count the rows of one host, which answers once."""
         found: dict[str, int] = {}
+        values: dict[str, set[str]] = {}
         for row in rows:
             key = _key_of([_kept(row.get(column)) for column in self.grouping]).decode()
             found[key] = found.get(key, 0) + 1
+            value = None if self.column is None else _kept(row.get(self.column))
+            if value is not None:
+                values.setdefault(key, set()).add(value)
+        if self._distinct is not None:
+            self._distinct.add(values)
         if self._estimated is not None:
             self._estimated.add(found)
             return
@@ -77,20 +85,19 @@ class Aggregate:
         """Return how many groups there are."""
         if self._estimated is not None:
             return self._estimated.distinct()
-        return _exactly(len(self._exact))
+        return exactly(len(self._exact))
 
     def top(self, most: int) -> list[Group]:
         """Return the groups on the most hosts, then with the most rows, then by value."""
         if self._estimated is not None:
             found = self._estimated.groups()
         else:
-            found = [(key, _exactly(hosts), _exactly(rows)) for key, (hosts, rows) in self._exact.items()]
+            found = [(key, exactly(hosts), exactly(rows)) for key, (hosts, rows) in self._exact.items()]
         found.sort(key=lambda one: (-one[1].estimate, -one[2].estimate, one[0]))
-        return [Group(tuple(_values_of(key)), hosts, rows) for key, hosts, rows in found[:most]]
-
-
-def _exactly(number: int) -> Bounds:
-    return Bounds(number, number, number)
+        return [
+            Group(tuple(_values_of(key)), hosts, rows, None if self._distinct is None else self._distinct.of(key, rows))
+            for key, hosts, rows in found[:most]
+        ]
 
 
 def _kept(value: str | None) -> str | None:

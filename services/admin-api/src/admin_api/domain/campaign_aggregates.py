@@ -23,7 +23,8 @@ MOST_KEPT = 8  # aggregates in memory; one that was forgotten is added up again 
 IN_USE_SECONDS = 10.0  # without being asked for, after which an aggregate gives way to another one
 SCAN_SECONDS = 5.0  # after which a request is answered with what was counted so far
 
-Key = tuple[int, tuple[Grouping, ...], VisibleTeams]
+Key = tuple[int, tuple[Grouping, ...], VisibleTeams, str | None]
+"""Campaign, groupings, whose hosts, and the column whose values are counted within groups, if there is one."""
 ReadAfter = Callable[[str], Awaitable[list[RowsEntry]]]
 """Returns the next answers behind a position, none at the end; it does not wait for more."""
 
@@ -55,7 +56,7 @@ class Tally:
 
     def start_again(self) -> None:
         """Forget everything that was counted."""
-        self.aggregates = [Aggregate(aggregate.grouping) for aggregate in self.aggregates]
+        self.aggregates = [Aggregate(aggregate.grouping, aggregate.column) for aggregate in self.aggregates]
         self.position, self.hosts, self.rows, self.read = START, 0, 0, BitMap64()
 
     def count(self, entry: RowsEntry) -> None:
@@ -101,7 +102,7 @@ class CampaignAggregates:
         tally = self._kept.get(key)
         if tally is None:
             self._make_room(now)
-            tally = self._kept[key] = Tally([Aggregate(grouping) for grouping in key[1]], sight)
+            tally = self._kept[key] = Tally([Aggregate(grouping, key[3]) for grouping in key[1]], sight)
         tally.used = now
         self._kept.move_to_end(key)
         return tally
@@ -143,3 +144,16 @@ def groupings_of(texts: list[str]) -> tuple[Grouping, ...]:
         if not all(0 < len(column) <= LONGEST_COLUMN for column in grouping):
             raise InvalidArgument("group_by", f"a column must have 1 to {LONGEST_COLUMN} characters")
     return groupings
+
+
+def column_of(text: str | None) -> str | None:
+    """Return the column whose values are to be counted within groups; None: none.
+
+    Raises:
+        InvalidArgument: it is too long.
+
+    """
+    column = (text or "").strip()
+    if len(column) > LONGEST_COLUMN:
+        raise InvalidArgument("column", f"a column must have 1 to {LONGEST_COLUMN} characters")
+    return column or None

@@ -13,9 +13,10 @@ from typing import Any
 
 import msgspec
 
+from admin_api.store.campaign_hosts import HostInSight
 from admin_api.store.campaign_rows import RowsEntry
 from admin_api.store.campaign_segments import Counts
-from admin_api.store.campaigns import Standing
+from admin_api.store.campaigns import Ramp, Standing
 from admin_api.store.host_summary import HostTotals
 
 ANSWERED = "answered"
@@ -39,6 +40,11 @@ class HostNames:
     display_name: str = ""
 
 
+def names_of(host: HostInSight) -> HostNames:
+    """Return what a result says of a host; a deleted one has no names."""
+    return HostNames(host.hostname or "", host.display_name or "")
+
+
 class Progress:
     """Counts what one viewer was sent, and says what changed since it was last told."""
 
@@ -55,12 +61,15 @@ class Progress:
         """Whether the viewer has not heard yet that all who were online at the last news have answered."""
         return not self._finished and self._expected is not None and self._actual >= self._expected
 
-    def count(self, entry: RowsEntry) -> None:
-        """Take an answer into account. One with an error is neither with nor without results."""
+    def count(self, entry: RowsEntry, *, in_sight: bool = True) -> None:
+        """Take an answer into account.
+
+        One with an error, or of a host that the viewer may not see, is neither with nor without results.
+        """
         if entry.outcome not in ANSWERS:
             return
         self._actual += 1
-        if entry.outcome == ANSWERED and not entry.error:
+        if in_sight and entry.outcome == ANSWERED and not entry.error:
             empty = not rows_of(entry)
             self._with_results += not empty
             self._without_results += empty
@@ -97,14 +106,24 @@ class Progress:
 
 
 def standing_data(standing: Standing) -> dict[str, Any]:
-    """Return what a `status` has beyond Fleet's while hosts are not asked; clients pass over what they do not know."""
+    """Return what a `status` has beyond Fleet's while hosts are kept from being asked.
+
+    Clients pass over what they do not know.
+    """
     data: dict[str, Any] = {}
     if standing.paused_at is not None:
         paused_at = standing.paused_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
         data |= {"paused_at": paused_at, "pause_reason": standing.pause_reason or ""}
     if standing.is_halted:
         data["halted"] = True
+    if standing.ramp is not None:
+        data["ramp"] = ramp_data(standing.ramp)
     return data
+
+
+def ramp_data(ramp: Ramp) -> dict[str, int]:
+    """Return how far a campaign is that asks so many hosts at a time."""
+    return {"hosts_at_a_time": ramp.hosts_at_a_time, "asked": ramp.asked, "waiting": ramp.waiting}
 
 
 def totals_data(totals: HostTotals) -> dict[str, int]:

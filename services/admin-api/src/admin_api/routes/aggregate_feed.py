@@ -14,12 +14,13 @@ from admin_api.deps import Deps
 from admin_api.domain.aggregate_deltas import Shown, delta
 from admin_api.domain.authorize import visible_team_ids
 from admin_api.domain.campaign_aggregate import Grouping
-from admin_api.domain.campaign_aggregates import groupings_of
+from admin_api.domain.campaign_aggregates import column_of, groupings_of
 from admin_api.domain.campaign_progress import message
 from admin_api.errors import InvalidArgument
-from admin_api.routes.campaign_aggregates import MOST_TOP, TOP, aggregate_now, sight_of
+from admin_api.routes.campaign_aggregates import MOST_TOP, TOP, aggregate_now
 from admin_api.routes.campaign_sockets import Refused, ViewerSocket
 from admin_api.routes.campaign_watch import login_of
+from admin_api.store.campaign_hosts import sight_of
 from admin_api.store.host_scope import VisibleTeams
 
 log = structlog.get_logger()
@@ -33,6 +34,7 @@ class _Selection(BaseModel):
     model_config = ConfigDict(strict=True)
 
     group_by: list[str]
+    column: str | None = None
     top: Annotated[int, Field(ge=1, le=MOST_TOP)] = TOP
 
 
@@ -45,7 +47,7 @@ class AggregateFeed:
         self._token = token
         self._id = campaign_id
         self._selected = asyncio.Event()
-        self._groupings: tuple[Grouping, ...] = ()
+        self._selection: tuple[tuple[Grouping, ...], str | None] = ((), None)
         self._top = TOP
         self._told: Shown | None = None
         self._revision = 0
@@ -61,7 +63,7 @@ class AggregateFeed:
         """
         try:
             selection = _Selection.model_validate(data)
-            self._groupings = groupings_of(selection.group_by)
+            self._selection = groupings_of(selection.group_by), column_of(selection.column)
         except (ValidationError, InvalidArgument) as error:
             raise Refused(UNREADABLE) from error
         self._top = selection.top
@@ -80,9 +82,10 @@ class AggregateFeed:
 
     async def _tell(self) -> None:
         await self._look()
-        groupings, teams_and_sight = self._groupings, self._sight
-        now = await aggregate_now(self._deps, self._id, groupings, *teams_and_sight, top=self._top)
-        if groupings != self._groupings:
+        selection, (teams, sight) = self._selection, self._sight
+        groupings, column = selection
+        now = await aggregate_now(self._deps, (self._id, groupings, teams, column), sight, top=self._top)
+        if selection != self._selection:
             return  # another selection came meanwhile: the next look is at that
         told, self._told = self._told, now
         changes = now if told is None else delta(told, now)

@@ -6,19 +6,18 @@ from typing import Annotated, Any
 
 from fastapi import Query
 from pyroaring import BitMap64
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from admin_api.deps import Deps, DepsDep
 from admin_api.domain import campaigns
 from admin_api.domain.authorize import visible_team_ids
-from admin_api.domain.campaign_aggregate import Aggregate, Bounds, Grouping
-from admin_api.domain.campaign_aggregates import Tally, groupings_of
+from admin_api.domain.campaign_aggregate import Aggregate, Group, Grouping
+from admin_api.domain.campaign_aggregates import Key, Tally, column_of, groupings_of
+from admin_api.domain.campaign_distinct import Bounds
 from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.versions import Id, members_router
-from admin_api.store import host_scope, hosts
+from admin_api.store.campaign_hosts import sight_of
 from admin_api.store.campaign_results import NEWEST
 from admin_api.store.campaign_rows import RowsEntry
-from admin_api.store.host_scope import VisibleTeams
 
 router = members_router("live queries")
 
@@ -34,31 +33,19 @@ async def get_aggregate(
     group_by: Annotated[
         list[str] | None, Query(description="columns, comma separated; may be given several times")
     ] = None,
+    column: Annotated[str | None, Query(description="count the values of this column within each group")] = None,
     top: Annotated[int, Query(ge=1, le=MOST_TOP)] = TOP,
 ) -> dict[str, Any]:
     """Count hosts and rows by value, of the answers so far of the hosts that the viewer may see."""
     teams = visible_team_ids(viewer)
     async with deps.sessions.begin() as session:
         await campaigns.watchable(session, viewer, campaign_id, deps.sql_reader)
-        groupings = groupings_of(group_by or [])
+        groupings, within = groupings_of(group_by or []), column_of(column)
         sight = await sight_of(session, teams)
-    return {"aggregate": await aggregate_now(deps, campaign_id, groupings, teams, sight, top=top)}
+    return {"aggregate": await aggregate_now(deps, (campaign_id, groupings, teams, within), sight, top=top)}
 
 
-async def sight_of(session: AsyncSession, teams: VisibleTeams) -> BitMap64 | None:
-    """Return the hosts that somebody who sees these teams may see; None: all, deleted ones too."""
-    return None if teams is None else BitMap64(await hosts.ids(session, [host_scope.visible(teams)]))
-
-
-async def aggregate_now(
-    deps: Deps,
-    campaign_id: int,
-    groupings: tuple[Grouping, ...],
-    teams: VisibleTeams,
-    sight: BitMap64 | None,
-    *,
-    top: int,
-) -> dict[str, Any]:
+async def aggregate_now(deps: Deps, key: Key, sight: BitMap64 | None, *, top: int) -> dict[str, Any]:
     """Return the answers up to now added up, as the API shows them.
 
     Raises:
@@ -67,9 +54,9 @@ async def aggregate_now(
     """
 
     async def read(position: str) -> list[RowsEntry]:
-        return await deps.results.before(campaign_id, position, NEWEST)
+        return await deps.results.before(key[0], position, NEWEST)
 
-    return tally_object(await deps.aggregates.current((campaign_id, groupings, teams), sight, read), top)
+    return tally_object(await deps.aggregates.current(key, sight, read), top)
 
 
 def tally_object(tally: Tally, top: int) -> dict[str, Any]:
@@ -86,16 +73,19 @@ def tally_object(tally: Tally, top: int) -> dict[str, Any]:
 def _grouping_object(aggregate: Aggregate, top: int) -> dict[str, Any]:
     return {
         "group_by": list(aggregate.grouping),
+        **({} if aggregate.column is None else {"column": aggregate.column}),
         "exact": aggregate.is_exact,
         "distinct": _bounds_object(aggregate.distinct()),
-        "top": [
-            {
-                "values": dict(zip(aggregate.grouping, group.values, strict=True)),
-                "hosts": _bounds_object(group.hosts),
-                "rows": _bounds_object(group.rows),
-            }
-            for group in aggregate.top(top)
-        ],
+        "top": [_group_object(aggregate.grouping, group) for group in aggregate.top(top)],
+    }
+
+
+def _group_object(grouping: Grouping, group: Group) -> dict[str, Any]:
+    return {
+        "values": dict(zip(grouping, group.values, strict=True)),
+        "hosts": _bounds_object(group.hosts),
+        "rows": _bounds_object(group.rows),
+        **({} if group.distinct is None else {"distinct": _bounds_object(group.distinct)}),
     }
 
 

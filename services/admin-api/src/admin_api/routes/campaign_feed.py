@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 from flotilla_common.bus import outage
 from flotilla_common.db.models.live_query import Campaign
 
 from admin_api.deps import Deps
-from admin_api.domain.campaign_progress import ANSWERS, HostNames, Progress, result_message
+from admin_api.domain.campaign_progress import ANSWERS, Progress, names_of, result_message
 from admin_api.domain.sockjs import HEARTBEAT_SECONDS
 from admin_api.routes.campaign_sockets import ViewerSocket
 from admin_api.routes.campaign_traces import ViewerTrace
+from admin_api.store import campaign_hosts
 from admin_api.store import campaigns as campaign_store
-from admin_api.store import hosts
+from admin_api.store.campaign_hosts import HostInSight
 from admin_api.store.campaign_rows import MOST_ENTRIES, START, RowsEntry
+from admin_api.store.host_scope import VisibleTeams
 
 log = structlog.get_logger()
 
@@ -30,13 +32,14 @@ LARGE_READ = 1024 * 1024  # bytes of rows in one read; after a larger one the ne
 
 
 class CampaignFeed:
-    """Feeds one viewer, who may watch `campaign`, from position `last` on."""
+    """Feeds one viewer, who may watch `campaign` and sees hosts of `teams`, from position `last` on."""
 
-    def __init__(self, deps: Deps, socket: ViewerSocket, campaign: Campaign, last: str) -> None:
+    def __init__(self, deps: Deps, socket: ViewerSocket, campaign: Campaign, last: str, teams: VisibleTeams) -> None:
         self._deps = deps
         self._socket = socket
         self._id = campaign.id or 0
         self._position = last
+        self._teams = teams
         self._count = 1
         self._progress = Progress()
         self._is_open = True
@@ -51,6 +54,10 @@ class CampaignFeed:
     def ended(self) -> bool:
         """Whether the viewer has all that will ever come."""
         return self._ended
+
+    def see(self, teams: VisibleTeams) -> None:
+        """Show hosts of these teams from now on: the viewer's rights as they were just looked up."""
+        self._teams = teams
 
     async def run(self) -> None:
         """Feed until cancelled; a part that is down is waited for."""
@@ -78,21 +85,25 @@ class CampaignFeed:
         """
         async with self._deps.sessions.begin() as session:
             self._trace = ViewerTrace(await campaign_store.command_of(session, self._id), self._clock)
-        progress, position = Progress(), START
-        if self._position != START:
-            counts = await self._deps.results.counted(self._id, self._position)
-            progress.add(counts)
-            position = str(counts.last)
-        while self._position != START:
-            entries = await self._deps.results.before(self._id, position, self._position)
-            if not entries:
-                break
-            position = entries[-1].position
-            for entry in entries:
-                progress.count(entry)
-        self._progress = progress
+        self._progress = await self._seen_before() if self._position != START else Progress()
         waiting = await self._deps.results.now(self._id, self._position, count=1)
         self._behind = any(not entry.is_end for entry in waiting)
+
+    async def _seen_before(self) -> Progress:
+        progress, position, is_limited = Progress(), START, self._teams is not None
+        async with self._deps.sessions.begin() as session:
+            sight = await campaign_hosts.sight_of(session, self._teams)
+        while True:
+            if is_limited or position == START:
+                counts = await self._deps.results.counted(self._id, position, self._position, sight)
+                progress.add(counts)
+                position = str(counts.last)
+            entries = await self._deps.results.before(self._id, position, self._position)
+            if not entries:
+                return progress
+            position = entries[-1].position
+            for entry in entries:
+                progress.count(entry, in_sight=sight is None or entry.host_id in sight)
 
     async def _step(self) -> None:
         if self._clock() >= self._next_news:
@@ -122,22 +133,26 @@ class CampaignFeed:
 
     async def _pass_on(self, entries: list[RowsEntry]) -> None:
         began = time.time_ns()
-        names = await self._names(entries)
+        sight = await self._in_sight(entries)
+        sent: list[RowsEntry] = []
         for entry in entries:
             if entry.outcome in ANSWERS:
-                await self._socket.send(result_message(self._id, entry, names.get(entry.host_id, HostNames())))
-                self._progress.count(entry)
+                host = sight.get(entry.host_id)
+                if host is not None:
+                    await self._socket.send(result_message(self._id, entry, names_of(host)))
+                    sent.append(entry)
+                self._progress.count(entry, in_sight=host is not None)
             self._ended = self._ended or entry.is_end
             self._position = entry.position
-        self._trace.sent([entry for entry in entries if entry.outcome in ANSWERS], began)
+        self._trace.sent(sent, began)
 
-    async def _names(self, entries: list[RowsEntry]) -> dict[int, HostNames]:
+    async def _in_sight(self, entries: list[RowsEntry]) -> Mapping[int, HostInSight]:
+        """Look up, right before they are sent, whose answers the viewer may see."""
         wanted = {entry.host_id for entry in entries if entry.outcome in ANSWERS}
         if not wanted:
             return {}
         async with self._deps.sessions.begin() as session:
-            rows = await hosts.by_ids(session, wanted, self._deps.clock())
-        return {row.host_id: HostNames(row.host.hostname, row.display_name) for row in rows}
+            return await campaign_hosts.in_sight(session, wanted, self._teams)
 
     async def _tell_news(self) -> None:
         """Look again who is online and whether hosts are still asked; the last news come with the end."""

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from admin_api.deps import Deps, deps_of
 from admin_api.domain import campaigns, sockjs
+from admin_api.domain.authorize import visible_team_ids
 from admin_api.domain.campaign_progress import message
 from admin_api.domain.viewer import Viewer
 from admin_api.routes.aggregate_feed import AggregateFeed
@@ -123,8 +124,8 @@ async def _converse(deps: Deps, socket: ViewerSocket) -> None:
     try:
         with deps.views.greeting():
             await socket.open()
-            token, campaign, last = await _admit(deps, socket)
-        feed = CampaignFeed(deps, socket, campaign, last)
+            token, viewer, campaign, last = await _admit(deps, socket)
+        feed = CampaignFeed(deps, socket, campaign, last, visible_team_ids(viewer))
         sums = AggregateFeed(deps, socket, token, campaign.id or 0)
         with deps.views.watching():
             await _first_of(feed.run(), watch(deps, token, campaign, feed), sums.run(), _listen(socket, sums))
@@ -137,8 +138,8 @@ async def _converse(deps: Deps, socket: ViewerSocket) -> None:
         await socket.end()
 
 
-async def _admit(deps: Deps, socket: ViewerSocket) -> tuple[str, Campaign, str]:
-    """Hear who it is and what it wants to see: token, campaign, position.
+async def _admit(deps: Deps, socket: ViewerSocket) -> tuple[str, Viewer, Campaign, str]:
+    """Hear who it is and what it wants to see: token and whose it is, campaign, position.
 
     Raises:
         Refused: one of them is missing, wrong or not allowed, or there is no room for another viewer.
@@ -150,7 +151,7 @@ async def _admit(deps: Deps, socket: ViewerSocket) -> tuple[str, Campaign, str]:
     campaign = await _campaign(deps, viewer, selection.campaign_id)
     if deps.views.viewers >= deps.settings.most_viewers:
         raise Refused(TOO_MANY)
-    return token, campaign, selection.last or campaign_rows.START
+    return token, viewer, campaign, selection.last or campaign_rows.START
 
 
 async def _hear(socket: ViewerSocket) -> str:

@@ -14,6 +14,7 @@ from flotilla_common.db.models.live_query import Campaign
 
 from admin_api.deps import Deps
 from admin_api.domain import campaigns, sessions
+from admin_api.domain.authorize import visible_team_ids
 from admin_api.domain.viewer import Viewer
 from admin_api.errors import Unauthenticated
 from admin_api.routes.campaign_feed import CampaignFeed
@@ -62,14 +63,15 @@ async def watch(deps: Deps, token: str, campaign: Campaign, feed: CampaignFeed) 
                 await deps.bus.send(CampaignViewedV1(campaign_id=campaign_id))
                 deps.views.note(campaign_id, clock())
             is_due = False
-            await _check(deps, token, campaign)
+            feed.see(visible_team_ids(await _check(deps, token, campaign)))
         except outage.kinds() as error:
             log.info("viewer could not be checked", campaign_id=campaign_id, error=repr(error))
         await asyncio.sleep(CHECK_SECONDS)
 
 
-async def _check(deps: Deps, token: str, campaign: Campaign) -> None:
+async def _check(deps: Deps, token: str, campaign: Campaign) -> Viewer:
     viewer = await login_of(deps, token, prolong=False)
     async with deps.sessions.begin() as session:
         if not await campaigns.may_watch(session, viewer, campaign, deps.sql_reader):
             raise Refused("forbidden")
+    return viewer

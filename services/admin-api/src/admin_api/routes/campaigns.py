@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from admin_api.deps import Deps, DepsDep
 from admin_api.domain import campaigns
+from admin_api.domain.campaign_progress import ramp_data
 from admin_api.domain.campaigns import Asked
 from admin_api.domain.config_blocks import RoleBudget
 from admin_api.domain.sql_policy import Cleared
@@ -224,8 +225,10 @@ async def get_campaign(deps: DepsDep, viewer: ViewerDep, campaign_id: Id) -> dic
         counts = await campaign_ledgers.counts(session, campaign_id)
         account = await campaign_store.account(session, campaign_id)
         are_off = await campaign_store.are_off(session)
+        ramp = await campaign_store.ramp(session, campaign_id)
     hosts = {**counts, "targeted": campaign.target_count}
-    return {"campaign": {**campaign_summary(campaign, are_off=are_off), "hosts": hosts, **account_object(account)}}
+    summary = {**campaign_summary(campaign, are_off=are_off), "hosts": hosts, **account_object(account)}
+    return {"campaign": {**summary, "ramp": None if ramp is None else ramp_data(ramp)}}
 
 
 @router.get("/campaigns")

@@ -10,8 +10,11 @@ from flotilla_common.contracts.campaigns import CampaignStartedV1, StopCampaignV
 from flotilla_common.errors import FleetError, Unavailable
 
 from admin_api.deps import Deps
+from admin_api.domain.authorize import visible_team_ids
 from admin_api.domain.campaign_progress import ANSWERS, error_of, rows_of
+from admin_api.domain.viewer import Viewer
 from admin_api.settings import parse_duration
+from admin_api.store import campaign_hosts
 from admin_api.store.campaign_rows import START, RowsEntry
 
 log = structlog.get_logger()
@@ -24,17 +27,23 @@ def wait_seconds(deps: Deps) -> float:
     return parse_duration(deps.settings.live_query_rest_period)
 
 
-async def collect(deps: Deps, started: CampaignStartedV1) -> list[RowsEntry]:
+async def collect(deps: Deps, viewer: Viewer, started: CampaignStartedV1) -> list[RowsEntry]:
     """Return the answers that came in time, as soon as all hosts answered; then the campaign is over.
+
+    Those of hosts that the viewer may not see by now, deleted or moved to another team, are left out.
 
     Raises:
         Unavailable: Redis does not answer, not even at the end of the time.
 
     """
     try:
-        return await _read(deps, started)
+        answers = await _read(deps, started)
     finally:
         await _stop(deps, started.campaign_id)
+    async with deps.sessions.begin() as session:
+        host_ids = {entry.host_id for entry in answers}
+        sight = await campaign_hosts.in_sight(session, host_ids, visible_team_ids(viewer))
+    return [entry for entry in answers if entry.host_id in sight]
 
 
 async def _read(deps: Deps, started: CampaignStartedV1) -> list[RowsEntry]:

@@ -72,7 +72,7 @@ async def run_saved_query(deps: DepsDep, viewer: ViewerDep, query_id: Id, body: 
     if not body.host_ids:
         raise BadRequest(IDS_REQUIRED)
     running = await _start(deps, viewer, query_id, body.host_ids, body.limits())
-    answers = await collect(deps, running.started)
+    answers = await collect(deps, viewer, running.started)
     return {
         "query_id": query_id,
         "targeted_host_count": running.started.counts.total,
@@ -108,7 +108,7 @@ async def run_saved_queries(deps: DepsDep, viewer: ViewerDep, body: RunManyBody)
 async def _run_one(deps: Deps, viewer: Viewer, query_id: int, body: RunManyBody) -> dict[str, Any]:
     try:
         running = await _start(deps, viewer, query_id, body.host_ids, body.limits())
-        answers = await collect(deps, running.started)
+        answers = await collect(deps, viewer, running.started)
     except Unavailable:
         raise
     except FleetError as error:  # one query that cannot be run leaves the others alone
@@ -156,7 +156,7 @@ async def _query_host(deps: Deps, viewer: Viewer, row: HostRow | None, which: st
     if not row.online:
         return {**answer, **await _check_only(deps, viewer, row, sql)}
     running = await _start_ad_hoc(deps, viewer, row.host_id, body)
-    entries = await collect(deps, running.started)
+    entries = await collect(deps, viewer, running.started)
     return {**answer, "status": "online", **_outcome(entries), **running.warnings}
 
 

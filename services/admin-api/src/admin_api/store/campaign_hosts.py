@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from flotilla_common.db.models.inventory import Host
+from pyroaring import BitMap64
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -21,6 +22,14 @@ class HostInSight:
     hostname: str | None = None
     display_name: str | None = None
     team_id: int | None = None
+
+
+async def sight_of(session: AsyncSession, teams: VisibleTeams) -> BitMap64 | None:
+    """Return the hosts that somebody who sees these teams may see; None: all, deleted ones too."""
+    if teams is None:
+        return None
+    found = await session.execute(select(col(Host.id)).where(visible(teams)))
+    return BitMap64([host_id for host_id in found.scalars() if host_id is not None])
 
 
 async def in_sight(session: AsyncSession, host_ids: Collection[int], teams: VisibleTeams) -> dict[int, HostInSight]:

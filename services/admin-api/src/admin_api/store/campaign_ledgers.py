@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from flotilla_common.db.models.inventory import Host
 from flotilla_common.db.models.live_query import LedgerRow
-from sqlalchemy import ColumnElement, Row, Select, and_, case, false, func, or_, select, true
+from sqlalchemy import Row, Select, and_, case, false, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -21,22 +21,14 @@ STATES: tuple[State, ...] = ("answered", "failed", "denylisted", "expired", "can
 OFFERED = "offered"
 """What a filter may ask for beside the states: pending hosts that have taken the query and are silent."""
 
-_ORDER_KEYS: Mapping[str, Sortable] = {
-    "host_id": col(LedgerRow.host_id),
-    "state": col(LedgerRow.state),
-    "row_count": col(LedgerRow.row_count),
-    "settled_at": col(LedgerRow.settled_at),
-    "offered_at": col(LedgerRow.offered_at),
-    "hostname": col(Host.hostname),
-}
-
 
 @dataclass(frozen=True)
 class Entry:
-    """One targeted host. What it says itself, and its team, is None when it is out of the viewer's sight.
+    """One targeted host. All but its id and state is None when it is out of the viewer's sight.
 
     So it is for a deleted host, except that who sees every host sees what it answered. `error` and the names are the
-    host's own text; `row_count` counts rows, `stats` are osquery's (agent protocol 1.7).
+    host's own text; `row_count` counts rows, `stats` are osquery's (agent protocol 1.7). The times tell when the host
+    was up, so they are the host's word too.
     """
 
     host_id: int
@@ -47,8 +39,8 @@ class Entry:
     is_offered: bool
     offered_at: datetime | None
     settled_at: datetime | None
-    row_count: int
-    is_truncated: bool
+    row_count: int | None
+    is_truncated: bool | None
     error: str | None
     stats: dict[str, Any] | None
 
@@ -67,9 +59,9 @@ async def page(
     statement = listed(
         _entries(campaign_id, states, teams),
         options,
-        order_keys=_ORDER_KEYS,
+        order_keys=_order_keys(teams),
         row_id=col(LedgerRow.host_id),
-        search=(col(Host.hostname), col(Host.computer_name), _error(teams)),
+        search=(col(Host.hostname), col(Host.computer_name), _seen(LedgerRow.error, teams)),
     )
     rows = (await session.execute(statement)).all()
     return [_entry(row, teams) for row in rows[: options.limit]], len(rows) > options.limit
@@ -101,10 +93,21 @@ def _entries(campaign_id: int, states: Collection[str], teams: VisibleTeams) -> 
     return statement.where(or_(col(LedgerRow.state).in_(plain), is_offered if OFFERED in states else false()))
 
 
-def _error(teams: VisibleTeams) -> ColumnElement[str | None]:
-    """What a host complains of, null for hosts out of sight."""
-    is_in_sight = true() if teams is None else col(Host.id).is_not(None)
-    return case((is_in_sight, col(LedgerRow.error)))
+def _order_keys(teams: VisibleTeams) -> Mapping[str, Sortable]:
+    """What a ledger may be ordered by: no order tells what is not shown."""
+    return {
+        "host_id": col(LedgerRow.host_id),
+        "state": col(LedgerRow.state),
+        "row_count": _seen(LedgerRow.row_count, teams),
+        "settled_at": _seen(LedgerRow.settled_at, teams),
+        "offered_at": _seen(LedgerRow.offered_at, teams),
+        "hostname": col(Host.hostname),
+    }
+
+
+def _seen(column: Any, teams: VisibleTeams) -> Sortable:
+    """Return what a host said, null for hosts out of sight."""
+    return col(column) if teams is None else case((col(Host.id).is_not(None), col(column)))
 
 
 def _entry(found: Row[*tuple[Any, ...]], teams: VisibleTeams) -> Entry:
@@ -118,10 +121,10 @@ def _entry(found: Row[*tuple[Any, ...]], teams: VisibleTeams) -> Entry:
         team_id=team_id,
         state=row.state,
         is_offered=is_pending and row.offered_at is not None,
-        offered_at=row.offered_at,
-        settled_at=row.settled_at,
-        row_count=row.row_count,
-        is_truncated=row.truncated,
+        offered_at=row.offered_at if is_in_sight else None,
+        settled_at=row.settled_at if is_in_sight else None,
+        row_count=row.row_count if is_in_sight else None,
+        is_truncated=row.truncated if is_in_sight else None,
         error=row.error if is_in_sight else None,
         stats=row.stats if is_in_sight else None,
     )

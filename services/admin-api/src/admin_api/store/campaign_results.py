@@ -13,6 +13,7 @@ from flotilla_common.blobs import Blobs
 from flotilla_common.campaign_archive import START as BEGINNING
 from flotilla_common.campaign_archive import DamagedSegment, Position, StreamEntry, entries_after
 from flotilla_common.errors import Unavailable
+from pyroaring import BitMap64
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -73,10 +74,16 @@ class CampaignResults:
         until = Position.parse(last)
         return [entry for entry in found if Position.parse(entry.position) <= until]
 
-    async def counted(self, campaign_id: int, until: str) -> Counts:
-        """Return what the archive knows without being unpacked of the answers up to a position, or some of them."""
+    async def counted(self, campaign_id: int, after: str, until: str, sight: BitMap64 | None) -> Counts:
+        """Return what the archive knows without being unpacked of the answers from one position to another.
+
+        It may be those up to a place in between: to the first segment with a host that is not in `sight` (None: all).
+        """
+        begin, end = Position.parse(after), Position.parse(until)
         async with self.sessions.begin() as session:
-            return await campaign_segments.counts(session, campaign_id, Position.parse(until))
+            if sight is None:
+                return await campaign_segments.counts(session, campaign_id, end)
+            return await campaign_segments.counts_in_sight(session, campaign_id, begin, end, sight)
 
     async def skipped_to(self, campaign_id: int, after: str, host_id: int) -> str:
         """Return from where on to look for a host's answer, `after` or beyond it."""

@@ -11,6 +11,7 @@ from flotilla_common.campaign_archive import START, Position
 from flotilla_common.contracts.bitmaps import bitmap_of
 from flotilla_common.db.models.live_query import Campaign, CampaignSegment
 from flotilla_common.errors import Unavailable
+from pyroaring import BitMap64
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -95,6 +96,36 @@ async def counts(session: AsyncSession, campaign_id: int, until: Position) -> Co
     if row is None:
         return Counts()
     return Counts(int(found[0]), int(found[1]), int(found[2]), Position(*row))
+
+
+async def counts_in_sight(
+    session: AsyncSession, campaign_id: int, after: Position, until: Position, sight: BitMap64
+) -> Counts:
+    """Return what the next segments behind a position hold, as long as they end before `until` and all hosts are seen.
+
+    Nothing when the position is within a segment: the rest of it must be read.
+    """
+    total = Counts(last=after)
+    while True:
+        statement = (
+            select(CampaignSegment)
+            .where(col(CampaignSegment.campaign_id) == campaign_id, tuple_(*_LAST) > tuple_(*total.last))
+            .order_by(col(CampaignSegment.number))
+            .limit(BITMAPS_AT_ONCE)
+        )
+        segments = (await session.execute(statement)).scalars().all()
+        for one in segments:
+            first, last = Position(one.first_ms, one.first_number), Position(one.last_ms, one.last_number)
+            if first <= total.last or last > until or not BitMap64(bitmap_of(one.hosts)) <= sight:
+                return total
+            total = Counts(
+                total.answers + one.answers,
+                total.with_rows + one.with_rows,
+                total.without_rows + one.without_rows,
+                last,
+            )
+        if len(segments) < BITMAPS_AT_ONCE:
+            return total
 
 
 class SegmentFiles:

@@ -64,13 +64,37 @@ async def account(session: AsyncSession, campaign_id: int) -> Account:
 
 
 @dataclass(frozen=True)
+class Ramp:
+    """How far a campaign is that asks so many hosts at a time: pending hosts that may be asked by now, and others."""
+
+    hosts_at_a_time: int
+    asked: int
+    waiting: int
+
+
+async def ramp(session: AsyncSession, campaign_id: int) -> Ramp | None:
+    """Return how far a campaign's ramp is; None when it asks all at once."""
+    at_a_time = await session.scalar(
+        select(col(CampaignBudget.hosts_at_a_time)).where(col(CampaignBudget.campaign_id) == campaign_id)
+    )
+    if at_a_time is None:
+        return None
+    statement = select(func.count(), func.count(col(LedgerRow.released_at))).where(
+        col(LedgerRow.campaign_id) == campaign_id, col(LedgerRow.state) == "pending"
+    )
+    pending, asked = (await session.execute(statement)).one()
+    return Ramp(at_a_time, asked, pending - asked)
+
+
+@dataclass(frozen=True)
 class Standing:
-    """Whether a campaign is open, and what keeps an open one from asking: its pause, or the switch of all."""
+    """Whether a campaign is open, and what keeps an open one from asking: its pause, its ramp, or the switch of all."""
 
     is_open: bool = True
     paused_at: datetime | None = None
     pause_reason: str | None = None
     is_halted: bool = False
+    ramp: Ramp | None = None
 
 
 async def standing(session: AsyncSession, campaign_id: int) -> Standing:
@@ -80,7 +104,7 @@ async def standing(session: AsyncSession, campaign_id: int) -> Standing:
     row = (await session.execute(statement.where(col(Campaign.id) == campaign_id))).one_or_none()
     if row is None or row[0] != "open":
         return Standing(is_open=False)
-    return Standing(True, row[1], row[2], bool(row[3]))
+    return Standing(True, row[1], row[2], bool(row[3]), await ramp(session, campaign_id))
 
 
 async def page(

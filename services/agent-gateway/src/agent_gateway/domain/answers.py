@@ -66,7 +66,7 @@ def array_of(pieces: Iterable[bytes]) -> bytes:
     return b"[" + b",".join(pieces) + b"]"
 
 
-def answer_of(campaign_id: int, attempt: int, result: Result) -> CampaignAnswer:
+def answer_of(campaign_id: int, attempt: int, offered_ms: int, result: Result) -> CampaignAnswer:
     """Return a result as it goes to live-query; rows beyond what one message can carry are cut off."""
     rows, truncated = cut_rows(result.rows, MESSAGE_BYTES)
     return CampaignAnswer(
@@ -77,6 +77,7 @@ def answer_of(campaign_id: int, attempt: int, result: Result) -> CampaignAnswer:
         msgspec.Raw(rows),
         msgspec.Raw(result.stats),
         truncated=truncated or result.truncated,
+        offered_ms=offered_ms,
     )
 
 

@@ -20,6 +20,7 @@ BROAD_HOSTS = 4096  # more targets than this make a campaign broad
 PLACES = 64
 BACK_OFF_LIMIT_SECONDS = 900.0
 AFTER_END_SECONDS = 3600.0  # answers are still taken for this long after a campaign's end
+FIRST_OFFERS = 32  # of a campaign are in its trace
 REMEMBERED_SECONDS = 86_400.0  # and still told from answers to campaigns that never were
 
 Verdict = Literal["open", "ended", "late", "foreign", "unknown"]
@@ -39,11 +40,18 @@ class Campaign:
     ended_at: float | None = None
     taken: set[int] = field(default_factory=set)  # first offered since the last look, and silent so far
     silent: set[int] = field(default_factory=set)  # those of the look before
+    held_since: float = 0.0
+    first_offers: int = 0  # that were told of
 
     @property
     def campaign_id(self) -> int:
         """The campaign's number."""
         return self.command.campaign_id
+
+    @property
+    def trace_parent(self) -> str:
+        """The W3C `traceparent` of what the campaign causes, as signed; empty when it names none."""
+        return f"00-{self.command.trace}-{self.command.span}-01" if self.command.trace and self.command.span else ""
 
     @property
     def askable(self) -> BitMap:
@@ -59,13 +67,28 @@ class Campaign:
         attempts, not_before = self.offers.get(host_id, (0, 0.0))
         if now < not_before:
             return None
-        # Thirty days make thousands of attempts, and no float has room for 2 ** 1024.
-        wait = min(OFFER_AGAIN_SECONDS * 2 ** min(attempts, 10), BACK_OFF_LIMIT_SECONDS)
-        self.offers[host_id] = (attempts + 1, now + wait)
+        self.offers[host_id] = (attempts + 1, now + wait_after(attempts))
         if not attempts:
             self.taken.add(host_id)
         trace = f"_{self.command.trace}" if self.command.trace else ""
         return f"{QUERY_PREFIX}{self.campaign_id}_{attempts + 1}{trace}"
+
+
+def wait_after(attempts: int) -> float:
+    """Return for how many seconds a host is not asked again that was asked once more after so many attempts."""
+    # Thirty days make thousands of attempts, and no float has room for 2 ** 1024.
+    return min(OFFER_AGAIN_SECONDS * 2.0 ** min(attempts, 10), BACK_OFF_LIMIT_SECONDS)
+
+
+@dataclass(frozen=True)
+class FirstOffer:
+    """One of the first hosts that this process offered a campaign's query to. Times are Unix seconds."""
+
+    campaign_id: int
+    host_id: int
+    trace_parent: str
+    held_since: float
+    offered_at: float
 
 
 class Campaigns:
@@ -82,6 +105,7 @@ class Campaigns:
         self._asked_broadly = BitMap()  # by any of those; who is asked no more may be in it till the next poll
         self._waiting: deque[Campaign] = deque()
         self._switch = Switch(halted=False, at=0.0)
+        self._first_offers: list[FirstOffer] = []
 
     def __len__(self) -> int:
         return len(self._open)
@@ -115,6 +139,7 @@ class Campaigns:
         if command.ramped:
             known = BitMap() if before is None or before.released is None else before.released
             campaign.released = (known | early) & targets
+        campaign.held_since, campaign.first_offers = now, 0 if before is None else before.first_offers
         if earlier is not None:
             self._withdraw(earlier)
             campaign.settled |= earlier.settled
@@ -206,9 +231,23 @@ class Campaigns:
     def trace_parent(self, campaign_id: int) -> str | None:
         """Return the W3C `traceparent` of what a campaign causes; as signed, not as a host says in a query's name."""
         campaign = self._open.get(campaign_id) or self._ended.get(campaign_id)
-        if campaign is None or not (campaign.command.trace and campaign.command.span):
-            return None
-        return f"00-{campaign.command.trace}-{campaign.command.span}-01"
+        return (campaign.trace_parent or None) if campaign is not None else None
+
+    def offered_ms(self, campaign_id: int, host_id: int, attempt: int) -> int:
+        """Return when this process made a host this offer, in Unix milliseconds; 0: it did not, or knows no more.
+
+        An attempt of 0 means the last one. Nothing is kept for this: it follows from when the host is asked again.
+        """
+        campaign = self._open.get(campaign_id)
+        found = None if campaign is None else campaign.offers.get(host_id)
+        if found is None or attempt not in (0, found[0]):
+            return 0
+        return int((found[1] - wait_after(found[0] - 1)) * 1000)
+
+    def first_offers(self) -> list[FirstOffer]:
+        """Return, once each, the first offers of traced campaigns since the last call: FIRST_OFFERS of one at most."""
+        found, self._first_offers = self._first_offers, []
+        return found
 
     def silent_hosts(self) -> dict[int, set[int]]:
         """Return, once each, the hosts that have had a query since the last but one call and did not answer."""
@@ -234,6 +273,8 @@ class Campaigns:
             name = campaign.offer(host.host_id, now)
             if name is not None:
                 queries[name] = campaign.command.sql
+                if campaign.first_offers < FIRST_OFFERS:
+                    self._note_first(campaign, host.host_id, now)
         return queries, any(campaign.ended_at is None for campaign in concerned)
 
     def sweep(self, now: float) -> None:
@@ -245,6 +286,13 @@ class Campaigns:
                 self._ended.pop(campaign_id, None)
             if now - ended_at > REMEMBERED_SECONDS:
                 del self._past[campaign_id]
+
+    def _note_first(self, campaign: Campaign, host_id: int, now: float) -> None:
+        attempts, _ = campaign.offers[host_id]
+        campaign.first_offers += 1
+        if campaign.trace_parent and attempts == 1:
+            found = FirstOffer(campaign.campaign_id, host_id, campaign.trace_parent, campaign.held_since, now)
+            self._first_offers.append(found)
 
     def _of(self, host_id: int) -> list[Campaign]:
         found = list(self._narrow.get(host_id, {}).values())

@@ -24,9 +24,9 @@ from agent_gateway.domain.sharing import all_of
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What of a write somebody waits for. `answers`: query name -> campaign and attempt."""
+    """What of a write somebody waits for. `answers`: query name -> campaign, attempt and when that was offered (ms)."""
 
-    answers: dict[str, tuple[int, int]] = {}
+    answers: dict[str, tuple[int, int, int]] = {}
     results: dict[ResultKind, list[str]] = {}
 
     def __bool__(self) -> bool:
@@ -83,7 +83,7 @@ def wanted_of(gateway: Gateway, host: Host, request: WriteRequest) -> Wanted:
             verdict = "unknown" if ids is None else gateway.campaigns.verdict(ids[0], host.host_id, gateway.now())
             counters.answers[verdict] += 1
             if ids is not None and verdict in ("open", "ended"):
-                wanted.answers[name] = ids
+                wanted.answers[name] = (*ids, gateway.campaigns.offered_ms(ids[0], host.host_id, ids[1]))
             continue
         if kind != "other" and kind not in asked:
             asked[kind] = gateway.query_sets.has(kind, host)
@@ -95,7 +95,7 @@ def wanted_of(gateway: Gateway, host: Host, request: WriteRequest) -> Wanted:
 
 
 def _read(request: WriteRequest, wanted: Wanted) -> tuple[list[CampaignAnswer], ByKind]:
-    answers = [answer_of(*ids, result_of(request, name)) for name, ids in wanted.answers.items()]
+    answers = [answer_of(*asked, result_of(request, name)) for name, asked in wanted.answers.items()]
     results: ByKind = {
         kind: [query_result(result_of(request, name)) for name in names] for kind, names in wanted.results.items()
     }
@@ -105,9 +105,9 @@ def _read(request: WriteRequest, wanted: Wanted) -> tuple[list[CampaignAnswer], 
 def _hand_over(gateway: Gateway, host: Host, answers: list[CampaignAnswer], results: ByKind) -> Begun:
     received_ms = int(gateway.now() * 1000)
     waiting = gateway.query_results.hand_over(host, results, received_ms) if results else []
-    if answers:
-        trace_parent = gateway.campaigns.trace_parent(answers[0].campaign_id)  # a batch can be in one trace only
-        waiting += gateway.answers.hand_over(host, answers, received_ms, trace_parent or "")
+    for answer in answers:  # each in a batch of its own: a batch is in one trace
+        trace_parent = gateway.campaigns.trace_parent(answer.campaign_id)
+        waiting += gateway.answers.hand_over(host, [answer], received_ms, trace_parent or "")
 
     def note() -> None:
         gateway.query_results.stored(results)

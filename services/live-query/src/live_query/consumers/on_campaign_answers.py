@@ -11,13 +11,12 @@ from flotilla_common.bus import outage
 from flotilla_common.bus.consumer import Subscription
 from flotilla_common.contracts.campaigns import ANSWERS_STREAM, AnswerBatch
 from flotilla_common.errors import Poison
-from flotilla_common.telemetry import context_from
 from nats.aio.msg import Msg
-from opentelemetry import trace
 
 from live_query import metrics
 from live_query.consumers.announcements import silence_or_leave
 from live_query.deps import Deps
+from live_query.domain.answer_traces import trace_answers
 from live_query.domain.settling import Received, settle
 
 DURABLE = "live-query-on_campaign_answers"
@@ -25,7 +24,6 @@ BATCH = 1024  # messages
 HOSTS = 4096  # in one transaction, which costs as much as the answers of a hundred; of small ones a message has many
 VERSION = 1
 log = structlog.get_logger()
-tracer = trace.get_tracer(__name__)
 _decoder = msgspec.json.Decoder(AnswerBatch | list[AnswerBatch])  # one alone is of version 1 of the subject
 
 
@@ -90,13 +88,7 @@ async def _settle(received: list[Received], deps: Deps) -> None:
         metrics.ANSWERS.labels(outcome).inc(number)
     for item in received:
         metrics.SETTLE_SECONDS.observe(max((deps.clock() - item.stored_at).total_seconds(), 0))
-    _trace({item.batch.trace_parent for item in received if item.batch.trace_parent}, began)
-
-
-def _trace(parents: set[str], began: int) -> None:
-    """Show in each trace that its answers are settled: a batch has those of several campaigns."""
-    for parent in parents:
-        tracer.start_span("settle answers", context=context_from({"traceparent": parent}), start_time=began).end()
+    trace_answers(deps.sampling, received, settled, began, time.time_ns())
 
 
 SUBSCRIPTION = Subscription(ANSWERS_STREAM, "answers.campaign.>", DURABLE, decode, handle, batch=BATCH)

@@ -19,6 +19,7 @@ from flotilla_common.contracts.campaigns import (
     TargetCounts,
 )
 from flotilla_common.db.models.live_query import Campaign
+from opentelemetry import trace
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from live_query.domain.budgets import overrun_of
@@ -36,6 +37,7 @@ SQL_LIMIT_BYTES = 256 * 1024
 REASON_LIMIT = 200  # characters
 STOPPED = "stopped"
 PAUSED = "paused"
+tracer = trace.get_tracer(__name__)
 _TRACE = re.compile(r"[0-9a-f]{32}")
 
 
@@ -91,7 +93,7 @@ async def start_campaign(
     await check_enabled(session)
     check_sql(request.sql)
     lifetime = lifetime_of(request, now)
-    trace = _trace(request.trace_id or current.trace_id)
+    trace_id = _trace(request.trace_id or current.trace_id)
     targets = await resolve(session, request, now=now)
     campaign_id = await campaigns.next_id(session)
     is_large = len(targets.bitmap) > INLINE_BYTES
@@ -100,11 +102,11 @@ async def start_campaign(
         sql=request.sql,
         started_at=now.timestamp(),
         deadline=lifetime.longest.timestamp(),
-        trace=trace,
+        trace=trace_id,
         targets=b"" if is_large else targets.bitmap,
         allowed_teams=None if request.allowed_team_ids is None else sorted(set(request.allowed_team_ids)),
         targets_hash=hashlib.sha256(targets.bitmap).hexdigest() if is_large else "",
-        span=current.span_id if trace == current.trace_id else "",
+        span=current.span_id if trace_id == current.trace_id else "",
         ramped=request.budget.hosts_at_a_time is not None,
     )
     campaign = _row(command, request, sign(command, key), created_at=now, deadline=lifetime.deadline)
@@ -116,8 +118,9 @@ async def start_campaign(
 
 
 async def _open_books(session: AsyncSession, campaign_id: int, budget: Budget, host_ids: list[int]) -> None:
-    await budgets.add(session, campaign_id, budget)
-    await ledger.add_pending(session, campaign_id, host_ids)
+    with tracer.start_as_current_span("open ledger"):
+        await budgets.add(session, campaign_id, budget)
+        await ledger.add_pending(session, campaign_id, host_ids)
     if budget.hosts_at_a_time is not None:
         await campaigns.notify(session, [campaign_id])  # the keeper releases the first hosts
 

@@ -14,6 +14,7 @@ from live_query.domain.answers import Limits, interpret
 from live_query.domain.budgets import Overrun, book
 from live_query.store import campaigns, ledger
 from live_query.store.campaigns import CampaignState
+from live_query.store.ledger import Entry
 from live_query.store.rows import ResultRows, Rows
 
 ANSWERED_STATES = frozenset({"answered", "failed", "denylisted"})
@@ -29,10 +30,12 @@ class Received:
 
 @dataclass(frozen=True)
 class Settled:
-    """How many answers came to what, and the campaigns that are above their budgets and paused now."""
+    """How many answers came to what, the campaigns that are above their budgets and paused now, and what counts."""
 
     tally: Counter[str]
     overruns: list[Overrun]
+    entries: list[Entry]
+    campaigns: dict[int, CampaignState]
 
 
 async def settle(
@@ -68,7 +71,7 @@ async def settle(
     overruns = await book(session, winners, now=now)
     if winners:
         await campaigns.notify(session, {entry.campaign_id for entry in winners})
-    return Settled(tally + Counter(entry.outcome for entry in winners), overruns)
+    return Settled(tally + Counter(entry.outcome for entry in winners), overruns, winners, known)
 
 
 def refusal(campaign: CampaignState | None, state: str | None, stored_at: datetime) -> str | None:

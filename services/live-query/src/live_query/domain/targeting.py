@@ -8,11 +8,14 @@ from datetime import datetime
 from flotilla_common.contracts.bitmaps import bytes_of
 from flotilla_common.contracts.campaigns import StartCampaignV1, TargetCounts
 from flotilla_common.contracts.labels import ALL_HOSTS
+from opentelemetry import trace
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from live_query.errors import NothingTargeted
 from live_query.store import targets
 from live_query.store.targets import Selection
+
+tracer = trace.get_tracer(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,10 @@ async def resolve(session: AsyncSession, request: StartCampaignV1, *, now: datet
         NothingTargeted: no host matches.
 
     """
-    builtin = await targets.builtin_among(session, request.label_ids) if request.label_ids else set()
-    host_ids, counts = await targets.find(session, selection_of(request, builtin), request.allowed_team_ids, now)
+    with tracer.start_as_current_span("find targets") as span:
+        builtin = await targets.builtin_among(session, request.label_ids) if request.label_ids else set()
+        host_ids, counts = await targets.find(session, selection_of(request, builtin), request.allowed_team_ids, now)
+        span.set_attribute("hosts", len(host_ids))
     if not host_ids:
         raise NothingTargeted
     return Targets(host_ids, bytes_of(host_ids), counts)

@@ -46,6 +46,8 @@ class CampaignState:
     open: bool
     deadline: datetime
     end_reason: str | None
+    created_at: datetime
+    trace_id: str
 
 
 async def add(session: AsyncSession, campaign: Campaign) -> int:
@@ -284,15 +286,18 @@ def _ids(found: Collection[int | None]) -> list[int]:
     return [campaign_id for campaign_id in found if campaign_id is not None]
 
 
-def _select_state() -> Select[int | None, str, str, datetime, str | None]:
+def _select_state() -> Select[int | None, str, str, datetime, str | None, datetime, str]:
     return select(
         col(Campaign.id),
         col(Campaign.kind),
         col(Campaign.status),
         col(Campaign.deadline),
         col(Campaign.end_reason),
+        col(Campaign.created_at),
+        col(Campaign.trace_id),
     )
 
 
 def _state_of(row: Row[*tuple[Any, ...]]) -> CampaignState:
-    return CampaignState(row.id, row.kind, row.status == "open", row.deadline, row.end_reason)
+    is_open = row.status == "open"
+    return CampaignState(row.id, row.kind, is_open, row.deadline, row.end_reason, row.created_at, row.trace_id)
