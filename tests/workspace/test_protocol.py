@@ -14,8 +14,9 @@ GATEWAY = "services/agent-gateway/tests"
 ROW = re.compile(r"^\| (\d+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 TEST = re.compile(r"([\w./-]+\.py)::(test_\w+)")
 OWNER = re.compile(r"\bissue [345]\b|\blater\b")
-ROWS = [(int(number), shown_by) for number, _, shown_by in ROW.findall((ROOT / "docs/protocol.md").read_text("utf-8"))]
-NAMED = sorted({match for _, shown_by in ROWS for match in TEST.findall(shown_by)})
+PAGE = (ROOT / "docs/protocol.md").read_text("utf-8")
+ROWS = [(int(number), shown_by) for number, _, shown_by in ROW.findall(PAGE)]
+NAMED = sorted(set(TEST.findall(PAGE)))
 
 
 def test_every_trap_is_listed_once_and_in_order() -> None:

@@ -226,3 +226,17 @@ async def test_a_process_measures_its_streams_and_refuses_logs_before_they_are_f
 
     assert (refused, polled) == ({"error": "unavailable"}, {"queries": {}})
     assert await stored_numbers(bus_for) == {2}
+
+
+async def test_a_process_can_be_told_to_give_no_etags(make_gateway: Make, neighbours: Neighbours) -> None:
+    key = neighbours.inventory.add_host(1)
+    gateway = await make_gateway(config_etag="false")
+    await gateway.start()
+
+    async with httpx2.AsyncClient() as client:
+
+        async def is_whole() -> bool:
+            reply = await client.post(f"{gateway.url}/config", json={"node_key": key, "etag": ""})
+            return reply.content == neighbours.merger.body
+
+        await eventually(is_whole, timeout=30.0)

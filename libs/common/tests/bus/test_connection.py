@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import nats.errors
 import pytest
+import uvloop
 from flotilla_common.bus import connection
 from flotilla_common.bus.answering import Responder, respond
 from flotilla_common.bus.connection import BusClosed, connect
@@ -131,6 +132,24 @@ async def test_our_own_close_is_no_failure(bus_for):
     await inventory.close()
 
     await asyncio.wait_for(asyncio.gather(waiting, answering), 5)
+
+
+async def test_a_bus_whose_server_is_gone_closes_all_the_same(nats_server, bus_settings_for):
+    """On uvloop, as the gateway runs: what nats-py still had to send it writes into a transport that is closed."""
+    settings = bus_settings_for("agent_gateway")
+
+    async def outlive_the_server() -> bool:
+        bus = await connect(settings)
+        nats_server.running.stop()
+        await eventually(lambda: not bus.client.is_connected, timeout=30.0)
+        await bus.client.publish(HostsSeenV1.subject, b"x")
+        await bus.close()
+        return bus.client.is_closed
+
+    try:
+        assert await asyncio.to_thread(uvloop.run, outlive_the_server())
+    finally:
+        nats_server.running.start()
 
 
 PROGRAM = """

@@ -60,7 +60,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     custody = CustodyPublisher(bus)
     await custody.open()
     plans_bucket = await open_bucket(bus, plan_contracts.BUCKET)
-    gateway = build_gateway(bus, custody, plans_bucket, keys, settings.limits)
+    gateway = build_gateway(bus, custody, plans_bucket, keys, settings.limits, uses_etag=settings.config_etag)
     gateway.body_seconds = settings.body_seconds
     followers = {
         "hosts": hosts_follower(bus, gateway.hosts, gateway.orbit.hosts),

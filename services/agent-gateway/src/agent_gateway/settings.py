@@ -29,6 +29,7 @@ class Settings(CommonSettings):
     tls_reload_seconds: float = Field(10.0, gt=0, description="how often to look for a renewed certificate")
     command_keys_file: Path = Field(description="PEM file of live-query's Ed25519 public keys, one or several")
     trusted_proxies: str = Field("", description="networks whose X-Forwarded-For is believed, comma separated")
+    config_etag: bool = Field(True, description="whether hosts that send an etag hear that their config is unchanged")
     keep_alive_seconds: int = Field(90, ge=1, description="how long a connection may be without a whole request head")
     body_seconds: float = Field(20.0, gt=0, description="how long a body may take to come; osqueryd gives up after 16")
     stuck_seconds: float = Field(30.0, gt=0, description="how long a client may take nothing of its answer")

@@ -44,6 +44,8 @@ def build_gateway(
     plans_bucket: Bucket,
     keys: Sequence[Ed25519PublicKey] = (),
     limits: Limits = USUAL,
+    *,
+    uses_etag: bool = True,
 ) -> Gateway:
     """Return the state of a process, empty, that asks and publishes over this bus; `keys` are live-query's."""
     counters = Counters()
@@ -54,7 +56,7 @@ def build_gateway(
     campaigns = Campaigns()
     tokens = DeviceTokens()
     orbit_hosts = OrbitHosts(tokens)
-    plans = Plans(bus.request, plans_bucket.get, counters)
+    plans = Plans(bus.request, plans_bucket.get, counters, uses_etag=uses_etag)
     return Gateway(
         hosts=hosts,
         keys=KeyResolver(hosts, bus.request, counters, kind="resolve_node_keys"),

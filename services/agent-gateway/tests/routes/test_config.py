@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
-from flotilla_common.contracts.plans import RenderPlanV1
+import pytest
+from flotilla_common.contracts.plans import RenderPlanV1, class_key
 from flotilla_common.testing import eventually
 
 from ..conftest import BOTH_ROADS, House
@@ -118,3 +119,17 @@ async def test_a_client_that_sends_no_etag_gets_none(house: House) -> None:
     key = house.inventory.add_host()
 
     assert b"etag" not in await config(house, key)
+
+
+async def test_with_etags_switched_off_all_get_the_whole_config_byte_for_byte(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also a host that has one of before, whether a gateway beside this one still gives them or not."""
+    key = house.inventory.add_host()
+    etag = json.loads(await config(house, key, etag=""))["etag"]
+    house.gateway.plans.drop(class_key(None, "ubuntu", ()))
+    monkeypatch.setattr(house.gateway.plans, "_uses_etag", False)
+
+    found = [await config(house, key, etag=sent) for sent in (etag, "", "ok", None, etag)]
+
+    assert found == [house.merger.body] * 5

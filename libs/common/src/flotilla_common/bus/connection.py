@@ -218,7 +218,7 @@ class Bus:
             log.warning("bus closes without a last word", error=repr(error))
         try:
             await self.client.close()
-        except outage.kinds() as error:
+        except outage.kinds(RuntimeError) as error:  # RuntimeError: uvloop's word for writing where all is closed
             log.warning("bus was cut while it closed", error=repr(error))
         for flushing in tuple(self._round_trips):
             flushing.cancel()

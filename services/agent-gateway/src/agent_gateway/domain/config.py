@@ -46,4 +46,4 @@ def config_from_memory(gateway: Gateway, body: bytes, header_key: str | None) ->
 def _config(plan: Plan, etag: Any) -> bytes:
     if not isinstance(etag, str):
         return plan.body
-    return UNCHANGED if etag == plan.head.etag else plan.body_with_etag
+    return UNCHANGED if etag == plan.etag else plan.body_with_etag

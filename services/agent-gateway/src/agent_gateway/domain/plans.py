@@ -38,10 +38,14 @@ Render = Callable[[RenderPlanV1], Awaitable[PlanHead]]
 
 @dataclass(frozen=True)
 class Plan:
-    """A class's config, ready to be sent: plain, and with the `etag` member for hosts that know it."""
+    """A class's config, ready to be sent: plain, and with the `etag` member for hosts that know it.
+
+    `etag` is None where etags are switched off: it equals none that a host may send, and the body has none either.
+    """
 
     head: PlanHead
     body: bytes
+    etag: str | None
     body_with_etag: bytes
     interval_seconds: float | None = None
     """`distributed_interval` as the config sets it; None where it does not."""
@@ -50,7 +54,8 @@ class Plan:
 class Plans:
     """Class key -> plan. `render` asks config-merger, `fetch` reads a key of bucket PLANS."""
 
-    def __init__(self, render: Render, fetch: Fetch, counters: Counters) -> None:
+    def __init__(self, render: Render, fetch: Fetch, counters: Counters, *, uses_etag: bool = True) -> None:
+        self._uses_etag = uses_etag
         self._render = render
         self._fetch = fetch
         self._counters = counters
@@ -113,7 +118,9 @@ class Plans:
         body = await fetched(self._fetch, config_key(head.config_sha256), head.config_sha256)
         if len(body) > CONFIG_LIMIT:
             raise Unavailable(f"the config has {len(body)} bytes: osqueryd would drop its schedule")
-        return Plan(head, body, with_etag(body, head.etag), interval_of(body))
+        if self._uses_etag:
+            return Plan(head, body, head.etag, with_etag(body, head.etag), interval_of(body))
+        return Plan(head, body, None, body, interval_of(body))
 
     async def _rendered(self, host: Host) -> PlanHead:
         self._counters.backend_operations["render_plan"] += 1
