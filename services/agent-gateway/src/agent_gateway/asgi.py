@@ -13,6 +13,8 @@ from starlette.requests import ClientDisconnect
 
 from agent_gateway.domain.bodies import DrainedEnough, Intake
 from agent_gateway.domain.gateway import Gateway
+from agent_gateway.domain.large_bodies import claimed_key
+from agent_gateway.domain.patience import TURN_SECONDS, patience
 from agent_gateway.domain.surfaces import Headers
 from agent_gateway.errors import BodyTooSlow, NeverEnding
 
@@ -71,6 +73,7 @@ async def body_of(
     gzip: bool,
     refusal: FleetError | None = None,
     leaves: int | None = None,
+    header_key: str | None = None,
 ) -> AsyncIterator[bytes]:
     """Read the whole body; its memory counts until the request is answered. `refusal`: read it and keep nothing.
 
@@ -89,8 +92,7 @@ async def body_of(
             raise
         finally:
             gateway.slow_bodies.end(waiter)
-        intake.finish()
-        yield await gateway.large.run(intake.size, intake.join)
+        yield await whole_of(intake, gateway, header_key)
     finally:
         intake.release()
 
@@ -107,11 +109,24 @@ async def fill(intake: Intake, message: Message, receive: Receive) -> None:
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
             intake.feed(message.get("body", b""))
-            while intake.is_behind:
-                await asyncio.sleep(0)
-                intake.feed(b"")
             if not message.get("more_body", False):
                 return
             message = await receive()
     except DrainedEnough:
         raise NeverEnding from None
+
+
+async def whole_of(intake: Intake, gateway: Gateway, header_key: str | None) -> bytes:
+    """Return a body that has come to its end, inflated.
+
+    Raises:
+        TooLarge, Malformed, Unavailable: as `Intake` says.
+
+    """
+    intake.finish()
+    async with patience(TURN_SECONDS, "other large bodies"):
+        await intake.unpack(gateway.large_turn)
+    body = await gateway.large.run(intake.size, intake.join)
+    if gateway.known_host(claimed_key(body), header_key) is not None:
+        intake.leave_turn()
+    return body

@@ -15,11 +15,11 @@ from agent_gateway.domain.buckets import Buckets
 from agent_gateway.domain.clients import Network, customer_of, remote_address, within
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.roads import class_of
-from agent_gateway.errors import TooLarge, UnknownNodeKey, UnknownOrbitNodeKey
+from agent_gateway.errors import Malformed, TooLarge, UnknownNodeKey, UnknownOrbitNodeKey
 
 log = structlog.get_logger()
 
-FAILURES = (UnknownNodeKey, UnknownOrbitNodeKey, BadEnrollSecret)
+FAILURES = (UnknownNodeKey, UnknownOrbitNodeKey, BadEnrollSecret, Malformed)
 MENTIONS_A_SECOND = 1 / 60  # of bodies above their cap, from one address
 
 

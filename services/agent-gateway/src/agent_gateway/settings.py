@@ -46,7 +46,7 @@ class Settings(CommonSettings):
     address_failures_per_second: float = Field(
         Limits.address_failures_per_second,
         ge=0,
-        description="unknown keys and bad enroll secrets of one address, 60 s of it at once; 0: no limit",
+        description="unknown keys, bad secrets and malformed bodies of one address, 60 s of it at once; 0: no limit",
     )
     streams_full_at: float = Field(
         Limits.full_at,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import tracemalloc
 
 import pytest
 from agent_gateway.domain import json_bodies, lines
-from agent_gateway.domain.json_bodies import as_utf8, is_utf8, parse
+from agent_gateway.domain.json_bodies import MENDED_LIMIT, as_utf8, is_utf8, parse
 from agent_gateway.errors import Malformed
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,3 +83,36 @@ def test_a_large_body_that_would_take_long_to_mend_is_refused(monkeypatch: pytes
 
     with pytest.raises(Malformed):
         parse(lines.decoder, b'{"data":["\x01%s"]}' % (b"x" * 100))
+
+
+def test_many_escapes_are_no_reason_to_refuse_a_line_break_in_a_string() -> None:
+    path = b"C:\\\\Windows\\\\System32\\\\drivers" * 140_000
+
+    found = parse(lines.decoder, b'{"data":["%s","a\nb"]}' % path).data
+
+    assert found is not None
+    assert json.loads(bytes(found[1])) == "a\nb"
+    assert bytes(found[0]) == b'"%s"' % path
+
+
+def test_mending_leaves_the_event_loop_its_turns() -> None:
+    """No step holds the interpreter for long: the thread beside has its turns while each byte is mended."""
+    turns = 0
+    done = threading.Event()
+
+    def take_turns() -> None:
+        nonlocal turns
+        while not done.wait(0.001):
+            turns += 1
+
+    thread = threading.Thread(target=take_turns)
+    thread.start()
+    try:
+        parse(lines.decoder, b'{"data":["%s"]}' % (b"\x01" * 4 * MIB))
+        parse(lines.decoder, b'{"data":["%s"]}' % (b"\n" * MIB))
+        parse(lines.decoder, b'{"data":["%s"]}' % (b"\\ud800" * MENDED_LIMIT))
+    finally:
+        done.set()
+        thread.join()
+
+    assert turns > 20

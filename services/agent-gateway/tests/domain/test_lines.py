@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import msgspec
-from agent_gateway.domain.lines import Cut, cut
+import pytest
+from agent_gateway.domain.lines import Cut, cut, read_log
 from agent_gateway.domain.lines import _lines as lines_one_by_one
 from agent_gateway.domain.lines import _pieces as pieces_of
 from hypothesis import given
@@ -45,3 +46,17 @@ def test_lines_of_the_usual_kind_become_one_piece(count: int) -> None:
     found = cut([msgspec.Raw(item) for item in items], body_of(items))
 
     assert [(piece.body, piece.lines) for piece in found.pieces] == [(b'{"a":1}\n' * count, count)]
+
+
+@pytest.mark.parametrize("around", [b'{"a":%s}', b'{\n"a":%s}'])
+def test_a_line_of_any_depth_is_stored_or_counted_as_too_deep(around: bytes) -> None:
+    """How deep a parser goes depends on how deep its caller is: some hundred levels less than a thousand."""
+    for depth in range(850, 1010):
+        line = around % (b"[" * depth + b"]" * depth)
+        body = b'{"data":[{"n":1},%s],"log_type":"result","node_key":"k"}' % line
+
+        request, too_deep = read_log(body)
+        found = cut(request.data or [], body, too_deep=too_deep)
+
+        assert found.lines == 2 - found.skipped.get("too_deep", 0)
+        assert set(found.skipped) <= {"too_deep"}

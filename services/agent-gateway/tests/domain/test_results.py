@@ -144,3 +144,13 @@ def test_kinds_are_told_by_prefix() -> None:
         "label",
         "policy",
     ]
+
+
+def test_rows_of_any_depth_are_read_or_malformed() -> None:
+    for depth in range(850, 1010):
+        body = b'{"queries":{"a":[{"a":"1"},{"a":%s}]}}' % (b"[" * depth + b"]" * depth)
+        try:
+            rows = json.loads(result_of(parse_write(body), "a").rows)
+        except Malformed:
+            continue
+        assert rows == [{"a": "1"}, {"a": "[" * depth + "]" * depth}]

@@ -1,11 +1,15 @@
 """Take a body piece by piece: capped as sent, as inflated, and over all requests of the process.
 
+Gzip is inflated when all of it is here. Until then it costs what was sent, however large it will be.
+
 A body above its cap is read to its end without being kept, so that the host gets an answer with `error` instead of a
 broken connection, which it would answer by sending the whole body again.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +32,7 @@ IN_FLIGHT_LIMIT = 256 * MIB  # bodies; they cost twice that
 DRAIN_LIMIT = 512 * MIB  # who sends more than this into a refused body loses the connection
 INFLATE_STEP = 256 * KIB
 STEPS_A_TURN = 4  # then others have theirs: a piece of 64 KiB may become 64 MiB
+FIRST_BYTES = MIB  # of an inflated body: so much is nearly every log POST, and waits for nobody
 GZIP_WINDOW = 31  # zlib's way to say "gzip header, window of 32 KiB"
 
 
@@ -56,7 +61,7 @@ class DrainedEnough(Exception):
 
 
 class Intake:
-    """One body. `feed` every piece, and nothing more for as long as it `is_behind`; then `finish` and `join`.
+    """One body. `feed` every piece; then `finish`, `unpack` and `join`.
 
     `release` when the request is over, whatever came of it. A `refusal` known beforehand has the body read to its end
     and thrown away. `leaves`: bytes of the memory that are left to others; as many as the cap where nothing is said.
@@ -74,17 +79,12 @@ class Intake:
         self._limit = limit
         self._leaves = limit if leaves is None else leaves
         self._memory = memory
-        self._inflater = isal_zlib.decompressobj(wbits=GZIP_WINDOW) if gzip else None
+        self._is_packed = gzip
         self._pieces: list[bytes] = []
-        self._kept = 0
+        self._counted = 0
         self._received = 0
         self._refusal = refusal
-        self._rest = b""
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether some of what was fed is still to be inflated."""
-        return bool(self._rest) and self._refusal is None
+        self._turn: asyncio.Lock | None = None
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece as it came.
@@ -97,31 +97,58 @@ class Intake:
         if self._refusal is not None:
             if self._received > DRAIN_LIMIT:
                 raise DrainedEnough
-        elif self._received > self._limit:
-            self._refuse(TooLarge(f"more than {self._limit} bytes"))
-        elif self._inflater is None:
-            self._keep(piece)
-        else:
-            self._inflate(self._inflater, self._rest + piece)
+            return
+        try:
+            self._keep(piece, self._received)
+        except FleetError as refusal:
+            self.release()
+            self._refusal = refusal.with_traceback(None)
 
     @property
     def size(self) -> int:
         """Bytes kept."""
-        return self._kept
+        return sum(map(len, self._pieces))
 
     def finish(self) -> None:
         """Say that the body has come to its end.
 
         Raises:
             TooLarge: it is above the cap.
-            Malformed: it is not the gzip that it claims to be.
             Unavailable: all requests together hold too much now, or the refusal that was known beforehand.
 
         """
-        if self._refusal is None and self._inflater is not None and not self._inflater.eof:
-            self._refusal = Malformed("the gzip body is cut off")
         if self._refusal is not None:
             raise self._refusal
+
+    async def unpack(self, turn: asyncio.Lock) -> None:
+        """Inflate a body that came as gzip. Not before: what is small as it comes may be held by whoever likes.
+
+        A large one waits for its turn, and keeps it until `leave_turn` or `release`, so that all who send bombs have
+        the memory of one.
+
+        Raises:
+            TooLarge: it is above the cap.
+            Malformed: it is not the gzip that it claims to be.
+            Unavailable: all requests together hold too much now.
+
+        """
+        if not self._is_packed:
+            return
+        packed, self._pieces = self._pieces, []
+        as_it_came = self._counted
+        if await self._inflate(packed, FIRST_BYTES):
+            return
+        self._pieces = []
+        self._give_back(self._counted - as_it_came)
+        await turn.acquire()
+        self._turn = turn
+        await self._inflate(packed, self._limit)
+
+    def leave_turn(self) -> None:
+        """Let the next large body be inflated: who sent this one is known."""
+        if self._turn is not None:
+            self._turn.release()
+            self._turn = None
 
     def join(self) -> bytes:
         """Return the whole body, once; only the caller holds it then."""
@@ -129,33 +156,61 @@ class Intake:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def release(self) -> None:
-        """Give the memory back."""
-        self._memory.used -= COPIES * self._kept
-        self._kept = 0
+        """Give the memory back, and the turn."""
+        self._give_back(self._counted)
         self._pieces = []
+        self.leave_turn()
 
-    def _keep(self, piece: bytes) -> None:
-        if self._kept + len(piece) > self._limit:
-            self._refuse(TooLarge(f"more than {self._limit} bytes"))
-        elif not self._memory.has_room_for(self._leaves, len(piece)):
-            self._refuse(Unavailable("too many bodies at once"))
-        elif piece:
+    def _give_back(self, size: int) -> None:
+        self._memory.give_back(COPIES * size)
+        self._counted -= size
+
+    def _keep(self, piece: bytes, whole: int) -> None:
+        """Keep a piece of a body that has `whole` bytes by now."""
+        if whole > self._limit:
+            raise TooLarge(f"more than {self._limit} bytes")
+        if not self._memory.has_room_for(self._leaves, len(piece)):
+            raise Unavailable("too many bodies at once")
+        if piece:
             self._pieces.append(piece)
-            self._kept += len(piece)
+            self._counted += len(piece)
             self._memory.used += COPIES * len(piece)
 
-    def _inflate(self, inflater: Any, piece: bytes) -> None:
-        """Inflate in steps, so that a bomb is refused at the cap and not after it has gone off."""
-        try:
-            for _ in range(STEPS_A_TURN):
-                if not piece or self._refusal is not None:
-                    break
-                self._keep(inflater.decompress(piece, INFLATE_STEP))
-                piece = b"" if inflater.eof else inflater.unconsumed_tail
-            self._rest = piece
-        except IsalError as error:  # type: ignore[misc]  # the stubs hide that it is an exception
-            self._refuse(Malformed(f"bad gzip body: {error}"))
+    async def _inflate(self, packed: list[bytes], limit: int) -> bool:
+        """Inflate in steps, so that a bomb is refused at the cap and not after it has gone off; others have turns.
 
-    def _refuse(self, error: FleetError) -> None:
-        self.release()
-        self._refusal = error
+        False: it has more than `limit` bytes, and may have them.
+        """
+        whole = 0
+        for step, piece in enumerate(_inflated(packed)):
+            whole += len(piece)
+            if limit < whole <= self._limit:
+                return False
+            self._keep(piece, whole)
+            if step % STEPS_A_TURN == STEPS_A_TURN - 1:
+                await asyncio.sleep(0)
+        return True
+
+
+def _inflated(packed: list[bytes]) -> Iterator[bytes]:
+    """Inflate one gzip member; what follows it is not looked at.
+
+    Raises:
+        Malformed: it is none, or is cut off.
+
+    """
+    inflater: Any = isal_zlib.decompressobj(wbits=GZIP_WINDOW)
+    try:
+        for piece in packed:
+            rest = piece
+            while rest and not inflater.eof:
+                yield inflater.decompress(rest, INFLATE_STEP)
+                rest = inflater.unconsumed_tail
+            if inflater.eof:
+                return
+        while more := inflater.decompress(b"", INFLATE_STEP):
+            yield more
+    except IsalError as error:  # type: ignore[misc]  # the stubs hide that it is an exception
+        raise Malformed(f"bad gzip body: {error}") from None
+    if not inflater.eof:
+        raise Malformed("the gzip body is cut off")

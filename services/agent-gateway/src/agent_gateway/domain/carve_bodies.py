@@ -9,7 +9,7 @@ import msgspec
 from flotilla_common.contracts.carves import PART_BYTES, VERSION, BeginCarveV1, CarvePart, CarveSession
 
 from agent_gateway.domain.hosts import Host
-from agent_gateway.domain.json_bodies import parse
+from agent_gateway.domain.json_bodies import parse_plain
 from agent_gateway.errors import Malformed
 
 ID_LIMIT = 255  # characters
@@ -36,29 +36,22 @@ class BlockBody(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
-_begin_decoder = msgspec.json.Decoder(BeginBody)
+begin_decoder = msgspec.json.Decoder(BeginBody)
 _block_decoder = msgspec.json.Decoder(BlockBody)
 _data_decoder = msgspec.json.Decoder(bytes)
 
 
-def parse_begin(body: bytes) -> BeginBody:
-    """Parse the body of a `begin`.
-
-    Raises:
-        Malformed: it is no JSON object.
-
-    """
-    return parse(_begin_decoder, body)
-
-
 def parse_block(body: bytes) -> BlockBody:
-    """Parse the body of a block.
+    """Parse the body of a block, which has nothing in it that could be odd.
 
     Raises:
         Malformed: it is no JSON object.
 
     """
-    return parse(_block_decoder, body)
+    sent = parse_plain(_block_decoder, body)
+    if sent is None:
+        raise Malformed("not valid JSON")
+    return sent
 
 
 def begin_request(sent: BeginBody, host: Host) -> BeginCarveV1:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from agent_gateway.domain.gateway import Gateway
-from agent_gateway.domain.json_bodies import parse, parse_usual
+from agent_gateway.domain.json_bodies import parse_usual
 from agent_gateway.domain.plans import Plan
 
 UNCHANGED = b'{"etag":"ok"}'
@@ -25,7 +25,7 @@ _decoder = msgspec.json.Decoder(ConfigRequest)
 
 async def answer_config(gateway: Gateway, body: bytes, header_key: str | None) -> bytes:
     """Return the host's config: the same bytes on every gateway, or that it has not changed."""
-    request = parse(_decoder, body)
+    request = await gateway.read_small(_decoder, body)
     gateway.check_bus()
     host = await gateway.host_of(request.node_key, header_key)
     plan = gateway.plans.find(host.class_key) or await gateway.plans.plan_of(host)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from agent_gateway.domain.gateway import Gateway
-from agent_gateway.domain.json_bodies import parse, parse_usual
+from agent_gateway.domain.json_bodies import parse_usual
 
 NOTHING = b'{"queries":{}}'
 ACCELERATE_SECONDS = 10
@@ -33,7 +33,7 @@ def read_from_memory(gateway: Gateway, body: bytes, header_key: str | None) -> b
 
 async def answer_read(gateway: Gateway, body: bytes, header_key: str | None) -> bytes:
     """Return what the host is to run now."""
-    request = parse(_decoder, body)
+    request = await gateway.read_small(_decoder, body)
     host = await gateway.host_of(request.node_key, header_key)
     if not gateway.campaigns.has_open(host.host_id):
         return NOTHING

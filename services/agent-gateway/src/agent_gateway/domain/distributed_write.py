@@ -16,6 +16,7 @@ from agent_gateway.domain.results import (
     WriteRequest,
     campaign_of,
     kind_of,
+    parse_plain_write,
     parse_usual_write,
     parse_write,
     result_of,
@@ -38,13 +39,14 @@ async def answer_write(gateway: Gateway, body: bytes, header_key: str | None) ->
 
     What the host was not asked gets the same `{}`: the host has nothing to repeat, and a liar learns nothing.
     """
-    request = await gateway.beside(body, header_key).run(len(body), lambda: parse_write(body))
+    request = await gateway.read("write", body, header_key, lambda: parse_plain_write(body), lambda: parse_write(body))
     gateway.check_bus()
     host = await gateway.host_of(request.node_key, header_key)
     gateway.admission.take_bytes("write", host.host_id, len(body))
     wanted = wanted_of(gateway, host, request)
     if wanted:
         answers, results = await gateway.large.run(len(body), lambda: _read(request, wanted))
+        host = await gateway.host_of(request.node_key, header_key)  # its key may have been revoked meanwhile
         futures, note = _hand_over(gateway, host, answers, results)
         await all_of(futures)
         note()

@@ -8,7 +8,7 @@ import msgspec
 from flotilla_common.contracts.hosts import BadEnrollSecret, EnrollHostV1
 from pydantic import SecretStr
 
-from agent_gateway.domain.json_bodies import as_text, parse
+from agent_gateway.domain.json_bodies import as_text
 from agent_gateway.errors import Malformed
 
 SECRET_LIMIT = 1024  # characters
@@ -31,18 +31,17 @@ class EnrollBody(msgspec.Struct):
     host_details: Any = None
 
 
-_decoder = msgspec.json.Decoder(EnrollBody)
+decoder = msgspec.json.Decoder(EnrollBody)
 
 
-def enroll_request(body: bytes, remote_address: str) -> EnrollHostV1:
+def enroll_request(sent: EnrollBody, remote_address: str) -> EnrollHostV1:
     """Return the request to inventory.
 
     Raises:
-        Malformed: no JSON object, a member of a wrong type, or no identifier at all.
+        Malformed: a member of a wrong type, or no identifier at all.
         BadEnrollSecret: there is none, or none that could be one.
 
     """
-    sent = parse(_decoder, body)
     details = _details(sent.host_details)
     identifier = _identifier(sent.host_identifier, details)
     secret = sent.enroll_secret or ""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
+import msgspec
 from flotilla_common.contracts.device_tokens import hash_device_token
 from flotilla_common.contracts.node_keys import hash_node_key
 from flotilla_common.deadlines import Deadlines
@@ -19,6 +21,7 @@ from agent_gateway.domain.carves import Carves
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.enrollment import Enrollments
 from agent_gateway.domain.hosts import Host, HostCache
+from agent_gateway.domain.json_bodies import parse, parse_plain
 from agent_gateway.domain.keys import KeyResolver, one_key
 from agent_gateway.domain.large_bodies import INLINE_LIMIT, LargeBodies, claimed_key
 from agent_gateway.domain.logs import LogIntake
@@ -30,9 +33,21 @@ from agent_gateway.domain.query_sets import QuerySets
 from agent_gateway.domain.request_classes import RequestClass
 from agent_gateway.domain.seen import SeenHosts
 from agent_gateway.domain.starts import Starts
-from agent_gateway.errors import BadDeviceToken, MissingOrbitNodeKey, TooMuch, UnknownNodeKey, UnknownOrbitNodeKey
+from agent_gateway.errors import (
+    BadDeviceToken,
+    Malformed,
+    MissingOrbitNodeKey,
+    TooMuch,
+    UnknownNodeKey,
+    UnknownOrbitNodeKey,
+)
+
+T = TypeVar("T")
 
 SILENCE_LIMIT_SECONDS = 60.0
+STRANGERS_WAITING = 64  # bodies
+MENDED_FOR_STRANGERS = 256 * 1024  # bytes: an enroll or a poll
+ODD_WEIGHT = 8  # a byte that is to be mended, in bytes of what a host may send
 KEEP_NOTHING_WHEN_DEAF = frozenset[RequestClass](("log", "write", "enroll", "carve"))
 
 
@@ -59,7 +74,10 @@ class Gateway:
     now: Callable[[], float]
     memory: Memory
     large: LargeBodies = field(default_factory=LargeBodies)
-    strangers: LargeBodies = field(default_factory=LargeBodies)
+    strangers: LargeBodies = field(default_factory=lambda: LargeBodies(STRANGERS_WAITING))
+    carve_bodies: LargeBodies = field(default_factory=LargeBodies)
+    large_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    is_cautious: bool = False
     body_seconds: float = BODY_SECONDS
     slow_bodies: Deadlines = field(init=False)
 
@@ -124,10 +142,47 @@ class Gateway:
             return None
         return self.hosts.find(hash_node_key(key))
 
-    def beside(self, body: bytes, header_key: str | None) -> LargeBodies:
-        """Return who works on a body. Those of strangers, made to take long perhaps, have a thread of their own."""
-        is_known = len(body) <= INLINE_LIMIT or self.known_host(claimed_key(body), header_key) is not None
-        return self.large if is_known else self.strangers
+    async def read(
+        self,
+        request_class: RequestClass,
+        body: bytes,
+        header_key: str | None,
+        plain: Callable[[], T | None],
+        odd: Callable[[], T],
+    ) -> T:
+        """Return what a body of a host says: by `plain`, or by `odd` when that returns None.
+
+        A large body that claims no known key has another thread than those of known hosts. What is odd is mended only
+        for whom the key that it claims is proved, and weighs as what takes seconds to read.
+
+        Raises:
+            Malformed: by what the two raise.
+            MissingNodeKey, NodeKeysDiffer, UnknownNodeKey, Unavailable, TooMuch: an odd body, as `host_of` says, and
+            when its host has had its share.
+
+        """
+        claimed = claimed_key(body)
+        is_known = len(body) <= INLINE_LIMIT or self.known_host(claimed, header_key) is not None
+        found = await (self.large if is_known else self.strangers).run(len(body), plain)
+        if found is None:
+            self.check_bus()
+            host = await self.host_of(None if header_key else claimed, header_key)
+            self.admission.take_bytes(request_class, host.host_id, ODD_WEIGHT * len(body))
+            found = await self.large.run_beside(odd)
+        return found
+
+    async def read_small(self, decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+        """Return what a body says whose sender can not be told yet; an odd one is mended beside the event loop.
+
+        Raises:
+            Malformed: it is no JSON object of this shape, or odd and large, or of an address that failed too often.
+            Unavailable: too many such bodies wait.
+
+        """
+        found = parse_plain(decoder, body)
+        if found is None and (len(body) > MENDED_FOR_STRANGERS or self.is_cautious):
+            raise Malformed("not valid JSON")
+        return await self.strangers.run_beside(lambda: parse(decoder, body)) if found is None else found
 
     def is_deaf(self) -> bool:
         """Whether revocations may have been missed for so long that nothing may be handed out."""
@@ -185,7 +240,9 @@ class Gateway:
         All state is the same: who is known is served as ever.
         """
         orbit = replace(self.orbit, keys=self.orbit.keys.cautious())
-        return replace(self, keys=self.keys.cautious(), enrollments=self.enrollments.cautious(), orbit=orbit)
+        return replace(
+            self, keys=self.keys.cautious(), enrollments=self.enrollments.cautious(), orbit=orbit, is_cautious=True
+        )
 
     async def close(self) -> None:
         """Bring what is in hand to its end, then stop."""

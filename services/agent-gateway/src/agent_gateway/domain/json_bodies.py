@@ -7,6 +7,7 @@ character. Refusing the body for that would block the host's logs for ever, sinc
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any, TypeVar
@@ -21,39 +22,42 @@ T = TypeVar("T")
 
 STEP = 256 * 1024  # bytes looked at together: as text they take up to four times that
 CHECK_BYTES = 1024 * 1024  # smaller bodies cannot ask for much memory
-LENIENT_LIMIT = 16 * 1024 * 1024  # bytes; to mend them must not hold the event loop for seconds
+LENIENT_LIMIT = 32 * 1024 * 1024  # bytes; to mend them takes a thread seconds, and six times the memory
 MENDED_LIMIT = 200_000  # halves of surrogate pairs, a microsecond each
-ESCAPES_LIMIT = 200_000  # where a string may hold a line break; in one string they take 150 bytes of memory each
-QUOTES_LIMIT = 4_000_000  # the same; a string takes a third of a microsecond
+TOKENS_LIMIT = 8_000_000  # quotes, escapes and blanks where a string holds a line break, some 0.3 us each
+CONTROLS_STEP = 32 * 1024  # bytes: the worst of them keep the event loop waiting for 6 ms
 
-_CONTROLS = {code: f"\\u{code:04x}" for code in range(32)}
-_CONTROLS_BUT_BLANKS = {code: text for code, text in _CONTROLS.items() if chr(code) not in "\t\n\r"}
+_CONTROLS_BUT_BLANKS = {code: f"\\u{code:04x}" for code in range(32) if chr(code) not in "\t\n\r"}
+_ESCAPES = {b"\t": b"\\u0009", b"\n": b"\\u000a", b"\r": b"\\u000d"}
+_BLANK = re.compile(rb"[\t\n\r]")
+_TOKEN = re.compile(rb'\\.|["\t\n\r]', re.DOTALL)
 _HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _WHOLE = rb"(?:" + _HIGH + _LOW + rb"|\\(?!u[dD][89a-fA-F]).)(*SKIP)(*FAIL)"
 _HALF = regex.compile(_WHOLE + rb"|" + _HIGH + rb"|" + _LOW, regex.DOTALL)
-_FINE = rb'"(?:[^"\\\t\n\r]++|\\.)*+"(*SKIP)(*FAIL)'
-# One that does not end is found too: else it would be looked at again from each of its quotes.
-_BROKEN_STRING = regex.compile(_FINE + rb'|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', regex.DOTALL)
 
 
 def parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """Return the decoded body; all its text is valid UTF-8.
+    """Return the decoded body; all its text is valid UTF-8. What is odd about it may take seconds to be mended.
 
     Raises:
         Malformed: it is no JSON object of this shape, or one of more items than anybody sends.
         NestedTooDeep: no parser here can read it.
 
     """
+    found = parse_plain(decoder, body)
+    return _parse_leniently(decoder, body) if found is None else found
+
+
+def parse_plain(decoder: msgspec.json.Decoder[T], body: bytes) -> T | None:
+    """Return the decoded body if it is JSON in UTF-8; None: it must be mended, which is not done for everybody.
+
+    Raises:
+        Malformed: it is JSON of another shape, or has more items than anybody sends.
+
+    """
     if len(body) > CHECK_BYTES:
         check_members(body)
-    if not body.isascii() and not is_utf8(body):
-        body = as_utf8(body)
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise Malformed(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _parse_leniently(decoder, body)
+    return _decoded_by(decoder, body) if body.isascii() or is_utf8(body) else None
 
 
 def parse_usual(decoder: msgspec.json.Decoder[T], body: bytes) -> T | None:
@@ -88,13 +92,25 @@ def _decoded(body: bytes, errors: str) -> Iterator[str]:
         yield decoder.decode(body[start : start + STEP], final=start + STEP >= len(body))
 
 
+def _decoded_by(decoder: msgspec.json.Decoder[T], body: bytes) -> T | None:
+    """Return the decoded body, None when it is no JSON or nested too deeply."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise Malformed(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def _parse_leniently(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """Mend strings and decode again: whatever is no string stays as it came, to the last digit of a number."""
     if len(body) > LENIENT_LIMIT:
         raise Malformed("not valid JSON")
-    mended = _HALF.sub(rb"\\ufffd", _escaped(body, _CONTROLS_BUT_BLANKS), count=MENDED_LIMIT)
-    if mended.count(b"\\") <= ESCAPES_LIMIT and mended.count(b'"') <= QUOTES_LIMIT:
-        mended = _BROKEN_STRING.sub(lambda string: _escaped(string[0], _CONTROLS), mended)
+    if not body.isascii() and not is_utf8(body):
+        body = as_utf8(body)
+        if (found := _decoded_by(decoder, body)) is not None:
+            return found
+    mended = _with_blanks_escaped(_HALF.sub(rb"\\ufffd", _without_controls(body), count=MENDED_LIMIT))
     try:
         return decoder.decode(mended)
     except RecursionError:
@@ -103,8 +119,31 @@ def _parse_leniently(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise Malformed(f"not valid JSON of this shape: {type(error).__name__}") from None
 
 
-def _escaped(text: bytes, characters: dict[int, str]) -> bytes:
-    return text.decode("latin-1").translate(characters).encode("latin-1")
+def _without_controls(body: bytes) -> bytes:
+    """Escape control characters but blanks. In small steps: a thread that does this lets the event loop run."""
+    mended = BytesIO()
+    for start in range(0, len(body), CONTROLS_STEP):
+        text = body[start : start + CONTROLS_STEP].decode("latin-1")
+        mended.write(text.translate(_CONTROLS_BUT_BLANKS).encode("latin-1"))
+    return mended.getvalue()
+
+
+def _with_blanks_escaped(body: bytes) -> bytes:
+    """Escape the line breaks and tabs that are in strings; between them they may stand."""
+    if not _BLANK.search(body) or body.count(b"\\") + body.count(b'"') + sum(map(body.count, _ESCAPES)) > TOKENS_LIMIT:
+        return body
+    mended = BytesIO()
+    kept, is_inside = 0, False
+    for token in _TOKEN.finditer(body):
+        what = token[0]
+        if what == b'"':
+            is_inside = not is_inside
+        elif is_inside and what in _ESCAPES:
+            mended.write(body[kept : token.start()])
+            mended.write(_ESCAPES[what])
+            kept = token.end()
+    mended.write(body[kept:])
+    return mended.getvalue()
 
 
 def as_text(value: Any) -> str | None:

@@ -100,7 +100,8 @@ def cut(data: list[msgspec.Raw], body: bytes, message_bytes: int = MESSAGE_BYTES
     found.pieces.extend(_pieces(_lines(data, found.skipped), message_bytes))
     if too_deep := min(too_deep, found.skipped.get("not_an_object", 0)):
         others = found.skipped.pop("not_an_object") - too_deep
-        found.skipped.update({"too_deep": too_deep} | ({"not_an_object": others} if others else {}))
+        found.skipped["too_deep"] = found.skipped.get("too_deep", 0) + too_deep
+        found.skipped.update({"not_an_object": others} if others else {})
     return found
 
 
@@ -115,7 +116,8 @@ def _usual(data: list[msgspec.Raw], body: bytes, message_bytes: int) -> Piece | 
     views: Iterator[memoryview] = map(memoryview, data)
     if set(map(_first_byte, views)) != ONLY_OBJECTS:
         return None
-    return Piece(b"\n".join((*data, b"")), len(data))
+    whole = b"\n".join((*data, b""))
+    return Piece(whole, len(data)) if len(whole) <= message_bytes else None  # what was mended has grown
 
 
 def _lines(data: Iterable[msgspec.Raw], skipped: dict[str, int]) -> Iterator[bytes]:
@@ -125,7 +127,10 @@ def _lines(data: Iterable[msgspec.Raw], skipped: dict[str, int]) -> Iterator[byt
             skipped[reason] = skipped.get(reason, 0) + 1
         elif b"\n" in line or b"\r" in line:
             # Only between tokens: inside a string a bare newline is no JSON. Numbers keep every digit.
-            yield msgspec.json.format(line, indent=-1)
+            try:
+                yield msgspec.json.format(line, indent=-1)
+            except RecursionError:
+                skipped["too_deep"] = skipped.get("too_deep", 0) + 1
         else:
             yield line
 

@@ -6,7 +6,7 @@ import msgspec
 from flotilla_common.contracts.node_keys import hash_node_key
 
 from agent_gateway.domain.gateway import Gateway
-from agent_gateway.domain.json_bodies import parse, parse_usual
+from agent_gateway.domain.json_bodies import parse_usual
 
 
 class OrbitRequest(msgspec.Struct):
@@ -20,7 +20,7 @@ _decoder = msgspec.json.Decoder(OrbitRequest)
 
 async def answer_orbit_config(gateway: Gateway, body: bytes, _header_key: str | None) -> bytes:
     """Return what orbit is to do: the same bytes on every gateway. A header of osqueryd's says nothing about orbit."""
-    request = parse(_decoder, body)
+    request = await gateway.read_small(_decoder, body)
     host = await gateway.orbit_host_of(request.orbit_node_key)
     return (await gateway.orbit.plans.plan_of(host)).config
 

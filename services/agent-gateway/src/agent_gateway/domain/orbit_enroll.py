@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from agent_gateway.domain.enroll_body import IDENTIFIER_LIMIT, SECRET_LIMIT
 from agent_gateway.domain.gateway import Gateway
-from agent_gateway.domain.json_bodies import as_text, parse
+from agent_gateway.domain.json_bodies import as_text
 from agent_gateway.errors import Malformed
 
 
@@ -28,13 +28,13 @@ class OrbitEnrollBody(msgspec.Struct):
     platform: Any = None
 
 
-_decoder = msgspec.json.Decoder(OrbitEnrollBody)
+decoder = msgspec.json.Decoder(OrbitEnrollBody)
 
 
 async def answer_orbit_enroll(gateway: Gateway, body: bytes, remote_address: str) -> bytes:
     """Trade an enroll secret for an orbit key. It is in the cache already when it is answered."""
     gateway.check_bus()
-    request = orbit_enroll_request(body, remote_address)
+    request = orbit_enroll_request(await gateway.read_small(decoder, body), remote_address)
 
     def ask(waited_seconds: float) -> Awaitable[OrbitEnrolledV1]:
         return gateway.orbit.ask(request.model_copy(update={"waited_seconds": waited_seconds}))
@@ -45,15 +45,14 @@ async def answer_orbit_enroll(gateway: Gateway, body: bytes, remote_address: str
     return msgspec.json.encode({"orbit_node_key": enrolled.orbit_node_key.get_secret_value()})
 
 
-def orbit_enroll_request(body: bytes, remote_address: str) -> EnrollOrbitV1:
+def orbit_enroll_request(sent: OrbitEnrollBody, remote_address: str) -> EnrollOrbitV1:
     """Return the request to inventory.
 
     Raises:
-        Malformed: no JSON object, or no `hardware_uuid` in it.
+        Malformed: there is no `hardware_uuid` in it.
         BadEnrollSecret: there is none, or none that could be one.
 
     """
-    sent = parse(_decoder, body)
     hardware_uuid = _text(sent.hardware_uuid)
     if not hardware_uuid:
         raise Malformed("hardware_uuid is missing or empty")

@@ -10,7 +10,6 @@ from flotilla_common.contracts.device_tokens import OrbitKeyRetired, SetDeviceTo
 from flotilla_common.contracts.node_keys import hash_node_key
 
 from agent_gateway.domain.gateway import Gateway
-from agent_gateway.domain.json_bodies import parse
 from agent_gateway.errors import MalformedDeviceToken, UnknownOrbitNodeKey
 
 KEPT = b"{}"
@@ -29,7 +28,7 @@ _decoder = msgspec.json.Decoder(TokenRequest)
 
 async def answer_device_token(gateway: Gateway, body: bytes) -> bytes:
     """Remember a host's device token. One that is good already is not asked about; its time does not begin anew."""
-    request = parse(_decoder, body)
+    request = await gateway.read_small(_decoder, body)
     host = await gateway.orbit_host_of(request.orbit_node_key)
     token = request.device_auth_token
     if not isinstance(token, str) or not TOKEN.fullmatch(token):

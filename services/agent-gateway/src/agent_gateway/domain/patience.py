@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from flotilla_common.errors import Unavailable
 
 BODY_SECONDS = 20.0  # for a body: who is slower has given up and sends it again
+TURN_SECONDS = 3.0  # for a large gzip body's turn
 RESOLVE_SECONDS = 4.0  # for the host's key
 PLAN_SECONDS = 8.0  # for a config that is not here
 HAND_OVER_SECONDS = 9.0  # for all acks of one POST; the first and this one leave 3 s for connection and body

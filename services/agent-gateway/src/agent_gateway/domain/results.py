@@ -10,7 +10,7 @@ import msgspec
 from flotilla_common.contracts.campaigns import QUERY_PREFIX
 from flotilla_common.contracts.streams import MAX_PAYLOAD_BYTES
 
-from agent_gateway.domain.json_bodies import as_text, parse, parse_usual
+from agent_gateway.domain.json_bodies import as_text, parse, parse_plain, parse_usual
 from agent_gateway.domain.json_items import cut_items
 from agent_gateway.errors import Malformed
 
@@ -87,7 +87,17 @@ def parse_write(body: bytes) -> WriteRequest:
         Malformed: it is no JSON object, `queries` is none, or there are more statuses than anybody is asked.
 
     """
-    request = _request(parse(_decoder, body))
+    return _readable(parse(_decoder, body))
+
+
+def parse_plain_write(body: bytes) -> WriteRequest | None:
+    """Return the same if the body is JSON in UTF-8, None when it must be mended; raises as `parse_write` does."""
+    sent = parse_plain(_decoder, body)
+    return None if sent is None else _readable(sent)
+
+
+def _readable(sent: _Body) -> WriteRequest:
+    request = _request(sent)
     if request is None:
         raise Malformed("statuses cannot be read")
     return request
@@ -172,13 +182,22 @@ def _rows(text: bytes) -> bytes:
     if not text.startswith(b"["):
         return b"[]"
     try:
-        _rows_decoder.decode(text)
-    except msgspec.ValidationError:
-        items = map(bytes, _items_decoder.decode(text))
-        return msgspec.json.encode([_row(item) for item in items if item.startswith(b"{")])
+        return text if _are_rows(text) else _as_rows(text)
     except (msgspec.DecodeError, RecursionError) as error:
         raise Malformed(f"rows: {type(error).__name__}") from None
-    return text
+
+
+def _are_rows(text: bytes) -> bool:
+    try:
+        _rows_decoder.decode(text)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _as_rows(text: bytes) -> bytes:
+    items = map(bytes, _items_decoder.decode(text))
+    return msgspec.json.encode([_row(item) for item in items if item.startswith(b"{")])
 
 
 def _row(item: bytes) -> dict[str, str]:

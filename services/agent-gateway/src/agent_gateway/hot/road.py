@@ -14,7 +14,7 @@ from flotilla_common.errors import FleetError
 from flotilla_common.http.asgi import Receive, Scope, Send
 from starlette.requests import ClientDisconnect
 
-from agent_gateway.asgi import NOT_FROM_MEMORY, Answerer, fill, headers_of, send_json
+from agent_gateway.asgi import NOT_FROM_MEMORY, Answerer, fill, headers_of, send_json, whole_of
 from agent_gateway.domain.bodies import COPIES, Intake
 from agent_gateway.domain.clients import key_in_header, never_reuses
 from agent_gateway.domain.gateway import Gateway
@@ -133,8 +133,7 @@ class HotRoad:
                 raise
             finally:
                 slow_bodies.end(waiter)
-            intake.finish()
-            return await road.answer(gateway, await gateway.large.run(intake.size, intake.join), header_key)
+            return await road.answer(gateway, await whole_of(intake, gateway, header_key), header_key)
         finally:
             if intake is not None:
                 intake.release()

@@ -72,5 +72,8 @@ async def answer_road(road: Road, request: Request, deps: Deps) -> Response:
     gateway = counted_and_guarded(road.endpoint, request, deps)
     header_key = node_key_of(request)
     refusal = gateway.refusal(road.request_class, header_key)
-    async with body_of(request.receive, gateway, road.limit, gzip=is_gzip(request), refusal=refusal) as body:
+    reading = body_of(
+        request.receive, gateway, road.limit, gzip=is_gzip(request), refusal=refusal, header_key=header_key
+    )
+    async with reading as body:
         return answered(await road.answer(gateway, body, header_key))
