@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import msgspec
 import nats.js.errors
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from flotilla_common.blobs import Blobs
 from flotilla_common.bus import outage
 from flotilla_common.bus.buckets import Bucket, open_bucket
@@ -341,6 +343,16 @@ class Books:
 async def books(database: Database, redis_url: str) -> AsyncIterator[Books]:
     async with Redis.from_url(redis_url) as client:
         yield Books(database, client)
+
+
+@pytest.fixture
+def environment(
+    service_environment: Callable[[str], dict[str, str]], signing_key: Ed25519PrivateKey, tmp_path: Path
+) -> dict[str, str]:
+    """The FLOTILLA_* variables of a live-query process."""
+    path = tmp_path / "signing.key"
+    path.write_bytes(signing_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return {**service_environment("live_query"), "FLOTILLA_SIGNING_KEY_FILE": str(path)}
 
 
 def verified(value: bytes, key: Ed25519PublicKey) -> CampaignCommand:

@@ -5,12 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import httpx2
-import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from flotilla_common.contracts.campaigns import command_key
 from flotilla_common.testing import eventually
 from flotilla_common.testing.processes import running_service
@@ -20,15 +16,7 @@ from sqlalchemy import text
 from .carving import SQL, cut, part_of, query_name
 from .conftest import answer_to, verified
 
-Environment = dict[str, str]
 START_SECONDS = 60.0
-
-
-@pytest.fixture
-def environment(service_environment: Callable[[str], Environment], signing_key, tmp_path: Path) -> Environment:
-    path = tmp_path / "signing.key"
-    path.write_bytes(signing_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return {**service_environment("live_query"), "FLOTILLA_SIGNING_KEY_FILE": str(path)}
 
 
 async def test_killed_between_redis_and_the_ledger_it_comes_to_the_same_end(

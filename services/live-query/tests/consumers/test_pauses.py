@@ -6,11 +6,18 @@ from datetime import timedelta
 
 import pytest
 from flotilla_common.contracts.bitmaps import bitmap_of
-from flotilla_common.contracts.campaigns import PauseCampaignV1, StopCampaignV1, command_key, done_key
+from flotilla_common.contracts.campaigns import (
+    Budget,
+    PauseCampaignV1,
+    StopCampaignV1,
+    command_key,
+    done_key,
+    released_key,
+)
 from flotilla_common.errors import NotFound
 from flotilla_common.testing import eventually
 from live_query.consumers import announcements
-from live_query.store import commands
+from live_query.store import campaigns, commands
 
 from ..conftest import answer_to
 
@@ -114,3 +121,25 @@ async def test_a_paused_one_can_be_stopped_and_expires_as_others_do(
 
     assert await books.count(stopped) == {"cancelled": 1}
     assert await books.count(expired) == {"expired": 1}
+
+
+async def test_a_resume_that_gateways_did_not_hear_of_is_told_with_who_is_settled_and_released(
+    deps, running, fleet, start, pause, gateway, clock
+):
+    """Gateways have forgotten both when the pause took more than an hour; they take neither before the command."""
+    first, *_ = await fleet.hosts(3)
+    async with running(deps):
+        number = (await start(label_ids=[1], budget=Budget(hosts_at_a_time=2))).campaign_id
+        await gateway.answer(first, answer_to(number))
+        for key in (done_key(number), released_key(number)):
+            await eventually(lambda key=key: deps.bucket.get(key), timeout=30)
+        await pause(number, paused=True)
+    async with deps.sessions.begin() as session:  # and here live-query is killed
+        assert await campaigns.resume(session, number, clock())
+
+    await announcements.repair(deps)
+
+    asked, settled, released = [
+        await deps.bucket.entry(key) for key in (command_key(number), done_key(number), released_key(number))
+    ]
+    assert asked[1] < min(settled[1], released[1])

@@ -152,7 +152,7 @@ def worker_nats() -> Iterator[NatsOfWorker]:
         yield NatsOfWorker(where, running)
 
 
-async def _make_anew(js: JetStreamContext, streams: dict[str, StreamConfig]) -> None:
+async def make_streams_anew(js: JetStreamContext, streams: dict[str, StreamConfig]) -> None:
     """Have all streams as if they had just been made: delete and make those that somebody used or changed.
 
     A busy server may fail to remove the folder of a stream that it still writes to.
@@ -193,7 +193,7 @@ async def nats_server(worker_nats: NatsOfWorker) -> NatsOfWorker:
         inbox_prefix=f"_INBOX.{PROVISION_USER}".encode(),
     )
     try:
-        await _make_anew(client.jetstream(), worker_nats.streams)
+        await make_streams_anew(client.jetstream(), worker_nats.streams)
     finally:
         await client.close()
     return worker_nats

@@ -38,6 +38,16 @@ async def announce_or_leave(deps: Deps, campaign_id: int) -> None:
         log.warning("command waits", campaign_id=campaign_id, error=repr(error))
 
 
+async def announce_again(deps: Deps, campaign_id: int) -> None:
+    """Put the command of one that goes on, or was lost, then who is settled and released, in this order.
+
+    Gateways forget both an hour after a command went, and take neither before it is back.
+    """
+    await announce(deps, campaign_id)
+    await commands.repeat_done(deps.bucket, campaign_id)
+    await commands.repeat_released(deps.bucket, campaign_id)
+
+
 async def silence(deps: Deps, campaign_id: int) -> None:
     """Withdraw a paused campaign's command; one that goes on meanwhile is announced again."""
     await commands.withdraw(deps.bucket, campaign_id)
@@ -75,7 +85,7 @@ async def repair(deps: Deps) -> None:
     readable = {name for name in set(large.values()) if await deps.objects.has(name)}
     lacking = {campaign_id for campaign_id, name in large.items() if name not in readable}
     for campaign_id in sorted(asking - held.commands | lacking):
-        await announce(deps, campaign_id)
+        await announce_again(deps, campaign_id)
         metrics.REPAIRED.labels("missing").inc()
     for campaign_id in sorted(held.commands - asking):
         await commands.withdraw(deps.bucket, campaign_id)

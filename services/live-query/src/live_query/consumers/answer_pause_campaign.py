@@ -7,10 +7,9 @@ from flotilla_common.bus import outage
 from flotilla_common.bus.answering import Responder
 from flotilla_common.contracts.campaigns import CampaignPausedV1, PauseCampaignV1
 
-from live_query.consumers.announcements import announce, silence
+from live_query.consumers.announcements import announce_again, silence
 from live_query.deps import Deps
 from live_query.domain.campaigns import pause_campaign
-from live_query.store import commands
 
 log = structlog.get_logger()
 
@@ -23,9 +22,7 @@ async def answer(request: PauseCampaignV1, deps: Deps) -> CampaignPausedV1:
         if request.paused:
             await silence(deps, request.campaign_id)
         else:
-            await announce(deps, request.campaign_id)
-            await commands.repeat_done(deps.bucket, request.campaign_id)
-            await commands.repeat_released(deps.bucket, request.campaign_id)
+            await announce_again(deps, request.campaign_id)
     except outage.kinds() as error:
         log.warning("pause waits", campaign_id=request.campaign_id, paused=request.paused, error=repr(error))
     return CampaignPausedV1(changed=changed)
