@@ -6,24 +6,18 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from bench.house import House
-from bench.live import settling
+from bench.live import reach, settling
 from bench.live.place import HOSTS, LivePlace, start
-from bench.load_client import LoadFailed
+from bench.parts import rows_of
 from bench.rows import Row
 
 PARTS: dict[str, Callable[[LivePlace], Iterator[Row]]] = {
     "settling": settling.rows,
+    "reach": reach.rows,
 }
 
 
 def measure(parts: Iterable[str], directory: Path) -> Iterator[Row]:
-    """Yield the rows of these parts. A part that cannot be measured yields one row that says why."""
+    """Yield the rows of these parts."""
     with House(directory, known_hosts=HOSTS) as house:
-        place = start(house)
-        for part in parts:
-            print(f"live queries, {part} ...", flush=True)
-            try:
-                yield from PARTS[part](place)
-            except LoadFailed as error:
-                print(f"    {error}", flush=True)
-                yield Row(f"{part}: the rest of it", None, "", None, str(error).splitlines()[0][:200])
+        yield from rows_of("live queries", parts, PARTS, start(house))
