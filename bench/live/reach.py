@@ -15,16 +15,15 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import msgspec
 from flotilla_common.bus.buckets import open_bucket
 from flotilla_common.bus.connection import Bus
-from flotilla_common.contracts.campaigns import BUCKET, QUERY_PREFIX, StartCampaignV1, command_key
+from flotilla_common.contracts.campaigns import BUCKET, StartCampaignV1, command_key
 from flotilla_common.contracts.labels import ALL_HOSTS
 
-from bench.fleet import node_key
 from bench.house import GatewayProcess, wait_until
+from bench.live.kept import KeptConnection, campaign_of
 from bench.live.place import DATABASE, HOSTS, LABEL, TEAM_IDS, LivePlace
-from bench.load_client import KEPT_AGENT, LoadFailed
+from bench.load_client import LoadFailed
 from bench.memory import pss_mib
 from bench.rows import Row
 
@@ -63,20 +62,12 @@ class Reached:
     answered: float
 
 
-class Poller:
-    """Hosts that share one kept connection to a gateway."""
+class Sample:
+    """Hosts that poll one gateway in turn."""
 
-    def __init__(self, gateway: GatewayProcess, numbers: Sequence[int]) -> None:
-        self._gateway = gateway
+    def __init__(self, connection: KeptConnection, numbers: Sequence[int]) -> None:
+        self._connection = connection
         self._numbers = numbers
-
-    async def __aenter__(self) -> Poller:
-        port = self._gateway.target.plain_port
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", port)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._writer.close()
 
     async def first_poll_with(self, wanted: asyncio.Future[int]) -> float:
         """Poll, one host after the other, until an answer has the campaign; return that moment.
@@ -95,7 +86,7 @@ class Poller:
             if wanted.done() and wanted.result() in had:
                 break
             if time.monotonic() > deadline:
-                raise LoadFailed(f"{self._gateway.target.name}: no poll got the campaign in {WAIT_SECONDS:g} s")
+                raise LoadFailed(f"no poll got the campaign in {WAIT_SECONDS:g} s")
             await asyncio.sleep(POLL_PAUSE_SECONDS)
         campaign_id = wanted.result()
         moment = had[campaign_id][0][1]
@@ -107,33 +98,10 @@ class Poller:
         return moment
 
     async def _note(self, number: int, had: dict[int, list[tuple[int, float]]]) -> None:
-        offered = campaigns_in(await self._poll(number))
+        names = await self._connection.read(number)
         moment = time.monotonic()
-        for campaign_id in offered:
-            had.setdefault(campaign_id, []).append((number, moment))
-
-    async def _poll(self, number: int) -> bytes:
-        body = b'{"node_key":"%s"}' % node_key(number).encode()
-        head = f"POST /api/v1/osquery/distributed/read HTTP/1.1\r\nHost: localhost\r\nUser-Agent: {KEPT_AGENT}\r\n"
-        self._writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        async with asyncio.timeout(WAIT_SECONDS):
-            received = await self._reader.readuntil(b"\r\n\r\n")
-            length = int(received.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-            return await self._reader.readexactly(length)
-
-
-def campaigns_in(answer: bytes) -> list[int]:
-    """Return the campaigns whose queries are in an answer to `distributed/read`.
-
-    Raises:
-        LoadFailed: it is no such answer.
-
-    """
-    try:
-        names = list(msgspec.json.decode(answer)["queries"])
-        return [int(name.removeprefix(QUERY_PREFIX).split("_")[0]) for name in names]
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
-        raise LoadFailed(f"a poll was answered with {answer[:200]!r}") from error
+        for name in names:
+            had.setdefault(campaign_of(name), []).append((number, moment))
 
 
 def rows(place: LivePlace) -> Iterator[Row]:
@@ -182,13 +150,15 @@ async def reach(
     samples = [numbers[at * SAMPLE : (at + 1) * SAMPLE] for at in range(len(gateways))]
     wanted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     async with contextlib.AsyncExitStack() as stack:
-        pollers = [
-            await stack.enter_async_context(Poller(gateway, sample))
-            for gateway, sample in zip(gateways, samples, strict=True)
+        connections = [
+            await stack.enter_async_context(KeptConnection(gateway.target.plain_port)) for gateway in gateways
         ]
         async with asyncio.TaskGroup() as tasks:
             begun = time.monotonic()
-            polling = [tasks.create_task(poller.first_poll_with(wanted)) for poller in pollers]
+            polling = [
+                tasks.create_task(Sample(one, sample).first_poll_with(wanted))
+                for one, sample in zip(connections, samples, strict=True)
+            ]
             request = StartCampaignV1(sql="SELECT 1", query_id=None, user_id=1, **selection)
             started = await bus.request(request)
             answered = time.monotonic()
