@@ -19,6 +19,7 @@ from flotilla_common.bus.buckets import open_bucket
 from flotilla_common.bus.connection import Bus
 from flotilla_common.contracts.campaigns import BUCKET, StartCampaignV1, command_key
 from flotilla_common.contracts.labels import ALL_HOSTS
+from flotilla_common.errors import FleetError
 
 from bench.house import GatewayProcess, wait_until
 from bench.live.kept import KeptConnection, campaign_of
@@ -143,26 +144,36 @@ async def reach(
     """Start a campaign while hosts poll; return when it reached them.
 
     Raises:
-        LoadFailed: not all hosts are targeted, or one of the sample was not asked.
+        LoadFailed: it did not start, not all hosts are targeted, or one of the sample was not asked.
 
     """
     numbers = chosen.sample(range(HOSTS), SAMPLE * len(gateways))
     samples = [numbers[at * SAMPLE : (at + 1) * SAMPLE] for at in range(len(gateways))]
-    wanted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     async with contextlib.AsyncExitStack() as stack:
         connections = [
             await stack.enter_async_context(KeptConnection(gateway.target.plain_port)) for gateway in gateways
         ]
-        async with asyncio.TaskGroup() as tasks:
-            begun = time.monotonic()
-            polling = [
-                tasks.create_task(Sample(one, sample).first_poll_with(wanted))
-                for one, sample in zip(connections, samples, strict=True)
-            ]
-            request = StartCampaignV1(sql="SELECT 1", query_id=None, user_id=1, **selection)
-            started = await bus.request(request)
-            answered = time.monotonic()
-            wanted.set_result(started.campaign_id)
+        hosts = [Sample(one, sample) for one, sample in zip(connections, samples, strict=True)]
+        try:
+            return await start_while_polling(bus, hosts, selection)
+        except* (LoadFailed, FleetError) as group:
+            raise LoadFailed(repr(group.exceptions[0])) from group
+
+
+async def start_while_polling(bus: Bus, hosts: Sequence[Sample], selection: dict[str, tuple[int, ...]]) -> Reached:
+    """Start a campaign; return when it came to each sample.
+
+    Raises:
+        ExceptionGroup: of what live-query says, and LoadFailed.
+
+    """
+    wanted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    async with asyncio.TaskGroup() as tasks:
+        begun = time.monotonic()
+        polling = [tasks.create_task(one.first_poll_with(wanted)) for one in hosts]
+        started = await bus.request(StartCampaignV1(sql="SELECT 1", query_id=None, user_id=1, **selection))
+        answered = time.monotonic()
+        wanted.set_result(started.campaign_id)
     if started.counts.total != HOSTS:
         raise LoadFailed(f"{started.counts.total} hosts were targeted, not {HOSTS}")
     moments = tuple((task.result() - begun) * 1000 for task in polling)
