@@ -28,6 +28,8 @@ IDLE_HOSTS = 20
 IDLE_SECONDS = 30.0
 EDITS = 30
 PAUSE_SECONDS = (0.0, 6.0)  # before an edit: a service may be anywhere in its waits
+SHORT_PAUSE_SECONDS = 1.5  # at most, for most: together they begin anywhere in a wait as well
+LONG_PAUSE_EVERY = 6
 COLD_SECONDS = 900.0  # then a cold start is given up
 QUERIED_HOSTS = 50
 QUERIED_INTERVAL_SECONDS = 2
@@ -67,13 +69,19 @@ def edits(stack: RunningStack) -> list[Row]:
     plain = statistics.median(seconds_of(lambda: doors[0].post("/config", key)) for _ in range(50))
     taken = []
     for number in range(EDITS):
-        time.sleep(random.uniform(*PAUSE_SECONDS))
+        time.sleep(pause_of(number))
         taken.append(seconds_of_edit(admin, doors, key, number))
     middle, worst = statistics.median(taken), max(taken)
     return [
         Row("edit of agent options, at every gateway: median", middle, "s", 1, f"{middle / plain:.0f} x one config"),
         Row(f"edit of agent options, at every gateway: worst of {EDITS}", worst, "s", 1),
     ]
+
+
+def pause_of(number: int) -> float:
+    """Return how long to wait before this edit, at random: a short while, and now and then longer than any wait."""
+    least, most = PAUSE_SECONDS
+    return random.uniform(least, most if number % LONG_PAUSE_EVERY == 0 else SHORT_PAUSE_SECONDS)
 
 
 def seconds_of_edit(admin: Admin, doors: list[Door], key: dict[str, str], number: int) -> float:
@@ -97,7 +105,7 @@ def halts(stack: RunningStack) -> list[Row]:
     taken = []
     with httpx2.Client(timeout=WAIT_SECONDS) as client:
         for number in range(HALTS):
-            time.sleep(random.uniform(*PAUSE_SECONDS))
+            time.sleep(pause_of(number))
             word = f"\nflotilla_gateway_campaigns_halted {float(number % 2 == 0)}\n"
             begun = time.perf_counter()
             admin.call("PATCH", "/config", {"server_settings": {"live_query_disabled": number % 2 == 0}})

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import ssl
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 from flotilla_stack.testing import RunningStack
+from websockets.exceptions import ConnectionClosedOK
 from websockets.sync.client import connect
 
 API = "/api/latest/fleet"
@@ -47,20 +49,41 @@ class Admin:
 
         """
         begun = time.perf_counter()
-        selected = {"hosts": host_ids, "labels": [], "teams": []}
-        campaign = self.call("POST", "/queries/run", {"query": sql, "selected": selected})["campaign"]
-        address = str(self.client.base_url).replace("https://", "wss://").rstrip("/") + f"{API}/results/websocket"
+        campaign_id = self.start_live_query(sql, hosts=host_ids)
         waiting = set(host_ids)
+        for host_id in self.answers(campaign_id):
+            waiting.discard(host_id)
+            if not waiting:
+                break
+        return time.perf_counter() - begun
+
+    def start_live_query(self, sql: str, **selected: list[int]) -> int:
+        """Ask hosts, labels or teams; return the campaign's id."""
+        body = {"query": sql, "selected": {"hosts": [], "labels": [], "teams": []} | selected}
+        campaign_id: int = self.call("POST", "/queries/run", body)["campaign"]["id"]
+        return campaign_id
+
+    def answers(self, campaign_id: int) -> Iterator[int]:
+        """Watch a campaign as people do, until the socket is closed; yield the host of each answer when it is there.
+
+        Raises:
+            RuntimeError: the socket said something else.
+            TimeoutError: nothing came in a minute.
+
+        """
+        address = str(self.client.base_url).replace("https://", "wss://").rstrip("/") + f"{API}/results/websocket"
         with connect(address, ssl=self.trust, max_size=None) as socket:
             socket.send(json.dumps({"type": "auth", "data": {"token": self.token}}))
-            socket.send(json.dumps({"type": "select_campaign", "data": {"campaign_id": campaign["id"]}}))
-            while waiting:
-                message = json.loads(socket.recv(TIMEOUT_SECONDS))
+            socket.send(json.dumps({"type": "select_campaign", "data": {"campaign_id": campaign_id}}))
+            while True:
+                try:
+                    message = json.loads(socket.recv(TIMEOUT_SECONDS))
+                except ConnectionClosedOK:
+                    return
                 if message["type"] == "error":
                     raise RuntimeError(f"the socket said {message['data']}")
                 if message["type"] == "result":
-                    waiting.discard(message["data"]["host"]["id"])
-        return time.perf_counter() - begun
+                    yield message["data"]["host"]["id"]
 
 
 class Door:

@@ -10,6 +10,7 @@ from bench.door import campaigns, kept, logs, memory, plain, polls, workers, wri
 from bench.door.place import POLLING, Place
 from bench.house import House
 from bench.load_client import LoadFailed
+from bench.parts import rows_of
 from bench.rounds import Pace
 from bench.rows import Row
 from bench.selfcheck import check_load_client
@@ -28,7 +29,7 @@ FILES = 18_000  # 6,000 connections, and room
 
 
 def measure(parts: Iterable[str], directory: Path, pace: Pace) -> Iterator[Row]:
-    """Yield the rows of these parts. A part that cannot be measured yields one row that says why."""
+    """Yield the rows of these parts, or one that says why the door cannot be measured."""
     allow_files()
     try:
         check_load_client()
@@ -36,14 +37,7 @@ def measure(parts: Iterable[str], directory: Path, pace: Pace) -> Iterator[Row]:
         yield Row("the door for hosts", None, "", None, str(error))
         return
     with House(directory, known_hosts=2 * POLLING) as house:
-        place = Place(house, pace)
-        for part in parts:
-            print(f"door, {part} ...", flush=True)
-            try:
-                yield from PARTS[part](place)
-            except LoadFailed as error:
-                print(f"    {error}", flush=True)
-                yield Row(f"{part}: the rest of it", None, "", None, str(error).splitlines()[0][:200])
+        yield from rows_of("door", parts, PARTS, Place(house, pace))
 
 
 def allow_files() -> None:

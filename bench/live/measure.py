@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from bench.house import House
-from bench.live import settling
+from bench.live import reach, settling, viewer
 from bench.live.place import HOSTS, LivePlace, start
-from bench.load_client import LoadFailed
+from bench.parts import rows_of
 from bench.rows import Row
 
-PARTS: dict[str, Callable[[LivePlace], Iterator[Row]]] = {
+AT_LIVE_QUERY: dict[str, Callable[[LivePlace], Iterator[Row]]] = {
     "settling": settling.rows,
+    "reach": reach.rows,
 }
+THROUGH_ALL: dict[str, Callable[[Path], Iterator[Row]]] = {
+    "viewer": viewer.rows,
+}
+PARTS = (*AT_LIVE_QUERY, *THROUGH_ALL)
 
 
-def measure(parts: Iterable[str], directory: Path) -> Iterator[Row]:
-    """Yield the rows of these parts. A part that cannot be measured yields one row that says why."""
-    with House(directory, known_hosts=HOSTS) as house:
-        place = start(house)
-        for part in parts:
-            print(f"live queries, {part} ...", flush=True)
-            try:
-                yield from PARTS[part](place)
-            except LoadFailed as error:
-                print(f"    {error}", flush=True)
-                yield Row(f"{part}: the rest of it", None, "", None, str(error).splitlines()[0][:200])
+def measure(parts: Collection[str], directory: Path) -> Iterator[Row]:
+    """Yield the rows of these parts."""
+    at_live_query = [part for part in AT_LIVE_QUERY if part in parts]
+    if at_live_query:
+        with House(directory, known_hosts=HOSTS) as house:
+            yield from rows_of("live queries", at_live_query, AT_LIVE_QUERY, start(house))
+    for part in (part for part in THROUGH_ALL if part in parts):
+        yield from rows_of("live queries", [part], THROUGH_ALL, directory / part)

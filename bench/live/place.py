@@ -6,6 +6,7 @@ import secrets
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,12 +23,17 @@ T = TypeVar("T")
 
 DATABASE = "flotilla"
 HOSTS = 100_000
+TEAM_IDS = (0, 1, 2, 3)  # those of bench/fleet.py; 0 = no team
+LABEL = 1000
 FILL = f"""
-INSERT INTO inventory.hosts (id, revision, host_identifier, hostname, platform, last_enrolled_at)
+INSERT INTO inventory.hosts (id, revision, host_identifier, hostname, platform, team_id, last_enrolled_at)
   OVERRIDING SYSTEM VALUE
-  SELECT n, n, 'host-' || n, 'host-' || n, 'ubuntu', now() FROM generate_series(1, {HOSTS}) AS n;
+  SELECT n, n, 'host-' || n, 'host-' || n, 'ubuntu', nullif((n - 1) / 4 % 4, 0), now()
+  FROM generate_series(1, {HOSTS}) AS n;
 INSERT INTO inventory.host_seen (host_id, seen_at) SELECT n, now() FROM generate_series(1, {HOSTS}) AS n;
-INSERT INTO inventory.label_membership (label_id, host_id) SELECT 1, n FROM generate_series(1, {HOSTS}) AS n;
+INSERT INTO admin_api.labels (id, name) OVERRIDING SYSTEM VALUE VALUES ({LABEL}, 'Bench');
+INSERT INTO inventory.label_membership (label_id, host_id)
+  SELECT label_id, n FROM generate_series(1, {HOSTS}) AS n, unnest(ARRAY[1, {LABEL}]) AS label_id;
 ANALYZE;
 """
 
@@ -37,7 +43,13 @@ class LivePlace:
     """What is measured, and who stands around it."""
 
     house: House
+    postgres: Postgres
     live_query: GatewayProcess
+
+    @cached_property
+    def gateways(self) -> tuple[GatewayProcess, ...]:
+        """Two gateways that know every host."""
+        return tuple(self.house.start_gateway(HOSTS) for _ in range(2))
 
     def as_service(self, service: str, work: Callable[[Bus], Coroutine[Any, Any, T]]) -> T:
         """Do something on the bus with a service's own rights."""
@@ -47,7 +59,8 @@ class LivePlace:
 def start(house: House) -> LivePlace:
     """Start the servers, write the fleet into the database, start live-query; the house stops them."""
     passwords = {role: secrets.token_hex(16) for role in READS}
-    postgres = house.enter(RunningServer(Postgres(house.directory / "postgres", password=secrets.token_hex(16))))
+    postgres = Postgres(house.directory / "postgres", password=secrets.token_hex(16))
+    house.enter(RunningServer(postgres))
     valkey = house.enter(RunningServer(Valkey(house.directory / "valkey", password=secrets.token_hex(16))))
     postgres.create_database(DATABASE)
     provision_database(postgres.url(DATABASE), passwords)
@@ -68,4 +81,4 @@ def start(house: House) -> LivePlace:
     live_query = GatewayProcess(Target("live-query", process.pid), process, log_file, health)
     house.keep(live_query)
     wait_until(live_query.is_ready, live_query, "it is ready")
-    return LivePlace(house, live_query)
+    return LivePlace(house, postgres, live_query)

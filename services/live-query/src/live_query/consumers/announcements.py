@@ -10,7 +10,7 @@ from flotilla_common.contracts.bitmaps import bytes_of
 
 from live_query import metrics
 from live_query.deps import Deps
-from live_query.store import campaigns, commands, ledger
+from live_query.store import campaigns, commands, ledger, openings
 
 log = structlog.get_logger()
 
@@ -48,6 +48,16 @@ async def announce_again(deps: Deps, campaign_id: int) -> None:
     await commands.repeat_released(deps.bucket, campaign_id)
 
 
+async def tell_or_leave(deps: Deps, campaign_id: int, command: bytes) -> bool:
+    """Put the command of a campaign that is being opened; return whether nothing prevented it."""
+    try:
+        await commands.put(deps.bucket, campaign_id, command)
+    except outage.kinds() as error:
+        log.warning("command waits", campaign_id=campaign_id, error=repr(error))
+        return False
+    return True
+
+
 async def silence(deps: Deps, campaign_id: int) -> None:
     """Withdraw a paused campaign's command; one that goes on meanwhile is announced again."""
     await commands.withdraw(deps.bucket, campaign_id)
@@ -74,10 +84,12 @@ async def withdraw_or_leave(deps: Deps, campaign_id: int) -> None:
 async def repair(deps: Deps) -> None:
     """Put back what the bucket lacks, remove what nothing stands for.
 
-    The bucket is listed before the campaigns are: what is in it by then was committed before.
+    The bucket is listed before the campaigns are: what is in it by then was committed before. So are those that are
+    being opened: each is a campaign, or still one of them.
     """
     held = await commands.contents(deps.bucket)
     async with deps.sessions.begin() as session:
+        opening = await openings.ids(session)
         running = await campaigns.running_ids(session, deps.clock())
         asking = await campaigns.asking_ids(session, deps.clock())
         large = await campaigns.large_targets(session, deps.clock())
@@ -87,7 +99,7 @@ async def repair(deps: Deps) -> None:
     for campaign_id in sorted(asking - held.commands | lacking):
         await announce_again(deps, campaign_id)
         metrics.REPAIRED.labels("missing").inc()
-    for campaign_id in sorted(held.commands - asking):
+    for campaign_id in sorted(held.commands - asking - opening):
         await commands.withdraw(deps.bucket, campaign_id)
         metrics.REPAIRED.labels("stale").inc()
     for campaign_id in sorted(held.done - running):
@@ -124,9 +136,10 @@ async def forget(deps: Deps) -> None:
     traces = await commands.traces(deps.bus)
     async with deps.sessions.begin() as session:
         now = deps.clock()
+        opening = await openings.ids(session)
         kept = await campaigns.remembered(session, traces, now - REMEMBERED)
         kept |= await campaigns.running_ids(session, now, traces)
-    for campaign_id in sorted(traces - kept):
+    for campaign_id in sorted(traces - kept - opening):
         await commands.wipe(deps.bus, campaign_id)
         metrics.REPAIRED.labels("forgotten").inc()
 

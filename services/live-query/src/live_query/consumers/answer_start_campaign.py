@@ -9,9 +9,10 @@ from flotilla_common.contracts.campaigns import CampaignStartedV1, StartCampaign
 from opentelemetry import trace
 
 from live_query import metrics
-from live_query.consumers.announcements import announce_or_leave
+from live_query.consumers.announcements import announce_or_leave, tell_or_leave
 from live_query.deps import Deps
-from live_query.domain.campaigns import Trace, start_campaign, started_before
+from live_query.domain.campaigns import Draft, Trace, draft_campaign, enter
+from live_query.domain.openings import begin, finish, is_told_first, started_before
 
 tracer = trace.get_tracer(__name__)
 
@@ -20,15 +21,30 @@ async def answer(request: StartCampaignV1, deps: Deps) -> CampaignStartedV1:
     """Start it and tell the gateways. A repeat starts nothing when the request has an id, else another campaign."""
     async with deps.sessions.begin() as session:
         before = await started_before(session, request)
-        started = before or await start_campaign(
-            session, request, current=current_trace(), key=deps.signing_key, now=deps.clock()
-        )
-    if before is None:
-        metrics.STARTED.labels(request.kind).inc()
+        if before is None:
+            draft = await draft_campaign(
+                session, request, current=current_trace(), key=deps.signing_key, now=deps.clock()
+            )
+            await (begin(session, draft) if is_told_first(draft) else enter(session, draft))
+    if before is not None:
+        await announce_or_leave(deps, before.campaign_id)
+        return before
     # After the commit: a host must not be asked for what a rollback would take back.
     with tracer.start_as_current_span("tell gateways"):
-        await announce_or_leave(deps, started.campaign_id)
-    return started
+        await _tell_and_finish(draft, deps)
+    metrics.STARTED.labels(request.kind).inc()
+    return CampaignStartedV1(campaign_id=draft.command.campaign_id, created_at=draft.created_at, counts=draft.counts)
+
+
+async def _tell_and_finish(draft: Draft, deps: Deps) -> None:
+    campaign_id = draft.command.campaign_id
+    if is_told_first(draft):
+        is_told = await tell_or_leave(deps, campaign_id, draft.signed)
+        async with deps.sessions.begin() as session:
+            await finish(session, [campaign_id])
+        if is_told:
+            return
+    await announce_or_leave(deps, campaign_id)
 
 
 def current_trace() -> Trace:

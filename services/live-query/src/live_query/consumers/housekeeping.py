@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -13,7 +14,7 @@ from flotilla_common.cancellation import heed
 from flotilla_common.errors import Unavailable
 
 from live_query import metrics
-from live_query.consumers.announcements import LargeSets, forget, repair
+from live_query.consumers.announcements import LargeSets, announce_or_leave, forget, repair
 from live_query.consumers.archiving import archiving
 from live_query.consumers.carve_expiry import expire_carves
 from live_query.consumers.done_sets import DoneSets
@@ -23,7 +24,8 @@ from live_query.consumers.ramps import Ramps
 from live_query.deps import Deps
 from live_query.domain.campaigns import VIEWER_GRACE, VIEWER_LONGEST
 from live_query.domain.ending import close, leave
-from live_query.store import answers_floor, campaigns, commands, leases, ledger
+from live_query.domain.openings import finish
+from live_query.store import answers_floor, campaigns, commands, leases, ledger, openings
 
 log = structlog.get_logger()
 
@@ -34,6 +36,7 @@ SILENCE_SECONDS = 12.0  # the bus is asked every 5 s: then nobody hears of viewe
 UNHEARD_SECONDS = 20.0  # after such a gap viewers are spared: they may have spoken to nobody
 RETRY_SECONDS = 0.5
 AT_ONCE = 100
+OPENING_LASTS = timedelta(seconds=5)  # whoever works on one has it locked; so soon nobody need look
 
 
 class Keeper:
@@ -56,7 +59,7 @@ class Keeper:
             await self._through(self._ramps.advance)
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + LOOK_SECONDS
-            for duty in (self._spare, self._end, self._complete, self._clear, self._ramps.advance):
+            for duty in (self._open, self._spare, self._end, self._complete, self._clear, self._ramps.advance):
                 await self._through(duty)
         if time.monotonic() >= self._next_repair:
             self._next_repair = time.monotonic() + REPAIR_SECONDS
@@ -77,6 +80,16 @@ class Keeper:
         except outage.kinds() as error:
             log.warning("housekeeping waits", error=repr(error))
         heed()
+
+    async def _open(self) -> None:
+        """Finish campaigns that somebody told gateways of and then died."""
+        async with self._deps.sessions.begin() as session:
+            left = await openings.left_behind(session, self._deps.clock() - OPENING_LASTS)
+        for campaign_id in left:
+            async with self._deps.sessions.begin() as session:
+                await finish(session, [campaign_id])
+            log.warning("campaign opened late", campaign_id=campaign_id)
+            await announce_or_leave(self._deps, campaign_id)
 
     async def _spare(self) -> None:
         """Give viewers time to be heard again, when nobody can have listened to them."""

@@ -57,32 +57,22 @@ class Lifetime:
     longest: datetime
 
 
-async def started_before(session: AsyncSession, request: StartCampaignV1) -> CampaignStartedV1 | None:
-    """Return the answer to an earlier request with the same id; None when there was none.
+@dataclass(frozen=True)
+class Draft:
+    """A campaign that is to be: who is asked what, signed. `host_ids` ascending, those of the command's targets."""
 
-    Whoever repeats a request that is still being worked on waits here for its end.
-
-    Raises:
-        BadCampaign: the id is that of another campaign.
-
-    """
-    if request.request_id is None:
-        return None
-    campaign = await campaigns.by_request(session, request.request_id)
-    if campaign is None:
-        return None
-    if (campaign.user_id, campaign.sql, campaign.kind) != (request.user_id, request.sql, request.kind):
-        raise BadCampaign("another campaign was started under this request id")
-    counts = TargetCounts.model_validate(campaign.counts)
-    return CampaignStartedV1(campaign_id=campaign.id or 0, created_at=campaign.created_at, counts=counts)
+    request: StartCampaignV1
+    command: CampaignCommand
+    signed: bytes
+    host_ids: list[int]
+    counts: TargetCounts
+    created_at: datetime
 
 
-async def start_campaign(
+async def draft_campaign(
     session: AsyncSession, request: StartCampaignV1, *, current: Trace, key: Ed25519PrivateKey, now: datetime
-) -> CampaignStartedV1:
-    """Resolve the targets, sign the command, and write the campaign with one pending ledger row per host.
-
-    Gateways are to be told after the commit. The request's own trace, if it names one, comes before the current one.
+) -> Draft:
+    """Resolve the targets and sign the command. The request's own trace, if it names one, comes before the current one.
 
     Raises:
         BadCampaign: the request makes no sense, or asks for more time than there is.
@@ -109,25 +99,23 @@ async def start_campaign(
         span=current.span_id if trace_id == current.trace_id else "",
         ramped=request.budget.hosts_at_a_time is not None,
     )
-    campaign = _row(command, request, sign(command, key), created_at=now, deadline=lifetime.deadline)
-    campaign.target_count = targets.counts.total
-    campaign.request_id, campaign.counts = request.request_id, targets.counts.model_dump()
-    await campaigns.add(session, campaign)
-    await _open_books(session, campaign_id, request.budget, targets.host_ids)
-    return CampaignStartedV1(campaign_id=campaign_id, created_at=now, counts=targets.counts)
+    return Draft(request, command, sign(command, key), targets.host_ids, targets.counts, now)
 
 
-async def _open_books(session: AsyncSession, campaign_id: int, budget: Budget, host_ids: list[int]) -> None:
+async def enter(session: AsyncSession, draft: Draft) -> CampaignStartedV1:
+    """Write the campaign with one pending ledger row per host. Gateways are told after the commit, or were before."""
+    campaign_id, budget = draft.command.campaign_id, draft.request.budget
+    await campaigns.add(session, _row(draft))
     with tracer.start_as_current_span("open ledger"):
         await budgets.add(session, campaign_id, budget)
-        await ledger.add_pending(session, campaign_id, host_ids)
+        await ledger.add_pending(session, campaign_id, draft.host_ids)
     if budget.hosts_at_a_time is not None:
         await campaigns.notify(session, [campaign_id])  # the keeper releases the first hosts
+    return CampaignStartedV1(campaign_id=campaign_id, created_at=draft.created_at, counts=draft.counts)
 
 
-def _row(
-    command: CampaignCommand, request: StartCampaignV1, signed: bytes, *, created_at: datetime, deadline: datetime
-) -> Campaign:
+def _row(draft: Draft) -> Campaign:
+    request, command = draft.request, draft.command
     return Campaign(
         id=command.campaign_id,
         sql=command.sql,
@@ -136,10 +124,13 @@ def _row(
         kind=request.kind,
         trace_id=command.trace,
         allowed_team_ids=command.allowed_teams,
-        command=signed,
+        target_count=draft.counts.total,
+        command=draft.signed,
         targets_hash=command.targets_hash,
-        created_at=created_at,
-        deadline=deadline,
+        request_id=request.request_id,
+        counts=draft.counts.model_dump(),
+        created_at=draft.created_at,
+        deadline=lifetime_of(request, draft.created_at).deadline,
     )
 
 

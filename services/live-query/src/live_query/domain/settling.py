@@ -10,6 +10,7 @@ from datetime import datetime
 from flotilla_common.contracts.campaigns import AnswerBatch
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from live_query.domain import openings
 from live_query.domain.answers import Limits, interpret
 from live_query.domain.budgets import Overrun, book
 from live_query.store import campaigns, ledger
@@ -52,6 +53,7 @@ async def settle(
     tally: Counter[str] = Counter()
     ids = {answer.campaign_id for item in received for answer in item.batch.answers}
     pairs = {(answer.campaign_id, item.batch.host_id) for item in received for answer in item.batch.answers}
+    await openings.finish(session, ids)
     known = await campaigns.share(session, ids)
     states = await ledger.states(session, pairs)
     first: dict[tuple[int, int], Rows] = {}

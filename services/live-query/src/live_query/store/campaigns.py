@@ -62,11 +62,15 @@ async def next_id(session: AsyncSession) -> int:
     return int((await session.execute(text("SELECT nextval('live_query.campaigns_id_seq')"))).scalar_one())
 
 
-async def by_request(session: AsyncSession, request_id: UUID) -> Campaign | None:
-    """Return the campaign that a request has started; until the transaction ends nobody else may start one for it."""
+async def seize_request(session: AsyncSession, request_id: UUID) -> None:
+    """Keep everybody else from starting a campaign for a request until the transaction ends."""
     await session.execute(
         text("SELECT pg_advisory_xact_lock(hashtextextended('live_query.request ' || :id, 0))"), {"id": str(request_id)}
     )
+
+
+async def by_request(session: AsyncSession, request_id: UUID) -> Campaign | None:
+    """Return the campaign that a request has started."""
     found = await session.execute(select(Campaign).where(col(Campaign.request_id) == request_id))
     return found.scalar_one_or_none()
 

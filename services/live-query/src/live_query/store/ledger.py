@@ -40,7 +40,8 @@ async def add_pending(session: AsyncSession, campaign_id: int, host_ids: list[in
             "INSERT INTO live_query.ledger (campaign_id, host_id)"
             " SELECT :campaign_id, host_id FROM unnest(CAST(:host_ids AS bigint[])) AS hosts(host_id)"
         ),
-        {"campaign_id": campaign_id, "host_ids": host_ids},
+        # As text: to adapt a list of 100,000 numbers one by one takes ten times as long.
+        {"campaign_id": campaign_id, "host_ids": "{" + ",".join(map(str, host_ids)) + "}"},
     )
 
 

@@ -66,7 +66,7 @@ async def find(
 
 
 def _allowed(team_ids: tuple[int, ...] | None) -> ColumnElement[bool]:
-    return true() if team_ids is None else _one_of(_team(), team_ids)
+    return true() if team_ids is None else _in_team(team_ids)
 
 
 def _selected(selection: Selection) -> ColumnElement[bool]:
@@ -75,21 +75,23 @@ def _selected(selection: Selection) -> ColumnElement[bool]:
     listed = _one_of(col(Host.id), selection.host_ids)
     groups = [_member(ids) for ids in (selection.builtin_label_ids, selection.regular_label_ids) if ids]
     if selection.team_ids:
-        groups.append(_one_of(_team(), selection.team_ids))
+        groups.append(_in_team(selection.team_ids))
     if not groups:
         return listed
     return or_(listed, and_(*groups))
 
 
 def _member(label_ids: Collection[int]) -> ColumnElement[bool]:
-    membership = select(1).where(
-        col(LabelMembership.host_id) == col(Host.id), _one_of(col(LabelMembership.label_id), label_ids)
-    )
-    return exists(membership)
+    """Being in one of these labels. A single one by itself: then members come from its index in the order of hosts."""
+    label = col(LabelMembership.label_id)
+    is_this = label == next(iter(label_ids)) if len(label_ids) == 1 else _one_of(label, label_ids)
+    return exists(select(1).where(col(LabelMembership.host_id) == col(Host.id), is_this))
 
 
-def _team() -> ColumnElement[int]:
-    return func.coalesce(col(Host.team_id), 0)
+def _in_team(team_ids: Collection[int]) -> ColumnElement[bool]:
+    """Being in one of these teams: by the bare column, for of expressions Postgres cannot tell how many hosts match."""
+    listed = _one_of(col(Host.team_id), team_ids)
+    return or_(listed, col(Host.team_id).is_(None)) if 0 in team_ids else listed
 
 
 def _one_of(column: ColumnElement[int] | Any, ids: Collection[int]) -> ColumnElement[bool]:

@@ -79,6 +79,24 @@ class Campaign(SQLModel, table=True):
     results_removed_at: datetime | None = timestamp(nullable=True)
 
 
+class Opening(SQLModel, table=True):
+    """A campaign that gateways may know of already, while its ledger is being written; it is none for anybody else.
+
+    What it takes to finish it: the `request` without its selection, in JSON, the signed `command` with the targets,
+    and their `counts`. The row goes in the transaction that writes campaign and ledger.
+    """
+
+    __tablename__ = "openings"
+    __table_args__ = {"schema": SCHEMA}
+
+    campaign_id: int = bigint(primary_key=True)
+    request_id: UUID | None = Field(default=None)
+    request: dict[str, Any] = json_document(default=None)
+    command: bytes = binary()
+    counts: dict[str, int] = json_document(default=None)
+    created_at: datetime = timestamp()
+
+
 class CampaignSegment(SQLModel, table=True):
     """Answers of a campaign that are in the blob store, from one position of its stream to another, both included.
 
