@@ -105,9 +105,9 @@ class ResultReader:
             if not found:
                 return page
 
-    async def all(self, until: str | None = None) -> AsyncIterator[tuple[str, Sequence[ResultRow]]]:
-        """Yield the rows of each answer with its position: all there are, or those up to a position."""
-        position = START
+    async def all(self, after: str = START, until: str | None = None) -> AsyncIterator[tuple[str, Sequence[ResultRow]]]:
+        """Yield the rows of each answer with its position: all there are behind a place, or those up to a position."""
+        position = after
         while position != until:
             found = await self._answers(Cursor(position))
             names = await self._in_sight(found)

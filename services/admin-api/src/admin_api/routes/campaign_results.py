@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Query, Response
@@ -19,6 +20,7 @@ from admin_api.domain.viewer import Viewer
 from admin_api.errors import InvalidArgument
 from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.campaign_ledgers import cell
+from admin_api.routes.downloads import download, patiently
 from admin_api.routes.envelope import CONTENT_TYPE
 from admin_api.routes.versions import Id, members_router
 from admin_api.store import campaign_segments
@@ -76,14 +78,11 @@ async def export_results(
     async with deps.sessions.begin() as session:
         await campaigns.watchable(session, viewer, campaign_id, deps.sql_reader)
     reader = _reader(deps, viewer, campaign_id, host_id)
-    headers = {
-        "content-disposition": f'attachment; filename="campaign-{campaign_id}-results.{kind}"',
-        "x-content-type-options": "nosniff",
-    }
+    name = f"campaign-{campaign_id}-results.{kind}"
     if kind == "json":
-        return StreamingResponse(as_json(reader), media_type=CONTENT_TYPE, headers=headers)
+        return await download(as_json(reader), name, CONTENT_TYPE)
     names, last = await _column_names(reader)
-    return StreamingResponse(as_csv(reader, names, last), media_type="text/csv; charset=utf-8", headers=headers)
+    return await download(as_csv(reader, names, last), name, "text/csv; charset=utf-8")
 
 
 def _reader(deps: Deps, viewer: Viewer, campaign_id: int, host_id: int | None) -> ResultReader:
@@ -106,7 +105,7 @@ async def _column_names(reader: ResultReader) -> tuple[list[str], str]:
     """Return all names of columns, in the order in which they came, and up to where: rows are read once more then."""
     names: dict[str, None] = {}
     last = START
-    async for last, rows in reader.all():  # noqa: B007 - the last one is wanted
+    async for last, rows in patiently(reader.all, START):  # noqa: B007 - the last one is wanted
         for row in rows:
             names.update(dict.fromkeys(row.columns))
         if len(names) > MOST_COLUMNS:
@@ -116,21 +115,21 @@ async def _column_names(reader: ResultReader) -> tuple[list[str], str]:
 
 async def as_csv(reader: ResultReader, names: Sequence[str], last: str) -> AsyncIterator[bytes]:
     """Yield a CSV file. What a spreadsheet would take for a formula has an apostrophe before it."""
-    yield _lines([[*COLUMNS, *(cell(name) for name in names)]])
-    async for _, rows in reader.all(last):
-        if rows:
-            yield _lines([_cells(row_object(row), names) for row in rows])
+    head = _lines([[*COLUMNS, *(cell(name) for name in names)]])
+    async for _, rows in patiently(partial(reader.all, until=last), START):
+        yield head + _lines([_cells(row_object(row), names) for row in rows])
+        head = b""
+    yield head
 
 
 async def as_json(reader: ResultReader) -> AsyncIterator[bytes]:
     """Yield what the API answers for a page with all rows."""
-    yield b'{"results": {"rows": ['
-    mark = b"\n"
-    async for _, rows in reader.all():
-        if rows:
-            yield mark + b",\n".join(json.dumps(row_object(row)).encode() for row in rows)
-            mark = b",\n"
-    yield b"\n]}}\n"
+    mark, separator = b'{"results": {"rows": [', b"\n"
+    async for _, rows in patiently(reader.all, START):
+        text = b",\n".join(json.dumps(row_object(row)).encode() for row in rows)
+        yield mark + (separator + text if text else b"")
+        mark, separator = b"", b",\n" if text else separator
+    yield mark + b"\n]}}\n"
 
 
 def _cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:

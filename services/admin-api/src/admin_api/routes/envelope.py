@@ -36,6 +36,7 @@ from admin_api.errors import (
     Unauthenticated,
     UndecodableBody,
 )
+from admin_api.routes.downloads import BrokenOff
 
 log = structlog.get_logger()
 
@@ -164,6 +165,8 @@ async def _on_vanished(_: Request, error: Exception) -> PrettyJSON:
 
 
 async def _on_anything(request: Request, error: Exception) -> PrettyJSON:
+    if isinstance(error, BrokenOff):
+        return failure(503, "Service Unavailable")  # nobody gets it: the answer had begun
     if isinstance(error, outage.kinds()):
         log.warning("a server is down", path=request.url.path, error=repr(error))
         return failure(503, "Service Unavailable", [("base", "a part that is needed does not answer now")])
