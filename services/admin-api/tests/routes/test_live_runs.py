@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+import tracemalloc
 from dataclasses import replace
 
 import pytest
-from flotilla_common.contracts.campaigns import StopCampaignV1
+from admin_api.routes import live_answers
+from admin_api.routes.pretty import pretty_parts
+from flotilla_common.contracts.campaigns import CampaignStartedV1, StopCampaignV1, TargetCounts
+from flotilla_common.contracts.redis_keys import campaign_rows
 from flotilla_common.db.models.admin_api import Query
 
 from .conftest import LONG_AGO
@@ -104,6 +109,68 @@ async def test_hosts_that_failed_say_why(ask, fleet, admin, live_query, answerin
 
     assert body["results"] == [{"host_id": host, "rows": [], "error": "no such table: listening_ports"}]
     assert body["responded_host_count"] == 1
+
+
+async def test_more_rows_than_are_held_are_read_again(ask, fleet, admin, live_query, monkeypatch):
+    monkeypatch.setattr(live_answers, "HELD_BYTES", 100)
+    hosts, query = [await fleet.host(f"h{number}") for number in range(20)], await fleet.query("Ports")
+
+    async def play(campaign_id: int, host_ids: list[int]) -> None:
+        for host_id in host_ids:
+            outcome, error = ("failed", "no such table") if host_id == host_ids[3] else ("answered", "")
+            await live_query.answer(campaign_id, host_id, [{"of": str(host_id)}] * 2, outcome, error=error)
+
+    live_query.script = play
+
+    body = (await ask(admin, f"POST /queries/{query}/run", {"host_ids": hosts})).json()
+    several = (await ask(admin, "GET /queries/run", {"query_ids": [query], "host_ids": hosts})).json()
+
+    assert [result["host_id"] for result in body["results"]] == hosts
+    assert body["results"][3] == {"host_id": hosts[3], "rows": [], "error": "no such table"}
+    assert all(
+        result["rows"] == [{"of": str(result["host_id"])}] * 2 for result in body["results"] if not result["error"]
+    )
+    assert several["live_query_results"][0]["results"] == body["results"]
+
+
+async def test_answers_that_are_gone_before_they_are_sent_are_no_whole_answer(
+    ask, fleet, admin, live_query, answering, monkeypatch
+):
+    monkeypatch.setattr(live_answers, "HELD_BYTES", 20)
+    hosts, query = [await fleet.host(name) for name in "ab"], await fleet.query("Ports")
+    answering()
+
+    async def end(campaign_id: int, reason: str = "complete") -> None:
+        await live_query.redis.delete(campaign_rows(campaign_id))
+
+    monkeypatch.setattr(live_query, "end", end)
+
+    answer = await ask(admin, f"POST /queries/{query}/run", {"host_ids": hosts})
+
+    assert answer.status_code == 503
+
+
+async def test_megabytes_of_many_hosts_are_neither_held_nor_in_the_way_of_others(fleet, admin, live_query, deps, clock):
+    hosts = [await fleet.host(f"h{number}") for number in range(30)]
+    number = await live_query.campaign(hosts)
+    text = json.dumps([{f"c{column}": "v" * 20 for column in range(8)} for _ in range(3500)]).encode()
+    for host in hosts:
+        await live_query.answer(number, host, text)
+    counts = TargetCounts(total=len(hosts), online=len(hosts), offline=0, missing_in_action=0, new=0)
+    tracemalloc.start()
+    try:
+        answers = await live_answers.collect(
+            deps, CampaignStartedV1(campaign_id=number, created_at=clock(), counts=counts)
+        )
+        parts = pretty_parts({"results": answers.objects()}, str)
+        sizes = [len(part) async for part in parts]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert sum(sizes) > len(hosts) * len(text)  # 25 MB
+    assert max(sizes) < 1024 * 1024
+    assert peak < 24 * 1024 * 1024  # what one read of eight answers takes, twice
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from admin_api.errors import InvalidArgument
 from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.campaign_ledgers import cell
 from admin_api.routes.downloads import download, patiently
-from admin_api.routes.envelope import CONTENT_TYPE
+from admin_api.routes.envelope import CONTENT_TYPE, streamed_json
 from admin_api.routes.versions import Id, members_router
 from admin_api.store import campaign_segments
 from admin_api.store.campaign_rows import START
@@ -35,7 +35,7 @@ MOST_COLUMNS = 2000  # in a CSV file, of all hosts together
 HostId = Annotated[int | None, Query(ge=1, le=2**63 - 1, description="rows of this host alone")]
 
 
-@router.get("/campaigns/{campaign_id:int}/results")
+@router.get("/campaigns/{campaign_id:int}/results", response_model=dict[str, Any])
 async def get_results(
     deps: DepsDep,
     viewer: ViewerDep,
@@ -43,21 +43,20 @@ async def get_results(
     host_id: HostId = None,
     per_page: Annotated[int, Query(ge=1, le=LONGEST_PAGE, description="rows on a page, at most")] = PAGE,
     after: Annotated[str, Query(description="where to go on: `meta.next` of the page before")] = "",
-) -> dict[str, Any]:
+) -> Response:
     """Show rows in the order in which they came; hosts out of the viewer's sight are left out."""
     cursor = result_pages.cursor_of(after)
     async with deps.sessions.begin() as session:
         campaign = await campaigns.watchable(session, viewer, campaign_id, deps.sql_reader)
         state = await campaign_segments.state(session, campaign_id)
     page = await _reader(deps, viewer, campaign_id, host_id).page(cursor, per_page)
-    return {
-        "results": {
-            "status": "running" if campaign.status == "open" else "complete",
-            "removed_at": state.removed_at,
-            "rows": [row_object(row) for row in page.rows],
-        },
-        "meta": {"has_next_results": page.has_more, "next": str(page.following)},
+    results = {
+        "status": "running" if campaign.status == "open" else "complete",
+        "removed_at": state.removed_at,
+        "rows": map(row_object, page.rows),
     }
+    meta = {"has_next_results": page.has_more, "next": str(page.following)}
+    return await streamed_json({"results": results, "meta": meta})
 
 
 @router.get(

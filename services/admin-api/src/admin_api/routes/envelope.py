@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import sqlalchemy.exc
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from flotilla_common.bus import outage
@@ -36,7 +36,8 @@ from admin_api.errors import (
     Unauthenticated,
     UndecodableBody,
 )
-from admin_api.routes.downloads import BrokenOff
+from admin_api.routes.downloads import BrokenOff, streamed
+from admin_api.routes.pretty import pretty_parts
 
 log = structlog.get_logger()
 
@@ -72,6 +73,11 @@ def _plain(value: object) -> str:
     if isinstance(value, datetime):
         return rfc3339(value)
     raise TypeError(f"cannot write {type(value).__name__} as JSON")
+
+
+async def streamed_json(document: Any) -> Response:
+    """Return an answer that is written while it is sent; `pretty_parts` says what may be in it."""
+    return await streamed(pretty_parts(document, _plain), CONTENT_TYPE)
 
 
 def failure(

@@ -1,8 +1,10 @@
-"""Wait for the answers of a campaign inside one HTTP request."""
+"""Wait for the answers of a campaign inside one HTTP request, and send them without holding them."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -10,13 +12,18 @@ from flotilla_common.contracts.campaigns import CampaignStartedV1, StopCampaignV
 from flotilla_common.errors import FleetError, Unavailable
 
 from admin_api.deps import Deps
-from admin_api.domain.campaign_progress import ANSWERS, error_of, rows_of
+from admin_api.domain.answer_rows import each_row
+from admin_api.domain.campaign_progress import ANSWERS, error_of
+from admin_api.routes.downloads import patiently
 from admin_api.settings import parse_duration
-from admin_api.store.campaign_rows import START, RowsEntry
+from admin_api.store.campaign_results import CampaignResults
+from admin_api.store.campaign_rows import MOST_ENTRIES, START, RowsEntry
 
 log = structlog.get_logger()
 
 OUTAGE_SECONDS = 1.0
+HELD_BYTES = 256 * 1024  # of rows, from the end of the wait until they are sent; more are read again
+LARGE_READ = 1024 * 1024  # bytes of rows; after a larger one the next read takes a single answer
 
 
 def wait_seconds(deps: Deps) -> float:
@@ -24,7 +31,58 @@ def wait_seconds(deps: Deps) -> float:
     return parse_duration(deps.settings.live_query_rest_period)
 
 
-async def collect(deps: Deps, started: CampaignStartedV1) -> list[RowsEntry]:
+class Answers:
+    """The answers of a campaign that came in time, in their order: the first ones, and where to read the others."""
+
+    def __init__(self, results: CampaignResults, campaign_id: int) -> None:
+        self._results = results
+        self._campaign_id = campaign_id
+        self._held: list[RowsEntry] = []
+        self._held_bytes = 0
+        self._last = START
+        self.host_ids: list[int] = []
+
+    def add(self, entries: Sequence[RowsEntry]) -> None:
+        """Take in what was read."""
+        for entry in entries:
+            if entry.outcome not in ANSWERS:
+                continue
+            self._held_bytes += len(entry.rows)
+            if self._held_bytes <= HELD_BYTES:
+                self._held.append(entry)
+            self.host_ids.append(entry.host_id)
+            self._last = entry.position
+
+    async def objects(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield what the API says of each host; its rows are an iterator.
+
+        Raises:
+            Unavailable: an answer cannot be read again.
+
+        """
+        for entry in self._held:
+            yield answer_object(entry)
+        number = len(self._held)
+        async for _, entry in patiently(self._behind, self._held[-1].position if self._held else START):
+            yield answer_object(entry)
+            number += 1
+        if number != len(self.host_ids):
+            raise Unavailable(f"campaign {self._campaign_id}: {number} of {len(self.host_ids)} answers are still there")
+
+    async def _behind(self, position: str) -> AsyncIterator[tuple[str, RowsEntry]]:
+        count = 1
+        while position != self._last:
+            entries = await self._results.before(self._campaign_id, position, self._last, count=count)
+            if not entries:
+                return
+            for entry in entries:
+                position = entry.position
+                if entry.outcome in ANSWERS:
+                    yield position, entry
+            count = 1 if sum(len(entry.rows) for entry in entries) > LARGE_READ else min(2 * count, MOST_ENTRIES)
+
+
+async def collect(deps: Deps, started: CampaignStartedV1) -> Answers:
     """Return the answers that came in time, as soon as all hosts answered; then the campaign is over.
 
     Raises:
@@ -37,19 +95,20 @@ async def collect(deps: Deps, started: CampaignStartedV1) -> list[RowsEntry]:
         await _stop(deps, started.campaign_id)
 
 
-async def _read(deps: Deps, started: CampaignStartedV1) -> list[RowsEntry]:
+async def _read(deps: Deps, started: CampaignStartedV1) -> Answers:
     loop = asyncio.get_running_loop()
     until = loop.time() + wait_seconds(deps)
-    position, answers = START, list[RowsEntry]()
-    while len(answers) < started.counts.total and (left := until - loop.time()) > 0:
+    position, answers = START, Answers(deps.results, started.campaign_id)
+    read = partial(deps.results.read, started.campaign_id)
+    while len(answers.host_ids) < started.counts.total and (left := until - loop.time()) > 0:
         try:
-            entries = await deps.results.read(started.campaign_id, position, block_ms=int(left * 1000))
+            entries = await read(position, block_ms=int(left * 1000))
         except Unavailable:
             if left <= OUTAGE_SECONDS:
                 raise
             await asyncio.sleep(OUTAGE_SECONDS)
             continue
-        answers += [entry for entry in entries if entry.outcome in ANSWERS]
+        answers.add(entries)
         if entries and entries[-1].is_end:
             break
         position = entries[-1].position if entries else position
@@ -64,6 +123,6 @@ async def _stop(deps: Deps, campaign_id: int) -> None:
 
 
 def answer_object(entry: RowsEntry) -> dict[str, Any]:
-    """Return one host's answer."""
+    """Return one host's answer; its rows come by and by."""
     error = error_of(entry)
-    return {"host_id": entry.host_id, "rows": [] if error else rows_of(entry), "error": error or None}
+    return {"host_id": entry.host_id, "rows": [] if error else each_row(entry.rows), "error": error or None}
