@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from admin_api.routes import live_answers
 from admin_api.routes.pretty import pretty_parts
-from flotilla_common.contracts.campaigns import CampaignStartedV1, StopCampaignV1, TargetCounts
+from flotilla_common.contracts.campaigns import CampaignStartedV1, PauseCampaignV1, StopCampaignV1, TargetCounts
 from flotilla_common.contracts.redis_keys import campaign_rows
 from flotilla_common.db.models.admin_api import Query
 
@@ -109,6 +109,50 @@ async def test_hosts_that_failed_say_why(ask, fleet, admin, live_query, answerin
 
     assert body["results"] == [{"host_id": host, "rows": [], "error": "no such table: listening_ports"}]
     assert body["responded_host_count"] == 1
+
+
+async def test_the_wait_ends_with_a_pause_and_says_why(ask, fleet, admin, live_query, monkeypatch):
+    monkeypatch.setattr(live_answers, "LOOK_SECONDS", 0.1)
+    hosts, query = [await fleet.host("a"), await fleet.host("b")], await fleet.query("Ports")
+    why = "over budget: max_rows is 0, 1 came"
+
+    async def play(campaign_id: int, host_ids: list[int]) -> None:
+        if len(host_ids) > 1:
+            await live_query.answer(campaign_id, host_ids[0])
+        await live_query.on_pause(PauseCampaignV1(campaign_id=campaign_id, paused=True, reason=why), None)
+
+    live_query.script = play
+    began = time.monotonic()
+
+    by_id = (await ask(admin, f"POST /queries/{query}/run", {"host_ids": hosts})).json()
+    [old] = (await ask(admin, "GET /queries/run", {"query_ids": [query], "host_ids": hosts})).json()[
+        "live_query_results"
+    ]
+    single = (await ask(admin, f"POST /hosts/{hosts[0]}/query", {"query": SQL})).json()
+
+    assert time.monotonic() - began < 60  # each wait is 25 s
+    assert (by_id["responded_host_count"], by_id["pause_reason"]) == (1, why)
+    assert by_id["paused_at"].endswith("Z")
+    assert (len(old["results"]), old["pause_reason"]) == (1, why)
+    assert (single["rows"], single["error"], single["pause_reason"]) == (None, f"the live query was paused: {why}", why)
+    assert {stopped.reason for stopped in live_query.stopped} == {"stopped"}
+
+
+async def test_the_wait_ends_with_the_switch_of_all(ask, fleet, admin, live_query, monkeypatch):
+    monkeypatch.setattr(live_answers, "LOOK_SECONDS", 0.1)
+    hosts = [await fleet.host("a")]
+
+    async def turn_off(*_: object) -> None:
+        settings = {"server_settings": {"live_query_disabled": True}}
+        assert (await ask(admin, "PATCH /config", settings)).status_code == 200
+
+    live_query.script = turn_off
+
+    answer = await asyncio.wait_for(ask(admin, f"POST /hosts/{hosts[0]}/query", {"query": SQL}), 20)
+
+    assert answer.status_code == 200
+    assert (answer.json()["error"], answer.json()["halted"]) == ("live queries are disabled", True)
+    assert [stopped.reason for stopped in live_query.stopped] == ["stopped"]
 
 
 async def test_more_rows_than_are_held_are_read_again(ask, fleet, admin, live_query, monkeypatch):

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from functools import partial
 from typing import Any
 
 import structlog
+from flotilla_common.bus import outage
 from flotilla_common.contracts.campaigns import CampaignStartedV1, StopCampaignV1
 from flotilla_common.errors import FleetError, Unavailable
 
 from admin_api.deps import Deps
 from admin_api.domain.answer_rows import each_row
-from admin_api.domain.campaign_progress import ANSWERS, error_of
+from admin_api.domain.campaign_progress import ANSWERS, RUNS, error_of, standing_data
 from admin_api.routes.downloads import patiently
 from admin_api.settings import parse_duration
+from admin_api.store import campaigns as campaign_store
 from admin_api.store.campaign_results import CampaignResults
 from admin_api.store.campaign_rows import MOST_ENTRIES, START, RowsEntry
+from admin_api.store.campaigns import Standing
 
 log = structlog.get_logger()
 
 OUTAGE_SECONDS = 1.0
+LOOK_SECONDS = 1.0  # between two looks whether hosts are still asked
 HELD_BYTES = 256 * 1024  # of rows, from the end of the wait until they are sent; more are read again
 LARGE_READ = 1024 * 1024  # bytes of rows; after a larger one the next read takes a single answer
 
@@ -41,6 +44,12 @@ class Answers:
         self._held_bytes = 0
         self._last = START
         self.host_ids: list[int] = []
+        self.standing = RUNS
+
+    @property
+    def kept_from_asking(self) -> dict[str, Any]:
+        """What the API says when the wait ended early: `paused_at` and `pause_reason`, or `halted`, as to viewers."""
+        return standing_data(self.standing)
 
     def add(self, entries: Sequence[RowsEntry]) -> None:
         """Take in what was read."""
@@ -85,24 +94,33 @@ class Answers:
 async def collect(deps: Deps, started: CampaignStartedV1) -> Answers:
     """Return the answers that came in time, as soon as all hosts answered; then the campaign is over.
 
+    Of one that is paused, or halted with all others, nobody waits for more: hosts are not asked any longer.
+
     Raises:
         Unavailable: Redis does not answer, not even at the end of the time.
 
     """
+    answers = Answers(deps.results, started.campaign_id)
     try:
-        return await _read(deps, started)
+        await _read(deps, started, answers)
     finally:
-        await _stop(deps, started.campaign_id)
+        await _stop(deps, started.campaign_id, "stopped" if answers.kept_from_asking else "complete")
+    return answers
 
 
-async def _read(deps: Deps, started: CampaignStartedV1) -> Answers:
-    loop = asyncio.get_running_loop()
-    until = loop.time() + wait_seconds(deps)
-    position, answers = START, Answers(deps.results, started.campaign_id)
-    read = partial(deps.results.read, started.campaign_id)
-    while len(answers.host_ids) < started.counts.total and (left := until - loop.time()) > 0:
+async def _read(deps: Deps, started: CampaignStartedV1, answers: Answers) -> None:
+    clock = asyncio.get_running_loop().time
+    until, next_look = clock() + wait_seconds(deps), clock() + LOOK_SECONDS
+    position, idle = START, False
+    while len(answers.host_ids) < started.counts.total and (left := until - clock()) > 0:
+        if clock() >= next_look:
+            answers.standing, idle = await _standing(deps, started.campaign_id), False
+            next_look = clock() + LOOK_SECONDS
+        if idle and (answers.kept_from_asking or not answers.standing.is_open):
+            return
+        block = 0.0 if answers.kept_from_asking else min(left, max(next_look - clock(), 0.0))
         try:
-            entries = await read(position, block_ms=int(left * 1000))
+            entries = await deps.results.read(started.campaign_id, position, block_ms=int(block * 1000))
         except Unavailable:
             if left <= OUTAGE_SECONDS:
                 raise
@@ -110,14 +128,22 @@ async def _read(deps: Deps, started: CampaignStartedV1) -> Answers:
             continue
         answers.add(entries)
         if entries and entries[-1].is_end:
-            break
-        position = entries[-1].position if entries else position
-    return answers
+            return
+        position, idle = entries[-1].position if entries else position, not entries
 
 
-async def _stop(deps: Deps, campaign_id: int) -> None:
+async def _standing(deps: Deps, campaign_id: int) -> Standing:
     try:
-        await deps.bus.request(StopCampaignV1(campaign_id=campaign_id, reason="complete"))
+        async with deps.sessions.begin() as session:
+            return await campaign_store.standing(session, campaign_id)
+    except outage.kinds() as error:
+        log.info("how a live query stands is not known", campaign_id=campaign_id, error=repr(error))
+        return RUNS
+
+
+async def _stop(deps: Deps, campaign_id: int, reason: str) -> None:
+    try:
+        await deps.bus.request(StopCampaignV1(campaign_id=campaign_id, reason=reason))
     except FleetError as error:  # it ends with its wait anyhow
         log.info("campaign could not be stopped early", campaign_id=campaign_id, error=str(error))
 

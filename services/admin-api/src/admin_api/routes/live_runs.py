@@ -80,6 +80,7 @@ async def run_saved_query(deps: DepsDep, viewer: ViewerDep, query_id: Id, body: 
             "targeted_host_count": running.started.counts.total,
             "responded_host_count": len(answers.host_ids),
             "results": answers.objects(),
+            **answers.kept_from_asking,
             **running.warnings,
         }
     )
@@ -122,7 +123,8 @@ async def _run_one(deps: Deps, viewer: Viewer, query_id: int, body: RunManyBody)
         raise
     except FleetError as error:  # one query that cannot be run leaves the others alone
         return [], {"query_id": query_id, "error": str(error), "results": []}
-    return answers.host_ids, {"query_id": query_id, "results": answers.objects(), **running.warnings}
+    result = {"query_id": query_id, "results": answers.objects(), **answers.kept_from_asking, **running.warnings}
+    return answers.host_ids, result
 
 
 class SqlBody(BudgetedBody):
@@ -192,4 +194,9 @@ async def _start_ad_hoc(deps: Deps, viewer: Viewer, host_id: int, body: SqlBody)
 async def _outcome(answers: Answers) -> dict[str, Any]:
     async for found in answers.objects():
         return {"rows": found["rows"]} if found["error"] is None else {"error": found["error"]}
+    kept_from_asking = answers.kept_from_asking
+    if answers.standing.is_halted:
+        return {"error": "live queries are disabled", **kept_from_asking}
+    if kept_from_asking:
+        return {"error": f"the live query was paused: {answers.standing.pause_reason or ''}", **kept_from_asking}
     return {"error": "timeout waiting for results"}
