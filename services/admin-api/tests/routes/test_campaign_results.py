@@ -109,13 +109,15 @@ async def test_rows_of_one_host(ask, admin, fleet, live_query, archivist, archiv
             await archivist.segment(number, 2)
 
     found = [await follow(ask, admin, number, host_id=str(host)) for host in (hosts[0], hosts[5], hosts[8])]
-    nobody = await follow(ask, admin, number, host_id="4444")
+    nobody = [(await follow(ask, admin, number, host_id=str(host)))[0] for host in (4444, 2**32, 2**63 - 1)]
+    of_nobody = await ask(admin, f"GET /campaigns/{number}/results/export", host_id=str(2**32))
     halves, _ = await follow(ask, admin, number, host_id=str(hosts[5]), per_page="1")
     exported = (await ask(admin, f"GET /campaigns/{number}/results/export", host_id=str(hosts[5]))).text
 
     of = [[row["columns"]["of"] for page in pages for row in page] for pages, _ in found]
     assert of == [[str(host), "again"] for host in (hosts[0], hosts[5], hosts[8])]
-    assert nobody[0] == [[]]
+    assert nobody == [[[]]] * 3
+    assert (of_nobody.status_code, len(of_nobody.text.splitlines())) == (200, 1)
     assert [row["columns"]["of"] for page in halves for row in page] == [str(hosts[5]), "again"]
     assert len(exported.splitlines()) == 3
 
