@@ -207,6 +207,19 @@ async def test_a_file_has_a_column_for_each_name_and_no_formula(ask, admin, camp
     assert odd.status_code == 422
 
 
+async def test_what_hosts_call_like_a_column_of_ours_has_another_name(ask, admin, fleet, live_query):
+    host = await fleet.host("a")
+    number = await live_query.campaign([host])
+    await live_query.answer(number, host, [{"hostname": "evil", "host_id": "99", "Team_ID": "7", "port": "22"}])
+
+    text = (await ask(admin, f"GET /campaigns/{number}/results/export")).text
+
+    [row] = csv.DictReader(io.StringIO(text, newline=""))
+    assert (row["host_id"], row["hostname"], row["team_id"]) == (str(host), "a", "")
+    assert (row["columns.host_id"], row["columns.hostname"], row["columns.Team_ID"]) == ("99", "evil", "7")
+    assert row["port"] == "22"
+
+
 async def test_json_has_the_shape_that_is_shown(ask, admin, campaign, archivist):
     number, _ = campaign
     await archivist.segment(number, 1)

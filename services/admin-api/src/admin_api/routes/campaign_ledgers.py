@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -19,6 +16,7 @@ from admin_api.domain.authorize import visible_team_ids
 from admin_api.errors import InvalidArgument
 from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.campaigns import account_object
+from admin_api.routes.csv_files import MEDIA_TYPE, cell, lines
 from admin_api.routes.downloads import download, patiently
 from admin_api.routes.envelope import CONTENT_TYPE, rfc3339
 from admin_api.routes.list_options import ListOptionsDep, meta_of, paged
@@ -44,7 +42,6 @@ COLUMNS = (
     "truncated",
     "error",
 )
-FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 States = Annotated[str, Query(description="states to show, comma separated; `offered` means some of the pending")]
 
 
@@ -89,7 +86,7 @@ async def export_ledger(
     read = partial(campaign_ledgers.pages, deps.sessions, campaign_id, states, visible_team_ids(viewer))
     pages, name = patiently(read, 0), f"campaign-{campaign_id}-ledger.{kind}"
     if kind == "csv":
-        return await download(as_csv(pages), name, "text/csv; charset=utf-8")
+        return await download(as_csv(pages), name, MEDIA_TYPE)
     return await download(as_json(counts, pages), name, CONTENT_TYPE)
 
 
@@ -113,9 +110,9 @@ def entry_object(entry: Entry) -> dict[str, Any]:
 
 async def as_csv(pages: AsyncIterator[tuple[int, Sequence[Entry]]]) -> AsyncIterator[bytes]:
     """Yield a CSV file. What a spreadsheet would take for a formula has an apostrophe before it."""
-    head = _lines([COLUMNS])
+    head = lines([COLUMNS])
     async for _, page in pages:
-        yield head + _lines([[cell(entry_object(entry)[column]) for column in COLUMNS] for entry in page])
+        yield head + lines([[cell(entry_object(entry)[column]) for column in COLUMNS] for entry in page])
         head = b""
     yield head
 
@@ -129,20 +126,3 @@ async def as_json(counts: dict[str, int], pages: AsyncIterator[tuple[int, Sequen
         yield mark + separator + hosts
         mark, separator = b"", b",\n"
     yield mark + b"\n]}}\n"
-
-
-def _lines(rows: Sequence[Sequence[str]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue().encode()
-
-
-def cell(value: object) -> str:
-    """Return a value as a CSV file has it; what a spreadsheet would take for a formula has an apostrophe before it."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(FORMULAS) else value
-    return rfc3339(value) if isinstance(value, datetime) else str(value)

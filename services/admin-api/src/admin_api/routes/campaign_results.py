@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
@@ -19,7 +17,7 @@ from admin_api.domain.result_pages import ResultReader, ResultRow
 from admin_api.domain.viewer import Viewer
 from admin_api.errors import InvalidArgument
 from admin_api.routes.authentication import ViewerDep
-from admin_api.routes.campaign_ledgers import cell
+from admin_api.routes.csv_files import MEDIA_TYPE, Header, cell, lines
 from admin_api.routes.downloads import download, patiently
 from admin_api.routes.envelope import CONTENT_TYPE, streamed_json
 from admin_api.routes.versions import Id, members_router
@@ -81,7 +79,7 @@ async def export_results(
     if kind == "json":
         return await download(as_json(reader), name, CONTENT_TYPE)
     names, last = await _column_names(reader)
-    return await download(as_csv(reader, names, last), name, "text/csv; charset=utf-8")
+    return await download(as_csv(reader, names, last), name, MEDIA_TYPE)
 
 
 def _reader(deps: Deps, viewer: Viewer, campaign_id: int, host_id: int | None) -> ResultReader:
@@ -114,9 +112,10 @@ async def _column_names(reader: ResultReader) -> tuple[list[str], str]:
 
 async def as_csv(reader: ResultReader, names: Sequence[str], last: str) -> AsyncIterator[bytes]:
     """Yield a CSV file. What a spreadsheet would take for a formula has an apostrophe before it."""
-    head = _lines([[*COLUMNS, *(cell(name) for name in names)]])
+    header = Header(COLUMNS)
+    head = lines([[*COLUMNS, *map(header.name, names)]])
     async for _, rows in patiently(partial(reader.all, until=last), START):
-        yield head + _lines([_cells(row_object(row), names) for row in rows])
+        yield head + lines([_cells(row_object(row), names) for row in rows])
         head = b""
     yield head
 
@@ -133,9 +132,3 @@ async def as_json(reader: ResultReader) -> AsyncIterator[bytes]:
 
 def _cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:
     return [*(cell(row[name]) for name in COLUMNS), *(cell(row["columns"].get(name)) for name in names)]
-
-
-def _lines(rows: Sequence[Sequence[str]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue().encode()
