@@ -13,7 +13,8 @@ from sqlmodel import col
 
 from .archiving import Archivist
 
-AT = "2026-01-02T03:04:05+00:00"
+WRITTEN = "2026-01-02T03:04:05+00:00"
+AT = "2026-01-02T03:04:05Z"
 
 
 @pytest.fixture
@@ -26,10 +27,10 @@ async def campaign(fleet, live_query):
     """Four hosts: three rows, none, a failure, two rows of another shape; the first two are archived in the tests."""
     hosts = [await fleet.host(name, computer_name=f"{name}'s") for name in "abcd"]
     number = await live_query.campaign(hosts)
-    await live_query.answer(number, hosts[0], [{"n": str(n)} for n in range(3)], settled_at=AT)
-    await live_query.answer(number, hosts[1], [], settled_at=AT)
-    await live_query.answer(number, hosts[2], [], "failed", error="no such table", settled_at=AT)
-    await live_query.answer(number, hosts[3], [{"m": "=1+1", "n": "x"}, {"m": "2"}], settled_at=AT)
+    await live_query.answer(number, hosts[0], [{"n": str(n)} for n in range(3)], settled_at=WRITTEN)
+    await live_query.answer(number, hosts[1], [], settled_at=WRITTEN)
+    await live_query.answer(number, hosts[2], [], "failed", error="no such table", settled_at=WRITTEN)
+    await live_query.answer(number, hosts[3], [{"m": "=1+1", "n": "x"}, {"m": "2"}], settled_at=WRITTEN)
     return number, hosts
 
 
@@ -261,3 +262,15 @@ async def test_removed_results_say_so(ask, admin, live_query, campaign, archivis
     assert answer["results"]["rows"] == []
     assert answer["results"]["removed_at"] is not None
     assert not answer["meta"]["has_next_results"]
+
+
+async def test_a_time_that_is_none_is_shown_as_it_is(ask, admin, fleet, live_query):
+    host = await fleet.host("a")
+    number = await live_query.campaign([host])
+    await live_query.answer(number, host, settled_at="2026-01-02T05:04:05.500000+02:00")
+    odd = await live_query.campaign([host])
+    await live_query.answer(odd, host, settled_at="soon")
+
+    shown = [(await follow(ask, admin, campaign))[0][0][0]["settled_at"] for campaign in (number, odd)]
+
+    assert shown == ["2026-01-02T03:04:05.500000Z", "soon"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from admin_api.errors import InvalidArgument
 from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.csv_files import MEDIA_TYPE, Header, cell, lines
 from admin_api.routes.downloads import download, patiently
-from admin_api.routes.envelope import CONTENT_TYPE, streamed_json
+from admin_api.routes.envelope import CONTENT_TYPE, rfc3339, streamed_json
 from admin_api.routes.versions import Id, members_router
 from admin_api.store import campaign_segments
 from admin_api.store.campaign_rows import START
@@ -93,9 +94,17 @@ def row_object(row: ResultRow) -> dict[str, Any]:
         "hostname": row.host.hostname,
         "display_name": row.host.display_name,
         "team_id": row.host.team_id,
-        "settled_at": row.settled_at or None,
+        "settled_at": _time(row.settled_at),
         "columns": row.columns,
     }
+
+
+def _time(text: str) -> str | None:
+    """Return a time as all answers of the API have it."""
+    try:
+        return rfc3339(datetime.fromisoformat(text)) if text else None
+    except ValueError:
+        return text
 
 
 async def _column_names(reader: ResultReader) -> tuple[list[str], str]:
