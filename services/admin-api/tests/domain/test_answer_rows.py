@@ -6,7 +6,7 @@ import time
 
 import pytest
 from admin_api.domain import answer_rows
-from admin_api.domain.answer_rows import each_row
+from admin_api.domain.answer_rows import column_names, each_row
 from prometheus_client import REGISTRY
 
 DEEP = b"[" * 3000 + b"]" * 3000
@@ -71,3 +71,11 @@ def test_quotes_without_end_are_passed_over_once():
 
     assert list(each_row(b'[{"a":"' + b'\\"' * 500_000)) == []
     assert time.process_time() - began < 2.0  # each quote by itself would take minutes
+
+
+@pytest.mark.parametrize("odd", [b"{}", b'{"c":"\\ud800"}', b'{"c":1e400}', b"[1]"])
+def test_names_of_columns_are_in_their_order(odd):
+    text = b'[{"b":"1","a":"2"},' + odd + b',{"d":null,"a":"3"}]'
+
+    assert column_names(text) == list(dict.fromkeys(name for row in each_row(text) for name in row))
+    assert column_names(text)[:2] == ["b", "a"]

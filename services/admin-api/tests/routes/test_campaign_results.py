@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 
 import pytest
 from admin_api.domain import result_pages
+from admin_api.domain.result_pages import ResultReader
+from admin_api.routes import campaign_results
 from flotilla_common.db.models.inventory import Host
+from flotilla_common.errors import Unavailable
 from sqlalchemy import delete
 from sqlmodel import col
 
@@ -219,6 +223,56 @@ async def test_what_hosts_call_like_a_column_of_ours_has_another_name(ask, admin
     assert (row["host_id"], row["hostname"], row["team_id"]) == (str(host), "a", "")
     assert (row["columns.host_id"], row["columns.hostname"], row["columns.Team_ID"]) == ("99", "evil", "7")
     assert row["port"] == "22"
+
+
+async def test_a_file_begins_before_all_has_been_read(fleet, live_query, archivist, deps, monkeypatch):
+    hosts = [await fleet.host(f"h{number}") for number in range(6)]
+    number = await live_query.campaign(hosts)
+    for host in hosts:
+        await live_query.answer(number, host, [{"a": "1", f"of {host}": "x"}])
+    names = [await archivist.segment(number, 2) for _ in range(3)]
+    fetched, real = [], type(deps.archive.files).get
+
+    async def get(self, blobs, name):
+        fetched.append(name)
+        return await real(self, blobs, name)
+
+    monkeypatch.setattr(type(deps.archive.files), "get", get)
+    parts = campaign_results.as_csv(ResultReader(deps.sessions, deps.results, number, None))
+
+    first = await anext(parts)
+    read_before, rest = set(fetched), [part async for part in parts]
+
+    assert first == f"host_id,hostname,display_name,team_id,settled_at,a,of {hosts[0]}".encode()
+    assert read_before == {names[0]}
+    assert (first + b"".join(rest)).splitlines()[0].decode().split(",")[6:] == [f"of {host}" for host in hosts]
+
+
+async def test_more_columns_than_a_file_has_are_in_its_last_one(ask, admin, fleet, live_query, monkeypatch):
+    monkeypatch.setattr(campaign_results, "MOST_COLUMNS", 2)
+    hosts = [await fleet.host(name) for name in "ab"]
+    number = await live_query.campaign(hosts)
+    await live_query.answer(number, hosts[0], [{"a": "1", "b": "2"}])
+    await live_query.answer(number, hosts[1], [{"b": "3", "c": "=4", "other_columns": "5"}])
+
+    text = (await ask(admin, f"GET /campaigns/{number}/results/export")).text
+
+    first, second = csv.DictReader(io.StringIO(text, newline=""))
+    assert (first["a"], first["b"], first["other_columns"]) == ("1", "2", "")
+    assert (second["a"], second["b"]) == ("", "3")
+    assert json.loads(second["other_columns"]) == {"c": "=4", "other_columns": "5"}
+
+
+async def test_rows_that_go_while_a_file_is_made_make_no_whole_file(fleet, live_query, archivist, deps):
+    host = await fleet.host("a")
+    number = await live_query.campaign([host])
+    await live_query.answer(number, host)
+    parts = campaign_results.as_csv(ResultReader(deps.sessions, deps.results, number, None))
+    await anext(parts)
+    await archivist.remove(number)
+
+    with pytest.raises(Unavailable):
+        _ = [part async for part in parts]
 
 
 async def test_json_has_the_shape_that_is_shown(ask, admin, campaign, archivist):

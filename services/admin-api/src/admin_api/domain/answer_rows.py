@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from admin_api.metrics import UNREADABLE_ROWS
 
 MOST_TOKENS = 200_000  # strings and brackets of an answer that is no JSON: what is behind them is left out
 _items = msgspec.json.Decoder(list[msgspec.Raw])
+_keys = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _row = msgspec.json.Decoder(dict[str, Any])
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{},]', re.DOTALL)
 
@@ -33,6 +35,15 @@ def each_row(text: bytes) -> Iterator[dict[str, str]]:
                 yield {_clean(column): _text(value) for column, value in odd.items()}
         else:
             yield {column: value if type(value) is str else _text(value) for column, value in row.items()}
+
+
+def column_names(text: bytes) -> list[str]:
+    """Return the names of all columns of an answer, in the order in which they come. Values are not looked at."""
+    try:
+        rows: Iterable[Mapping[str, object]] = _keys.decode(text)
+    except (ValueError, RecursionError):
+        rows = each_row(text)
+    return list(dict.fromkeys(chain.from_iterable(rows)))
 
 
 def _split(text: bytes) -> Iterable[bytes | msgspec.Raw]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Query, Response
 from fastapi.responses import StreamingResponse
+from flotilla_common.errors import Unavailable
 
 from admin_api.deps import Deps, DepsDep
 from admin_api.domain import campaigns, result_pages
@@ -31,6 +32,8 @@ PAGE = 1000  # rows on a page, where nobody says
 LONGEST_PAGE = 10_000
 COLUMNS = ("host_id", "hostname", "display_name", "team_id", "settled_at")
 MOST_COLUMNS = 2000  # in a CSV file, of all hosts together
+OTHERS = "other_columns"
+LINE_END = b"\r\n"
 HostId = Annotated[int | None, Query(ge=1, le=2**63 - 1, description="rows of this host alone")]
 
 
@@ -79,8 +82,7 @@ async def export_results(
     name = f"campaign-{campaign_id}-results.{kind}"
     if kind == "json":
         return await download(as_json(reader), name, CONTENT_TYPE)
-    names, last = await _column_names(reader)
-    return await download(as_csv(reader, names, last), name, MEDIA_TYPE)
+    return await download(as_csv(reader), name, MEDIA_TYPE)
 
 
 def _reader(deps: Deps, viewer: Viewer, campaign_id: int, host_id: int | None) -> ResultReader:
@@ -107,26 +109,34 @@ def _time(text: str) -> str | None:
         return text
 
 
-async def _column_names(reader: ResultReader) -> tuple[list[str], str]:
-    """Return all names of columns, in the order in which they came, and up to where: rows are read once more then."""
-    names: dict[str, None] = {}
-    last = START
-    async for last, rows in patiently(reader.all, START):  # noqa: B007 - the last one is wanted
-        for row in rows:
-            names.update(dict.fromkeys(row.columns))
-        if len(names) > MOST_COLUMNS:
-            raise InvalidArgument("format", f"hosts answered more than {MOST_COLUMNS} columns: take format=json")
-    return list(names), last
+async def as_csv(reader: ResultReader) -> AsyncIterator[bytes]:
+    """Yield a CSV file. What a spreadsheet would take for a formula has an apostrophe before it.
 
-
-async def as_csv(reader: ResultReader, names: Sequence[str], last: str) -> AsyncIterator[bytes]:
-    """Yield a CSV file. What a spreadsheet would take for a formula has an apostrophe before it."""
-    header = Header(COLUMNS)
-    head = lines([[*COLUMNS, *map(header.name, names)]])
-    async for _, rows in patiently(partial(reader.all, until=last), START):
-        yield head + lines([_cells(row_object(row), names) for row in rows])
-        head = b""
-    yield head
+    All is read twice: the names of columns are sent as they are found, and the rows after that. Columns that come when
+    there are MOST_COLUMNS are members of a JSON object in the last one, OTHERS.
+    """
+    header, names, last, more = Header([*COLUMNS, OTHERS]), list[str](), START, False
+    line = lines([COLUMNS]).removesuffix(LINE_END)
+    known = set[str]()
+    async for last, found in patiently(reader.columns, START):  # noqa: B007 - the last one is wanted
+        fresh = [name for name in found if name not in known]
+        added = fresh[: MOST_COLUMNS - len(names)]
+        more = more or len(added) < len(fresh)
+        known.update(added)
+        names += added
+        line += b"".join(b"," + lines([[header.name(name)]]).removesuffix(LINE_END) for name in added)
+        yield line
+        line = b""
+    if more:
+        line += f",{OTHERS}".encode()
+    line, reached = line + LINE_END, START
+    read = partial(reader.all, until=last)
+    async for reached, rows in patiently(read, START, begun=True):  # noqa: B007 - the last one is wanted
+        yield line + lines([_cells(row_object(row), names, known if more else None) for row in rows])
+        line = b""
+    if reached != last:
+        raise Unavailable(f"rows of campaign {reader.campaign_id} have been removed")
+    yield line
 
 
 async def as_json(reader: ResultReader) -> AsyncIterator[bytes]:
@@ -139,5 +149,11 @@ async def as_json(reader: ResultReader) -> AsyncIterator[bytes]:
     yield mark + b"\n]}}\n"
 
 
-def _cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:
-    return [*(cell(row[name]) for name in COLUMNS), *(cell(row["columns"].get(name)) for name in names)]
+def _cells(row: dict[str, Any], names: Sequence[str], known: Collection[str] | None) -> list[str]:
+    """Return a line; a last cell has what is not `known`, if that is given."""
+    columns: Mapping[str, str] = row["columns"]
+    found = [*(cell(row[name]) for name in COLUMNS), *(cell(columns.get(name)) for name in names)]
+    if known is not None:
+        others = {name: value for name, value in columns.items() if name not in known}
+        found.append(cell(json.dumps(others, ensure_ascii=False)) if others else "")
+    return found

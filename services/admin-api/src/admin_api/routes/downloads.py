@@ -53,18 +53,18 @@ async def _all(first: bytes, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes
 
 
 async def patiently(
-    read_from: Callable[[Place], AsyncIterator[tuple[Place, Part]]], start: Place
+    read_from: Callable[[Place], AsyncIterator[tuple[Place, Part]]], start: Place, *, begun: bool = False
 ) -> AsyncIterator[tuple[Place, Part]]:
     """Yield what there is behind a place, each part with its own place. After an outage it goes on where it was.
 
-    Who has got nothing yet does not wait.
+    Who has got nothing yet (unless the answer has `begun`) does not wait.
 
     Raises:
         Unavailable: or another kind of outage, that lasts longer than PATIENCE_SECONDS.
 
     """
     clock = asyncio.get_running_loop().time
-    place, until = start, clock()
+    place, until = start, clock() + (PATIENCE_SECONDS if begun else 0.0)
     while True:
         try:
             async for reached, part in read_from(place):

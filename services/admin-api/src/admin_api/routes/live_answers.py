@@ -72,7 +72,8 @@ class Answers:
         for entry in self._held:
             yield answer_object(entry)
         number = len(self._held)
-        async for _, entry in patiently(self._behind, self._held[-1].position if self._held else START):
+        place = self._held[-1].position if self._held else START
+        async for _, entry in patiently(self._behind, place, begun=True):
             yield answer_object(entry)
             number += 1
         if number != len(self.host_ids):
