@@ -12,3 +12,6 @@ SQL_READ = Counter(
     "SQL held against the live query policy: remembered, read, too_hard, too_long, lost (its process), turned_away",
     ["outcome"],
 )
+UNREADABLE_ROWS = Counter(
+    "flotilla_admin_api_unreadable_rows", "Rows of live queries that are no JSON objects: left out where shown"
+)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 
 import pytest
 from admin_api.domain import result_pages
+from admin_api.domain.result_pages import ResultReader
+from admin_api.routes import campaign_results
 from flotilla_common.db.models.inventory import Host
+from flotilla_common.errors import Unavailable
 from sqlalchemy import delete
 from sqlmodel import col
 
 from .archiving import Archivist
 
-AT = "2026-01-02T03:04:05+00:00"
+WRITTEN = "2026-01-02T03:04:05+00:00"
+AT = "2026-01-02T03:04:05Z"
 
 
 @pytest.fixture
@@ -26,10 +31,10 @@ async def campaign(fleet, live_query):
     """Four hosts: three rows, none, a failure, two rows of another shape; the first two are archived in the tests."""
     hosts = [await fleet.host(name, computer_name=f"{name}'s") for name in "abcd"]
     number = await live_query.campaign(hosts)
-    await live_query.answer(number, hosts[0], [{"n": str(n)} for n in range(3)], settled_at=AT)
-    await live_query.answer(number, hosts[1], [], settled_at=AT)
-    await live_query.answer(number, hosts[2], [], "failed", error="no such table", settled_at=AT)
-    await live_query.answer(number, hosts[3], [{"m": "=1+1", "n": "x"}, {"m": "2"}], settled_at=AT)
+    await live_query.answer(number, hosts[0], [{"n": str(n)} for n in range(3)], settled_at=WRITTEN)
+    await live_query.answer(number, hosts[1], [], settled_at=WRITTEN)
+    await live_query.answer(number, hosts[2], [], "failed", error="no such table", settled_at=WRITTEN)
+    await live_query.answer(number, hosts[3], [{"m": "=1+1", "n": "x"}, {"m": "2"}], settled_at=WRITTEN)
     return number, hosts
 
 
@@ -109,13 +114,15 @@ async def test_rows_of_one_host(ask, admin, fleet, live_query, archivist, archiv
             await archivist.segment(number, 2)
 
     found = [await follow(ask, admin, number, host_id=str(host)) for host in (hosts[0], hosts[5], hosts[8])]
-    nobody = await follow(ask, admin, number, host_id="4444")
+    nobody = [(await follow(ask, admin, number, host_id=str(host)))[0] for host in (4444, 2**32, 2**63 - 1)]
+    of_nobody = await ask(admin, f"GET /campaigns/{number}/results/export", host_id=str(2**32))
     halves, _ = await follow(ask, admin, number, host_id=str(hosts[5]), per_page="1")
     exported = (await ask(admin, f"GET /campaigns/{number}/results/export", host_id=str(hosts[5]))).text
 
     of = [[row["columns"]["of"] for page in pages for row in page] for pages, _ in found]
     assert of == [[str(host), "again"] for host in (hosts[0], hosts[5], hosts[8])]
-    assert nobody[0] == [[]]
+    assert nobody == [[[]]] * 3
+    assert (of_nobody.status_code, len(of_nobody.text.splitlines())) == (200, 1)
     assert [row["columns"]["of"] for page in halves for row in page] == [str(hosts[5]), "again"]
     assert len(exported.splitlines()) == 3
 
@@ -205,6 +212,69 @@ async def test_a_file_has_a_column_for_each_name_and_no_formula(ask, admin, camp
     assert odd.status_code == 422
 
 
+async def test_what_hosts_call_like_a_column_of_ours_has_another_name(ask, admin, fleet, live_query):
+    host = await fleet.host("a")
+    number = await live_query.campaign([host])
+    await live_query.answer(number, host, [{"hostname": "evil", "host_id": "99", "Team_ID": "7", "port": "22"}])
+
+    text = (await ask(admin, f"GET /campaigns/{number}/results/export")).text
+
+    [row] = csv.DictReader(io.StringIO(text, newline=""))
+    assert (row["host_id"], row["hostname"], row["team_id"]) == (str(host), "a", "")
+    assert (row["columns.host_id"], row["columns.hostname"], row["columns.Team_ID"]) == ("99", "evil", "7")
+    assert row["port"] == "22"
+
+
+async def test_a_file_begins_before_all_has_been_read(fleet, live_query, archivist, deps, monkeypatch):
+    hosts = [await fleet.host(f"h{number}") for number in range(6)]
+    number = await live_query.campaign(hosts)
+    for host in hosts:
+        await live_query.answer(number, host, [{"a": "1", f"of {host}": "x"}])
+    names = [await archivist.segment(number, 2) for _ in range(3)]
+    fetched, real = [], type(deps.archive.files).get
+
+    async def get(self, blobs, name):
+        fetched.append(name)
+        return await real(self, blobs, name)
+
+    monkeypatch.setattr(type(deps.archive.files), "get", get)
+    parts = campaign_results.as_csv(ResultReader(deps.sessions, deps.results, number, None))
+
+    first = await anext(parts)
+    read_before, rest = set(fetched), [part async for part in parts]
+
+    assert first == f"host_id,hostname,display_name,team_id,settled_at,a,of {hosts[0]}".encode()
+    assert read_before == {names[0]}
+    assert (first + b"".join(rest)).splitlines()[0].decode().split(",")[6:] == [f"of {host}" for host in hosts]
+
+
+async def test_more_columns_than_a_file_has_are_in_its_last_one(ask, admin, fleet, live_query, monkeypatch):
+    monkeypatch.setattr(campaign_results, "MOST_COLUMNS", 2)
+    hosts = [await fleet.host(name) for name in "ab"]
+    number = await live_query.campaign(hosts)
+    await live_query.answer(number, hosts[0], [{"a": "1", "b": "2"}])
+    await live_query.answer(number, hosts[1], [{"b": "3", "c": "=4", "other_columns": "5"}])
+
+    text = (await ask(admin, f"GET /campaigns/{number}/results/export")).text
+
+    first, second = csv.DictReader(io.StringIO(text, newline=""))
+    assert (first["a"], first["b"], first["other_columns"]) == ("1", "2", "")
+    assert (second["a"], second["b"]) == ("", "3")
+    assert json.loads(second["other_columns"]) == {"c": "=4", "other_columns": "5"}
+
+
+async def test_rows_that_go_while_a_file_is_made_make_no_whole_file(fleet, live_query, archivist, deps):
+    host = await fleet.host("a")
+    number = await live_query.campaign([host])
+    await live_query.answer(number, host)
+    parts = campaign_results.as_csv(ResultReader(deps.sessions, deps.results, number, None))
+    await anext(parts)
+    await archivist.remove(number)
+
+    with pytest.raises(Unavailable):
+        _ = [part async for part in parts]
+
+
 async def test_json_has_the_shape_that_is_shown(ask, admin, campaign, archivist):
     number, _ = campaign
     await archivist.segment(number, 1)
@@ -246,3 +316,15 @@ async def test_removed_results_say_so(ask, admin, live_query, campaign, archivis
     assert answer["results"]["rows"] == []
     assert answer["results"]["removed_at"] is not None
     assert not answer["meta"]["has_next_results"]
+
+
+async def test_a_time_that_is_none_is_shown_as_it_is(ask, admin, fleet, live_query):
+    host = await fleet.host("a")
+    number = await live_query.campaign([host])
+    await live_query.answer(number, host, settled_at="2026-01-02T05:04:05.500000+02:00")
+    odd = await live_query.campaign([host])
+    await live_query.answer(odd, host, settled_at="soon")
+
+    shown = [(await follow(ask, admin, campaign))[0][0][0]["settled_at"] for campaign in (number, odd)]
+
+    assert shown == ["2026-01-02T03:04:05.500000Z", "soon"]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+import tracemalloc
 from dataclasses import replace
 
 import pytest
-from flotilla_common.contracts.campaigns import StopCampaignV1
+from admin_api.routes import live_answers
+from admin_api.routes.pretty import pretty_parts
+from flotilla_common.contracts.campaigns import CampaignStartedV1, PauseCampaignV1, StopCampaignV1, TargetCounts
+from flotilla_common.contracts.redis_keys import campaign_rows
 from flotilla_common.db.models.admin_api import Query
 
 from .conftest import LONG_AGO
@@ -104,6 +109,112 @@ async def test_hosts_that_failed_say_why(ask, fleet, admin, live_query, answerin
 
     assert body["results"] == [{"host_id": host, "rows": [], "error": "no such table: listening_ports"}]
     assert body["responded_host_count"] == 1
+
+
+async def test_the_wait_ends_with_a_pause_and_says_why(ask, fleet, admin, live_query, monkeypatch):
+    monkeypatch.setattr(live_answers, "LOOK_SECONDS", 0.1)
+    hosts, query = [await fleet.host("a"), await fleet.host("b")], await fleet.query("Ports")
+    why = "over budget: max_rows is 0, 1 came"
+
+    async def play(campaign_id: int, host_ids: list[int]) -> None:
+        if len(host_ids) > 1:
+            await live_query.answer(campaign_id, host_ids[0])
+        await live_query.on_pause(PauseCampaignV1(campaign_id=campaign_id, paused=True, reason=why), None)
+
+    live_query.script = play
+    began = time.monotonic()
+
+    by_id = (await ask(admin, f"POST /queries/{query}/run", {"host_ids": hosts})).json()
+    [old] = (await ask(admin, "GET /queries/run", {"query_ids": [query], "host_ids": hosts})).json()[
+        "live_query_results"
+    ]
+    single = (await ask(admin, f"POST /hosts/{hosts[0]}/query", {"query": SQL})).json()
+
+    assert time.monotonic() - began < 60  # each wait is 25 s
+    assert (by_id["responded_host_count"], by_id["pause_reason"]) == (1, why)
+    assert by_id["paused_at"].endswith("Z")
+    assert (len(old["results"]), old["pause_reason"]) == (1, why)
+    assert (single["rows"], single["error"], single["pause_reason"]) == (None, f"the live query was paused: {why}", why)
+    assert {stopped.reason for stopped in live_query.stopped} == {"stopped"}
+
+
+async def test_the_wait_ends_with_the_switch_of_all(ask, fleet, admin, live_query, monkeypatch):
+    monkeypatch.setattr(live_answers, "LOOK_SECONDS", 0.1)
+    hosts = [await fleet.host("a")]
+
+    async def turn_off(*_: object) -> None:
+        settings = {"server_settings": {"live_query_disabled": True}}
+        assert (await ask(admin, "PATCH /config", settings)).status_code == 200
+
+    live_query.script = turn_off
+
+    answer = await asyncio.wait_for(ask(admin, f"POST /hosts/{hosts[0]}/query", {"query": SQL}), 20)
+
+    assert answer.status_code == 200
+    assert (answer.json()["error"], answer.json()["halted"]) == ("live queries are disabled", True)
+    assert [stopped.reason for stopped in live_query.stopped] == ["stopped"]
+
+
+async def test_more_rows_than_are_held_are_read_again(ask, fleet, admin, live_query, monkeypatch):
+    monkeypatch.setattr(live_answers, "HELD_BYTES", 100)
+    hosts, query = [await fleet.host(f"h{number}") for number in range(20)], await fleet.query("Ports")
+
+    async def play(campaign_id: int, host_ids: list[int]) -> None:
+        for host_id in host_ids:
+            outcome, error = ("failed", "no such table") if host_id == host_ids[3] else ("answered", "")
+            await live_query.answer(campaign_id, host_id, [{"of": str(host_id)}] * 2, outcome, error=error)
+
+    live_query.script = play
+
+    body = (await ask(admin, f"POST /queries/{query}/run", {"host_ids": hosts})).json()
+    several = (await ask(admin, "GET /queries/run", {"query_ids": [query], "host_ids": hosts})).json()
+
+    assert [result["host_id"] for result in body["results"]] == hosts
+    assert body["results"][3] == {"host_id": hosts[3], "rows": [], "error": "no such table"}
+    assert all(
+        result["rows"] == [{"of": str(result["host_id"])}] * 2 for result in body["results"] if not result["error"]
+    )
+    assert several["live_query_results"][0]["results"] == body["results"]
+
+
+async def test_answers_that_are_gone_before_they_are_sent_are_no_whole_answer(
+    ask, fleet, admin, live_query, answering, monkeypatch
+):
+    monkeypatch.setattr(live_answers, "HELD_BYTES", 20)
+    hosts, query = [await fleet.host(name) for name in "ab"], await fleet.query("Ports")
+    answering()
+
+    async def end(campaign_id: int, reason: str = "complete") -> None:
+        await live_query.redis.delete(campaign_rows(campaign_id))
+
+    monkeypatch.setattr(live_query, "end", end)
+
+    answer = await ask(admin, f"POST /queries/{query}/run", {"host_ids": hosts})
+
+    assert answer.status_code == 503
+
+
+async def test_megabytes_of_many_hosts_are_neither_held_nor_in_the_way_of_others(fleet, admin, live_query, deps, clock):
+    hosts = [await fleet.host(f"h{number}") for number in range(30)]
+    number = await live_query.campaign(hosts)
+    text = json.dumps([{f"c{column}": "v" * 20 for column in range(8)} for _ in range(3500)]).encode()
+    for host in hosts:
+        await live_query.answer(number, host, text)
+    counts = TargetCounts(total=len(hosts), online=len(hosts), offline=0, missing_in_action=0, new=0)
+    tracemalloc.start()
+    try:
+        answers = await live_answers.collect(
+            deps, CampaignStartedV1(campaign_id=number, created_at=clock(), counts=counts)
+        )
+        parts = pretty_parts({"results": answers.objects()}, str)
+        sizes = [len(part) async for part in parts]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert sum(sizes) > len(hosts) * len(text)  # 25 MB
+    assert max(sizes) < 1024 * 1024
+    assert peak < 24 * 1024 * 1024  # what one read of eight answers takes, twice
 
 
 @pytest.mark.parametrize(

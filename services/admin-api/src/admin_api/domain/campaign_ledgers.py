@@ -29,15 +29,22 @@ def states_of(text: str) -> frozenset[str]:
 
 
 async def pages(
-    sessions: async_sessionmaker[AsyncSession], campaign_id: int, states: Collection[str], teams: VisibleTeams
-) -> AsyncIterator[list[Entry]]:
-    """Yield all of a ledger by host id. Each page is of its own moment: a host's state is the one it had then."""
-    last = 0
+    sessions: async_sessionmaker[AsyncSession],
+    campaign_id: int,
+    states: Collection[str],
+    teams: VisibleTeams,
+    after: int = 0,
+) -> AsyncIterator[tuple[int, list[Entry]]]:
+    """Yield a ledger behind a host by host id, with the last id of each page.
+
+    Each page is of its own moment: a host's state is the one it had then.
+    """
+    last = after
     while True:
         async with sessions.begin() as session:
             found = await store.after(session, campaign_id, last, PAGE, states, teams)
         if found:
-            yield found
             last = found[-1].host_id
+            yield last, found
         if len(found) < PAGE:
             return

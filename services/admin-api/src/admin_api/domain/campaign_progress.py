@@ -5,7 +5,6 @@ The messages are those of Fleet's result socket (admin API 15.3), texts of JSON.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
@@ -13,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from admin_api.domain.answer_rows import each_row
 from admin_api.store.campaign_hosts import HostInSight
 from admin_api.store.campaign_rows import RowsEntry
 from admin_api.store.campaign_segments import Counts
@@ -23,8 +23,6 @@ ANSWERED = "answered"
 RUNS = Standing()
 ANSWERS = frozenset({ANSWERED, "failed", "denylisted"})
 """Outcomes of hosts that answered; the others (expired, cancelled, unreachable) are told by no result."""
-
-_rows = msgspec.json.Decoder(list[dict[str, Any]])
 
 
 def message(kind: str, data: Any) -> str:
@@ -70,7 +68,7 @@ class Progress:
             return
         self._actual += 1
         if in_sight and entry.outcome == ANSWERED and not entry.error:
-            empty = not rows_of(entry)
+            empty = next(each_row(entry.rows), None) is None
             self._with_results += not empty
             self._without_results += empty
 
@@ -137,31 +135,8 @@ def totals_data(totals: HostTotals) -> dict[str, int]:
 
 
 def rows_of(entry: RowsEntry) -> list[dict[str, str]]:
-    """Return an answer's rows, every value a text. What cannot be read as rows is no rows."""
-    try:
-        rows = _rows.decode(entry.rows)
-    except (ValueError, RecursionError):
-        rows = _rows_by_the_letter(entry.rows)
-    return [{_clean(column): _text(value) for column, value in row.items()} for row in rows]
-
-
-def _rows_by_the_letter(text: bytes) -> list[dict[str, Any]]:
-    """Read what the fast decoder refuses and hosts may send: broken UTF-8, halves of UTF-16 pairs, huge numbers."""
-    try:
-        rows = json.loads(text.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        return []
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return _clean(value)
-    return "" if value is None else _clean(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-
-
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
+    """Return an answer's rows, every value a text. What cannot be read as a row is none."""
+    return list(each_row(entry.rows))
 
 
 def error_of(entry: RowsEntry) -> str:

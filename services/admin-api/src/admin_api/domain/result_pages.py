@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from admin_api.domain.answer_rows import column_names
 from admin_api.domain.campaign_progress import ANSWERED, rows_of
 from admin_api.errors import InvalidArgument
 from admin_api.store import campaign_hosts
@@ -105,16 +106,28 @@ class ResultReader:
             if not found:
                 return page
 
-    async def all(self, until: str | None = None) -> AsyncIterator[tuple[str, Sequence[ResultRow]]]:
-        """Yield the rows of each answer with its position: all there are, or those up to a position."""
-        position = START
+    async def all(self, after: str = START, until: str | None = None) -> AsyncIterator[tuple[str, Sequence[ResultRow]]]:
+        """Yield the rows of each answer with its position: all there are behind a place, or those up to a position."""
+        async for entry, names in self._each(after, until):
+            yield entry.position, self._rows(entry, names)
+
+    async def columns(self, after: str = START) -> AsyncIterator[tuple[str, Sequence[str]]]:
+        """Yield the names of the columns of each answer's rows, with its position."""
+        async for entry, names in self._each(after):
+            shown = entry.host_id in names and entry.outcome == ANSWERED
+            yield entry.position, column_names(entry.rows) if shown else []
+
+    async def _each(
+        self, after: str, until: str | None = None
+    ) -> AsyncIterator[tuple[RowsEntry, Mapping[int, HostInSight]]]:
+        position = after
         while position != until:
             found = await self._answers(Cursor(position))
             names = await self._in_sight(found)
             for entry in found:
                 if entry.is_end:
                     return
-                yield entry.position, self._rows(entry, names)
+                yield entry, names
                 position = entry.position
                 if position == until or self.host_id == entry.host_id:
                     return

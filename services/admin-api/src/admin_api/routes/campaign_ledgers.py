@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Query, Response
@@ -18,6 +16,8 @@ from admin_api.domain.authorize import visible_team_ids
 from admin_api.errors import InvalidArgument
 from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.campaigns import account_object
+from admin_api.routes.csv_files import MEDIA_TYPE, cell, lines
+from admin_api.routes.downloads import download, patiently
 from admin_api.routes.envelope import CONTENT_TYPE, rfc3339
 from admin_api.routes.list_options import ListOptionsDep, meta_of, paged
 from admin_api.routes.versions import Id, members_router
@@ -42,7 +42,6 @@ COLUMNS = (
     "truncated",
     "error",
 )
-FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 States = Annotated[str, Query(description="states to show, comma separated; `offered` means some of the pending")]
 
 
@@ -84,14 +83,11 @@ async def export_ledger(
     async with deps.sessions.begin() as session:
         await campaigns.watchable(session, viewer, campaign_id, deps.sql_reader)
         counts = await store.counts(session, campaign_id)
-    pages = campaign_ledgers.pages(deps.sessions, campaign_id, states, visible_team_ids(viewer))
-    headers = {
-        "content-disposition": f'attachment; filename="campaign-{campaign_id}-ledger.{kind}"',
-        "x-content-type-options": "nosniff",
-    }
+    read = partial(campaign_ledgers.pages, deps.sessions, campaign_id, states, visible_team_ids(viewer))
+    pages, name = patiently(read, 0), f"campaign-{campaign_id}-ledger.{kind}"
     if kind == "csv":
-        return StreamingResponse(as_csv(pages), media_type="text/csv; charset=utf-8", headers=headers)
-    return StreamingResponse(as_json(counts, pages), media_type=CONTENT_TYPE, headers=headers)
+        return await download(as_csv(pages), name, MEDIA_TYPE)
+    return await download(as_json(counts, pages), name, CONTENT_TYPE)
 
 
 def entry_object(entry: Entry) -> dict[str, Any]:
@@ -112,35 +108,21 @@ def entry_object(entry: Entry) -> dict[str, Any]:
     }
 
 
-async def as_csv(pages: AsyncIterator[Sequence[Entry]]) -> AsyncIterator[bytes]:
+async def as_csv(pages: AsyncIterator[tuple[int, Sequence[Entry]]]) -> AsyncIterator[bytes]:
     """Yield a CSV file. What a spreadsheet would take for a formula has an apostrophe before it."""
-    yield _lines([COLUMNS])
-    async for page in pages:
-        yield _lines([[cell(entry_object(entry)[column]) for column in COLUMNS] for entry in page])
+    head = lines([COLUMNS])
+    async for _, page in pages:
+        yield head + lines([[cell(entry_object(entry)[column]) for column in COLUMNS] for entry in page])
+        head = b""
+    yield head
 
 
-async def as_json(counts: dict[str, int], pages: AsyncIterator[Sequence[Entry]]) -> AsyncIterator[bytes]:
+async def as_json(counts: dict[str, int], pages: AsyncIterator[tuple[int, Sequence[Entry]]]) -> AsyncIterator[bytes]:
     """Yield what the API answers for a ledger of one page."""
-    yield b'{"ledger": {"counts": ' + json.dumps(counts).encode() + b', "hosts": ['
-    mark = b"\n"
-    async for page in pages:
-        yield mark + b",\n".join(json.dumps(entry_object(entry), default=rfc3339).encode() for entry in page)
-        mark = b",\n"
-    yield b"\n]}}\n"
-
-
-def _lines(rows: Sequence[Sequence[str]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue().encode()
-
-
-def cell(value: object) -> str:
-    """Return a value as a CSV file has it; what a spreadsheet would take for a formula has an apostrophe before it."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(FORMULAS) else value
-    return rfc3339(value) if isinstance(value, datetime) else str(value)
+    mark = b'{"ledger": {"counts": ' + json.dumps(counts).encode() + b', "hosts": ['
+    separator = b"\n"
+    async for _, page in pages:
+        hosts = b",\n".join(json.dumps(entry_object(entry), default=rfc3339).encode() for entry in page)
+        yield mark + separator + hosts
+        mark, separator = b"", b",\n"
+    yield mark + b"\n]}}\n"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import fastapi_offline
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.middleware.base import RequestResponseEndpoint
+from starlette.datastructures import MutableHeaders
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OPENAPI_PATH = "/api/openapi.json"
 DOCS_PATH = "/api/docs"
@@ -41,11 +42,31 @@ def install(app: FastAPI) -> None:
             swagger_favicon_url=f"{ASSETS_PATH}/favicon.png",
         )
 
-    @app.middleware("http")
-    async def add_headers(request: Request, call_next: RequestResponseEndpoint) -> Response:
-        """Tell browsers what a page of ours may do."""
-        response = await call_next(request)
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        if response.headers.get("content-type", "").startswith("text/html"):
-            response.headers.update(HTML_HEADERS)
-        return response
+    app.add_middleware(BrowserHeaders)
+
+
+class BrowserHeaders:
+    """Tells browsers what an answer of ours may do.
+
+    It passes messages on as they are. Starlette's BaseHTTPMiddleware would end an answer that fails half-way like a
+    whole one (starlette 1.10, middleware/base.py, `_StreamingResponse`).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, with headers added to the answer's."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def add_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Content-Type-Options"] = "nosniff"
+                if headers.get("content-type", "").startswith("text/html"):
+                    headers.update(HTML_HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, add_headers)

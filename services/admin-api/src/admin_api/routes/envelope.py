@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import sqlalchemy.exc
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from flotilla_common.bus import outage
@@ -36,6 +36,8 @@ from admin_api.errors import (
     Unauthenticated,
     UndecodableBody,
 )
+from admin_api.routes.downloads import BrokenOff, streamed
+from admin_api.routes.pretty import pretty_parts
 
 log = structlog.get_logger()
 
@@ -71,6 +73,11 @@ def _plain(value: object) -> str:
     if isinstance(value, datetime):
         return rfc3339(value)
     raise TypeError(f"cannot write {type(value).__name__} as JSON")
+
+
+async def streamed_json(document: Any) -> Response:
+    """Return an answer that is written while it is sent; `pretty_parts` says what may be in it."""
+    return await streamed(pretty_parts(document, _plain), CONTENT_TYPE)
 
 
 def failure(
@@ -164,6 +171,8 @@ async def _on_vanished(_: Request, error: Exception) -> PrettyJSON:
 
 
 async def _on_anything(request: Request, error: Exception) -> PrettyJSON:
+    if isinstance(error, BrokenOff):
+        return failure(503, "Service Unavailable")  # nobody gets it: the answer had begun
     if isinstance(error, outage.kinds()):
         log.warning("a server is down", path=request.url.path, error=repr(error))
         return failure(503, "Service Unavailable", [("base", "a part that is needed does not answer now")])

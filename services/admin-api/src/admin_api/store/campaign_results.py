@@ -66,9 +66,9 @@ class CampaignResults:
             return [RowsEntry(after, is_end=True)]
         return entries if segment is None else await self._unpacked(segment, after)
 
-    async def before(self, campaign_id: int, start: str, last: str) -> list[RowsEntry]:
+    async def before(self, campaign_id: int, start: str, last: str, *, count: int = MOST_ENTRIES) -> list[RowsEntry]:
         """Return the next answers behind `start` that are not beyond `last` (NEWEST: all), without waiting."""
-        found = [entry for entry in await self.now(campaign_id, start) if not entry.is_end]
+        found = [entry for entry in await self.now(campaign_id, start, count=count) if not entry.is_end]
         if last == NEWEST:
             return found
         until = Position.parse(last)

@@ -18,6 +18,7 @@ from sqlmodel import col
 
 KEPT_BYTES = 32 * 1024 * 1024
 BITMAPS_AT_ONCE = 50
+MOST_HOST_ID = 2**32 - 1  # in a bitmap
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ async def before_host(session: AsyncSession, campaign_id: int, after: Position, 
         )
         rows = (await session.execute(statement)).all()
         for hosts, *last in rows:
-            if host_id in bitmap_of(hosts):
+            if host_id <= MOST_HOST_ID and host_id in bitmap_of(hosts):
                 return after
             after = Position(*last)
         if len(rows) < BITMAPS_AT_ONCE:
