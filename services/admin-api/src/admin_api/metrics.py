@@ -12,3 +12,10 @@ SQL_READ = Counter(
     "SQL held against the live query policy: remembered, read, too_hard, too_long, lost (its process), turned_away",
     ["outcome"],
 )
+UNREADABLE_SEGMENTS = Counter(
+    "flotilla_admin_api_unreadable_segments",
+    "Failed readings of archived answers of live queries: `missing` in the blob store, or `damaged`",
+    ["reason"],
+)
+for _reason in ("missing", "damaged"):
+    UNREADABLE_SEGMENTS.labels(_reason)  # an alert on its growth must see it grow from 0

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC
 from typing import Any
 
 import msgspec
 
-from admin_api.store.campaign_rows import RowsEntry
+from admin_api.store.campaign_rows import MissingAnswers, RowsEntry
 from admin_api.store.campaign_segments import Counts
 from admin_api.store.campaigns import Standing
 from admin_api.store.host_summary import HostTotals
@@ -56,7 +56,9 @@ class Progress:
         return not self._finished and self._expected is not None and self._actual >= self._expected
 
     def count(self, entry: RowsEntry) -> None:
-        """Take an answer into account. One with an error is neither with nor without results."""
+        """Take an answer into account. One with an error, or that is lost, is neither with nor without results."""
+        if entry.missing is not None:
+            self._actual += entry.missing.answers
         if entry.outcome not in ANSWERS:
             return
         self._actual += 1
@@ -165,6 +167,17 @@ def result_message(campaign_id: int, entry: RowsEntry, names: HostNames) -> str:
     if error:
         data["error"] = error
     return msgspec.json.encode({"type": "result", "data": data, "position": entry.position}).decode()
+
+
+def missing_data(missing: MissingAnswers) -> dict[str, Any]:
+    """Return what people are told of answers that are lost: positions, how many at most, and why."""
+    return asdict(missing)
+
+
+def missing_message(campaign_id: int, missing: MissingAnswers) -> str:
+    """Return the `missing` message (not in Fleet): answers are lost. A viewer goes on behind them."""
+    data = {"campaign_id": campaign_id, **missing_data(missing)}
+    return msgspec.json.encode({"type": "missing", "data": data, "position": missing.last}).decode()
 
 
 def _stats(text: bytes) -> Mapping[str, Any] | None:

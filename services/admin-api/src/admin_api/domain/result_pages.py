@@ -14,7 +14,7 @@ from admin_api.errors import InvalidArgument
 from admin_api.store import campaign_hosts
 from admin_api.store.campaign_hosts import HostInSight
 from admin_api.store.campaign_results import CampaignResults
-from admin_api.store.campaign_rows import START, RowsEntry
+from admin_api.store.campaign_rows import START, MissingAnswers, RowsEntry
 from admin_api.store.host_scope import VisibleTeams
 
 PAGE_BYTES = 8 * 1024 * 1024  # of rows on a page; then the answer that reaches it is the last
@@ -58,11 +58,23 @@ class ResultRow:
 
 @dataclass
 class Page:
-    """Rows in the order of the stream. `following` goes on behind them; there may be more only if `has_more`."""
+    """Rows in the order of the stream. `following` goes on behind them; there may be more only if `has_more`.
+
+    `missing`: what is lost between them.
+    """
 
     rows: list[ResultRow] = field(default_factory=list)
+    missing: list[MissingAnswers] = field(default_factory=list)
     following: Cursor = field(default_factory=Cursor)
     has_more: bool = False
+
+
+class Portion(NamedTuple):
+    """The rows of one answer, which is at `position`; or, with `missing` and no rows, what is lost up to there."""
+
+    position: str
+    rows: Sequence[ResultRow]
+    missing: MissingAnswers | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,7 @@ class ResultReader:
             for entry in found:
                 if entry.is_end:
                     return page
+                page.missing += [entry.missing] if entry.missing is not None else []
                 rows = self._rows(entry, names)
                 taken = rows[page.following.rows :][: limit - len(page.rows)]
                 page.rows += taken
@@ -105,8 +118,8 @@ class ResultReader:
             if not found:
                 return page
 
-    async def all(self, until: str | None = None) -> AsyncIterator[tuple[str, Sequence[ResultRow]]]:
-        """Yield the rows of each answer with its position: all there are, or those up to a position."""
+    async def all(self, until: str | None = None) -> AsyncIterator[Portion]:
+        """Yield the rows of each answer: all there are, or those up to a position."""
         position = START
         while position != until:
             found = await self._answers(Cursor(position))
@@ -114,7 +127,7 @@ class ResultReader:
             for entry in found:
                 if entry.is_end:
                     return
-                yield entry.position, self._rows(entry, names)
+                yield Portion(entry.position, self._rows(entry, names), entry.missing)
                 position = entry.position
                 if position == until or self.host_id == entry.host_id:
                     return

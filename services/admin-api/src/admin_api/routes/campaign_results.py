@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Query, Response
@@ -14,6 +15,7 @@ from fastapi.responses import StreamingResponse
 from admin_api.deps import Deps, DepsDep
 from admin_api.domain import campaigns, result_pages
 from admin_api.domain.authorize import visible_team_ids
+from admin_api.domain.campaign_progress import missing_data
 from admin_api.domain.result_pages import ResultReader, ResultRow
 from admin_api.domain.viewer import Viewer
 from admin_api.errors import InvalidArgument
@@ -22,13 +24,14 @@ from admin_api.routes.campaign_ledgers import cell
 from admin_api.routes.envelope import CONTENT_TYPE
 from admin_api.routes.versions import Id, members_router
 from admin_api.store import campaign_segments
-from admin_api.store.campaign_rows import START
+from admin_api.store.campaign_rows import START, MissingAnswers
 
 router = members_router("live queries")
 
 PAGE = 1000  # rows on a page, where nobody says
 LONGEST_PAGE = 10_000
 COLUMNS = ("host_id", "hostname", "display_name", "team_id", "settled_at")
+MISSING_COLUMN = "missing answers"
 MOST_COLUMNS = 2000  # in a CSV file, of all hosts together
 HostId = Annotated[int | None, Query(ge=1, le=2**63 - 1, description="rows of this host alone")]
 
@@ -42,7 +45,10 @@ async def get_results(
     per_page: Annotated[int, Query(ge=1, le=LONGEST_PAGE, description="rows on a page, at most")] = PAGE,
     after: Annotated[str, Query(description="where to go on: `meta.next` of the page before")] = "",
 ) -> dict[str, Any]:
-    """Show rows in the order in which they came; hosts out of the viewer's sight are left out."""
+    """Show rows in the order in which they came; hosts out of the viewer's sight are left out.
+
+    `missing` has the answers that should be among them and cannot be read any more.
+    """
     cursor = result_pages.cursor_of(after)
     async with deps.sessions.begin() as session:
         campaign = await campaigns.watchable(session, viewer, campaign_id, deps.sql_reader)
@@ -53,6 +59,7 @@ async def get_results(
             "status": "running" if campaign.status == "open" else "complete",
             "removed_at": state.removed_at,
             "rows": [row_object(row) for row in page.rows],
+            "missing": list(map(missing_data, page.missing)),
         },
         "meta": {"has_next_results": page.has_more, "next": str(page.following)},
     }
@@ -82,8 +89,8 @@ async def export_results(
     }
     if kind == "json":
         return StreamingResponse(as_json(reader), media_type=CONTENT_TYPE, headers=headers)
-    names, last = await _column_names(reader)
-    return StreamingResponse(as_csv(reader, names, last), media_type="text/csv; charset=utf-8", headers=headers)
+    columns = await _columns(reader)
+    return StreamingResponse(as_csv(reader, columns), media_type="text/csv; charset=utf-8", headers=headers)
 
 
 def _reader(deps: Deps, viewer: Viewer, campaign_id: int, host_id: int | None) -> ResultReader:
@@ -102,35 +109,59 @@ def row_object(row: ResultRow) -> dict[str, Any]:
     }
 
 
-async def _column_names(reader: ResultReader) -> tuple[list[str], str]:
-    """Return all names of columns, in the order in which they came, and up to where: rows are read once more then."""
-    names: dict[str, None] = {}
-    last = START
-    async for last, rows in reader.all():  # noqa: B007 - the last one is wanted
-        for row in rows:
-            names.update(dict.fromkeys(row.columns))
-        if len(names) > MOST_COLUMNS:
+@dataclass
+class Columns:
+    """The columns of a file: names in the order in which they came, `last`: up to where; whether answers are lost."""
+
+    names: dict[str, None] = field(default_factory=dict)
+    last: str = START
+    any_missing: bool = False
+
+
+async def _columns(reader: ResultReader) -> Columns:
+    """Look through all rows, which are read once more then."""
+    found = Columns()
+    async for portion in reader.all():
+        found.last = portion.position
+        found.any_missing |= portion.missing is not None
+        for row in portion.rows:
+            found.names.update(dict.fromkeys(row.columns))
+        if len(found.names) > MOST_COLUMNS:
             raise InvalidArgument("format", f"hosts answered more than {MOST_COLUMNS} columns: take format=json")
-    return list(names), last
+    return found
 
 
-async def as_csv(reader: ResultReader, names: Sequence[str], last: str) -> AsyncIterator[bytes]:
-    """Yield a CSV file. What a spreadsheet would take for a formula has an apostrophe before it."""
-    yield _lines([[*COLUMNS, *(cell(name) for name in names)]])
-    async for _, rows in reader.all(last):
-        if rows:
-            yield _lines([_cells(row_object(row), names) for row in rows])
+async def as_csv(reader: ResultReader, columns: Columns) -> AsyncIterator[bytes]:
+    """Yield a CSV file. What a spreadsheet would take for a formula has an apostrophe before it.
+
+    Where answers are lost stands a row without a host that says so in a last column, which other files do not have.
+    """
+    names = list(columns.names)
+    added = [MISSING_COLUMN] if columns.any_missing else []
+    yield _lines([[*COLUMNS, *map(cell, names), *added]])
+    async for portion in reader.all(columns.last):
+        if portion.missing is not None:
+            yield _lines([[*[""] * len((*COLUMNS, *names)), missing_text(portion.missing)]])
+        if portion.rows:
+            yield _lines([[*_cells(row_object(row), names), *([""] if added else [])] for row in portion.rows])
 
 
 async def as_json(reader: ResultReader) -> AsyncIterator[bytes]:
     """Yield what the API answers for a page with all rows."""
+    missing = []
     yield b'{"results": {"rows": ['
     mark = b"\n"
-    async for _, rows in reader.all():
-        if rows:
-            yield mark + b",\n".join(json.dumps(row_object(row)).encode() for row in rows)
+    async for portion in reader.all():
+        missing += [missing_data(portion.missing)] if portion.missing is not None else []
+        if portion.rows:
+            yield mark + b",\n".join(json.dumps(row_object(row)).encode() for row in portion.rows)
             mark = b",\n"
-    yield b"\n]}}\n"
+    yield b'\n], "missing": ' + json.dumps(missing).encode() + b"}}\n"
+
+
+def missing_text(missing: MissingAnswers) -> str:
+    """Say in a cell what is lost."""
+    return f"{missing.answers} answers at most, {missing.reason}: behind {missing.after}, up to {missing.last}"
 
 
 def _cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:

@@ -28,7 +28,7 @@ async def collect(deps: Deps, started: CampaignStartedV1) -> list[RowsEntry]:
     """Return the answers that came in time, as soon as all hosts answered; then the campaign is over.
 
     Raises:
-        Unavailable: Redis does not answer, not even at the end of the time.
+        Unavailable: Redis does not answer, not even at the end of the time; or answers are lost.
 
     """
     try:
@@ -49,6 +49,8 @@ async def _read(deps: Deps, started: CampaignStartedV1) -> list[RowsEntry]:
                 raise
             await asyncio.sleep(OUTAGE_SECONDS)
             continue
+        if any(entry.missing is not None for entry in entries):
+            raise Unavailable("answers of this live query are lost")
         answers += [entry for entry in entries if entry.outcome in ANSWERS]
         if entries and entries[-1].is_end:
             break
