@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from bench.house import House
-from bench.live import settling
+from bench.live import crowd, pressure, settling
 from bench.live.place import HOSTS, LivePlace, start
 from bench.load_client import LoadFailed
 from bench.rows import Row
 
 PARTS: dict[str, Callable[[LivePlace], Iterator[Row]]] = {
     "settling": settling.rows,
+    "crowd": crowd.rows,
+    "pressure": pressure.rows,
 }
 
 

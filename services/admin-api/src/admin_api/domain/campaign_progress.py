@@ -23,6 +23,7 @@ RUNS = Standing()
 ANSWERS = frozenset({ANSWERED, "failed", "denylisted"})
 """Outcomes of hosts that answered; the others (expired, cancelled, unreachable) are told by no result."""
 
+Rows = list[dict[str, str]]
 _rows = msgspec.json.Decoder(list[dict[str, Any]])
 
 
@@ -55,15 +56,18 @@ class Progress:
         """Whether the viewer has not heard yet that all who were online at the last news have answered."""
         return not self._finished and self._expected is not None and self._actual >= self._expected
 
-    def count(self, entry: RowsEntry) -> None:
-        """Take an answer into account. One with an error, or that is lost, is neither with nor without results."""
+    def count(self, entry: RowsEntry, rows: Rows | None = None) -> None:
+        """Take an answer into account. One with an error, or that is lost, is neither with nor without results.
+
+        `rows`: those of the answer, where they were read already.
+        """
         if entry.missing is not None:
             self._actual += entry.missing.answers
         if entry.outcome not in ANSWERS:
             return
         self._actual += 1
         if entry.outcome == ANSWERED and not entry.error:
-            empty = not rows_of(entry)
+            empty = not (rows_of(entry) if rows is None else rows)
             self._with_results += not empty
             self._without_results += empty
 
@@ -119,7 +123,7 @@ def totals_data(totals: HostTotals) -> dict[str, int]:
     }
 
 
-def rows_of(entry: RowsEntry) -> list[dict[str, str]]:
+def rows_of(entry: RowsEntry) -> Rows:
     """Return an answer's rows, every value a text. What cannot be read as rows is no rows."""
     try:
         rows = _rows.decode(entry.rows)
@@ -144,7 +148,7 @@ def _text(value: Any) -> str:
 
 
 def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def error_of(entry: RowsEntry) -> str:
@@ -154,14 +158,21 @@ def error_of(entry: RowsEntry) -> str:
     return entry.error or ("query is denylisted on this host" if entry.outcome == "denylisted" else "query failed")
 
 
-def result_message(campaign_id: int, entry: RowsEntry, names: HostNames) -> str:
-    """Return the `result` message of one answer. `position` lets the viewer go on from here later."""
+def result_message(campaign_id: int, entry: RowsEntry, names: HostNames, rows: Rows | None = None) -> str:
+    """Return the `result` message of one answer. `position` lets the viewer go on from here later.
+
+    `rows`: those of the answer, where they were read already.
+    """
     error = error_of(entry)
+    if error:
+        rows = []
+    elif rows is None:
+        rows = rows_of(entry)
     added = {"host_hostname": names.hostname, "host_display_name": names.display_name}
     data: dict[str, Any] = {
         "distributed_query_execution_id": campaign_id,
         "host": {"id": entry.host_id, "hostname": names.hostname, "display_name": names.display_name},
-        "rows": [] if error else [{**row, **added} for row in rows_of(entry)],
+        "rows": [{**row, **added} for row in rows],
         "stats": _stats(entry.stats),
     }
     if error:

@@ -14,7 +14,7 @@ from flotilla_common.bus import outage
 from flotilla_common.db.models.live_query import Campaign
 
 from admin_api.deps import Deps
-from admin_api.domain.campaign_progress import ANSWERS, HostNames, Progress, missing_message, result_message
+from admin_api.domain.campaign_progress import ANSWERS, HostNames, Progress, missing_message, result_message, rows_of
 from admin_api.domain.sockjs import HEARTBEAT_SECONDS
 from admin_api.routes.campaign_sockets import ViewerSocket
 from admin_api.routes.campaign_traces import ViewerTrace
@@ -128,8 +128,9 @@ class CampaignFeed:
                 await self._socket.send(missing_message(self._id, entry.missing))
                 self._progress.count(entry)
             if entry.outcome in ANSWERS:
-                await self._socket.send(result_message(self._id, entry, names.get(entry.host_id, HostNames())))
-                self._progress.count(entry)
+                rows = rows_of(entry)
+                await self._socket.send(result_message(self._id, entry, names.get(entry.host_id, HostNames()), rows))
+                self._progress.count(entry, rows)
             self._ended = self._ended or entry.is_end
             self._position = entry.position
         self._trace.sent([entry for entry in entries if entry.outcome in ANSWERS], began)
