@@ -33,9 +33,9 @@ ReadAfter = Callable[[str], Awaitable[list[RowsEntry]]]
 class Tally:
     """All that was added up of one campaign for those who see the same hosts.
 
-    `hosts`: hosts whose answers are counted, `rows`: their rows; `read`: all hosts whose answers were read, `sight`:
-    those that may be counted (None: all). `is_behind`: answers wait that are not counted yet. `used`: when somebody
-    last asked, on the clock of the event loop.
+    `hosts`: hosts whose answers are counted, `rows`: their rows; `missing`: answers that are lost, at most; `read`: all
+    hosts whose answers were read, `sight`: those that may be counted (None: all). `is_behind`: answers wait that are
+    not counted yet. `used`: when somebody last asked, on the clock of the event loop.
     """
 
     aggregates: list[Aggregate]
@@ -43,6 +43,7 @@ class Tally:
     position: str = START
     hosts: int = 0
     rows: int = 0
+    missing: int = 0
     is_behind: bool = False
     used: float = 0.0
     read: BitMap64 = field(default_factory=BitMap64)
@@ -57,11 +58,13 @@ class Tally:
     def start_again(self) -> None:
         """Forget everything that was counted."""
         self.aggregates = [Aggregate(aggregate.grouping, aggregate.column) for aggregate in self.aggregates]
-        self.position, self.hosts, self.rows, self.read = START, 0, 0, BitMap64()
+        self.position, self.hosts, self.rows, self.missing, self.read = START, 0, 0, 0, BitMap64()
 
     def count(self, entry: RowsEntry) -> None:
         """Take an answer into account; one that failed, or of a host out of sight, counts nowhere."""
         self.position = entry.position
+        if entry.missing is not None:
+            self.missing += entry.missing.answers
         if entry.is_end or entry.outcome != ANSWERED or entry.error:
             return
         self.read.add(entry.host_id)
