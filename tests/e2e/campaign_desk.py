@@ -25,6 +25,7 @@ START_SECONDS, END_SECONDS = 30.0, 60.0
 LEAVES = 4  # of the restless viewer of each
 LINGER_SECONDS = 1.0
 COMPLETE = 2
+EXPORTS_AT_ONCE = 2  # the ledgers are read every second beside it
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Desk:
     choice: random.Random
     viewers: dict[int, list[Resuming]] = field(default_factory=dict)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    looking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(EXPORTS_AT_ONCE))
 
     async def start(
         self, targets: Sequence[CampaignHost], *, by: Person | None = None, deadline_seconds: float | None = None
@@ -123,9 +125,10 @@ class Desk:
 
     async def look_at(self, campaign_id: int) -> Seen:
         """Return all that people see of a campaign; viewers have had time to see all of it, and a little more."""
-        counts = (await self.admin.call("GET", f"/campaigns/{campaign_id}"))["campaign"]["hosts"]
-        ledger = await self._ledger(campaign_id)
-        exported = await self.admin.call("GET", f"/campaigns/{campaign_id}/results/export", format="json")
+        async with self.looking:
+            counts = (await self.admin.call("GET", f"/campaigns/{campaign_id}"))["campaign"]["hosts"]
+            ledger = await self._ledger(campaign_id)
+            exported = await self.admin.call("GET", f"/campaigns/{campaign_id}/results/export", format="json")
         rows: defaultdict[int, list[dict[str, str]]] = defaultdict(list)
         for row in exported["results"]["rows"]:
             rows[row["host_id"]].append(row["columns"])

@@ -282,13 +282,13 @@ class Storm:
     async def _is_finished(self) -> bool:
         """Whether all who want to answer have, and nobody else is awaited."""
         look = await self.outcome.watch.next_look()
-        is_quiet = all(host.is_quiet for host in self.fleet.all if not is_gone(host))
         counts = self.outcome.watch.counts
-        awaited = {number: counts[number]["pending"] for number in self.record.asked if counts[number]["pending"]}
-        return (
-            is_quiet
-            and not look.unread
-            and all(number <= len(self._silent(campaign_id)) for campaign_id, number in awaited.items())
+        if look.unread or look.read < len(self.record.asked):
+            return False  # one that was found a moment ago has not been read
+        return all(host.is_quiet for host in self.fleet.all if not is_gone(host)) and all(
+            counts[campaign_id]["pending"] <= len(self._silent(campaign_id))
+            for campaign_id in self.record.asked
+            if counts[campaign_id]["pending"]
         )
 
     def _silent(self, campaign_id: int) -> set[str]:
@@ -348,7 +348,15 @@ class Storm:
         seen = await asyncio.gather(*map(self.desk.look_at, ids))
         self.outcome.seen = dict(zip(ids, seen, strict=True))
         await asyncio.sleep(LINGER_SECONDS)  # for what viewers should not be shown
-        self.say("all is seen")
+        looks = self.outcome.watch.looks
+        rows = sum(len(found) for one in seen for found in one.rows.values())
+        said = sum(map(len, self.record.answers.values()))
+        self.say(
+            f"{len(ids)} campaigns, {said} answers, {rows} rows, {sum(self.record.strange.values())} strange answers"
+        )
+        self.say(
+            f"{len(looks)} looks at ledgers, {sum(bool(look.unread) for look in looks)} in which some could not be read"
+        )
 
     async def _put_in_order(self) -> None:
         """Leave the stack as other tests want to find it."""

@@ -14,7 +14,8 @@ from .campaign_hosts import Asked
 from .campaign_truth import ANSWERED
 from .people import API, Person
 
-READ_SECONDS = 4.0
+READ_SECONDS = 10.0  # nothing that is down takes long to say so; a busy machine does
+HOSTS_EVERY = 4  # looks
 FINAL = (*sorted(ANSWERED), "expired", "cancelled", "unreachable")
 STATES = (*FINAL, "pending")
 
@@ -30,7 +31,7 @@ class Look:
 
 @dataclass
 class LedgerWatch:
-    """Reads all campaigns of `asked` every second, and the hosts of one of them in turn."""
+    """Reads all campaigns of `asked` every second, and now and then the hosts of one of them in turn."""
 
     person: Person
     asked: dict[int, Asked]
@@ -48,9 +49,9 @@ class LedgerWatch:
         while not self.is_over:
             began = time.time()
             await self.look()
-            if self.asked:
-                turn += 1
-                await self._read_hosts(list(self.asked)[turn % len(self.asked)])
+            turn += 1
+            if self.asked and turn % HOSTS_EVERY == 0:
+                await self._read_hosts(list(self.asked)[turn // HOSTS_EVERY % len(self.asked)])
             await asyncio.sleep(max(0.0, began + 1.0 - time.time()))
 
     async def look(self) -> Look:

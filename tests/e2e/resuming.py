@@ -40,7 +40,11 @@ class Resuming:
         while True:
             try:
                 async with websockets.connect(
-                    f"{address}{API}/results/websocket", ssl=self.person.trust, max_size=None, open_timeout=20
+                    f"{address}{API}/results/websocket",
+                    ssl=self.person.trust,
+                    max_size=None,
+                    open_timeout=20,
+                    ping_interval=None,
                 ) as socket:
                     await self._converse(socket)
             except (OSError, TimeoutError, WebSocketException) as error:

@@ -24,10 +24,11 @@ from .campaign_truth import wrong_hosts, wrong_sums, wrong_views
 from .fault_plan import LAST, Plan, chosen_plan
 from .ledger_watch import READ_SECONDS
 
-pytestmark = pytest.mark.timeout(600)  # a minute and a half alone; other tests share the machine
+pytestmark = pytest.mark.timeout(600)  # on a machine that others keep busy
 
 OFFER_AGAIN_SECONDS = 60.0
 SLACK_SECONDS = 1.0  # between our clock at the answer and the gateway's at the offer
+READ_NEEDS = frozenset({"postgres", "admin-api"})
 SOME = 10  # faults that are shown
 
 
@@ -56,13 +57,11 @@ def test_the_ledgers_add_up_at_every_second(outcome: Outcome) -> None:
     for before, after in itertools.pairwise(outcome.faults):
         calm = [look for look in looks if before.back <= look.at <= after.killed]
         assert any(look.read and not look.unread for look in calm), f"between {before.part} and {after.part}"
+    dead = [fault for fault in outcome.faults if fault.part in READ_NEEDS]
     unread = [look for look in looks if look.unread]
-    unexplained = [
-        look
-        for look in unread
-        if not any(fault.covers(look.at, before=READ_SECONDS + 1, after=5) for fault in outcome.faults)
-    ]
-    assert unexplained == []
+    assert [
+        look for look in unread if not any(one.covers(look.at, before=READ_SECONDS + 1, after=5) for one in dead)
+    ] == []
 
 
 def test_rows_are_those_of_the_answers_that_count_each_once(outcome: Outcome) -> None:
@@ -137,7 +136,8 @@ def test_a_gateway_asks_nobody_twice_within_a_minute_nor_after_an_answer(outcome
         for of_one in by_life.values():
             attempts = [offer.attempt for offer in of_one]
             pauses = [after.at - before.at for before, after in itertools.pairwise(of_one)]
-            if attempts != list(range(1, len(attempts) + 1)) or min(pauses, default=60) < 60 - SLACK_SECONDS:
+            is_in_order = attempts == sorted(set(attempts))  # one of which the host never heard may be missing
+            if not is_in_order or min(pauses, default=OFFER_AGAIN_SECONDS) < OFFER_AGAIN_SECONDS - SLACK_SECONDS:
                 hasty.append((name, of_one))
     assert hasty[:SOME] == []
 
