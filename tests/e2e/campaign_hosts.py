@@ -46,6 +46,7 @@ class Answer:
     rows: int = 0
     began: float = 0.0
     taken: float | None = None  # when the host heard that it is
+    taken_by: tuple[str, int] | None = None  # gateway and its life
 
     @property
     def message(self) -> str:
@@ -61,12 +62,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Offer:
-    """A query that a host was handed."""
+    """A query that a host was handed, between `asked` and `at` (Unix seconds)."""
 
     campaign_id: int
     attempt: int
     gateway: str
     life: int
+    asked: float
     at: float
 
 
@@ -212,9 +214,10 @@ class CampaignHost:
         if self._wanders:
             self._wanders -= 1
             self._go_elsewhere()
+        asked = time.time()
         queries = (await self._post("/distributed/read", {})).get("queries", {})
         for name in queries:
-            await self._take(name)
+            await self._take(name, asked)
         await self._deliver()
         await self._contradict()
         if not self._loyal and self._random.random() < STRANGE_SHARE:
@@ -236,10 +239,10 @@ class CampaignHost:
             raise Refused(content["error"])
         return content
 
-    async def _take(self, name: str) -> None:
+    async def _take(self, name: str, asked: float) -> None:
         campaign_id, gateway = campaign_of(name), self.gateway
         before = {offer.campaign_id for offer in self.record.offers[self.identifier]}
-        offer = Offer(campaign_id, attempt_of(name), gateway.name, gateway.life, time.time())
+        offer = Offer(campaign_id, attempt_of(name), gateway.name, gateway.life, asked, time.time())
         self.record.offers[self.identifier].append(offer)
         gateway.known.add(campaign_id)
         habit = "dies_before" if self._loyal else self.record.habit(campaign_id, self.identifier)
@@ -287,9 +290,9 @@ class CampaignHost:
         for answer in answers.values():
             self._begin(answer)
         await self._post("/distributed/write", written(answers))
-        now = time.time()
+        now, gateway = time.time(), self.gateway
         for name, answer in answers.items():
-            answer.taken = now
+            answer.taken, answer.taken_by = now, (gateway.name, gateway.life)
             del self._unsent[name]
 
     async def _contradict(self) -> None:
