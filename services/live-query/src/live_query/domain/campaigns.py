@@ -25,7 +25,7 @@ from live_query.domain.budgets import overrun_of
 from live_query.domain.signing import sign
 from live_query.domain.targeting import resolve
 from live_query.errors import BadCampaign, LiveQueriesOff, UnknownCampaign
-from live_query.store import budgets, campaigns, ledger, switch
+from live_query.store import budgets, campaigns, ledger, ramps, switch
 
 VIEWER_GRACE = timedelta(seconds=60)
 """A viewer campaign ends this long after it was last watched, or after its start when nobody came."""
@@ -183,8 +183,10 @@ async def _resume(session: AsyncSession, campaign_id: int, budget: Budget | None
     """
     await check_enabled(session)
     account = await budgets.lock(session, campaign_id)
-    if not await campaigns.resume(session, campaign_id, now):
+    paused_at = await campaigns.resume(session, campaign_id, now)
+    if paused_at is None:
         return False
+    await ramps.wait_again(session, paused_at, now, campaign_id)
     if budget is not None:
         await budgets.limit(session, campaign_id, budget)
         account = await budgets.lock(session, campaign_id)

@@ -128,15 +128,14 @@ async def pause(session: AsyncSession, campaign_id: int, reason: str, now: datet
     return result.first() is not None
 
 
-async def resume(session: AsyncSession, campaign_id: int, now: datetime) -> bool:
-    """Record that a paused campaign asks again; False when it does not run, or is not paused."""
-    result = await session.execute(
-        update(Campaign)
-        .where(col(Campaign.id) == campaign_id, *_running(now), col(Campaign.paused_at).is_not(None))
-        .values(paused_at=None, pause_reason=None)
-        .returning(col(Campaign.id))
-    )
-    return result.first() is not None
+async def resume(session: AsyncSession, campaign_id: int, now: datetime) -> datetime | None:
+    """Record that a paused campaign asks again; return since when it was paused, None if it does not run or was not."""
+    paused = [col(Campaign.id) == campaign_id, *_running(now), col(Campaign.paused_at).is_not(None)]
+    paused_at: datetime | None = await session.scalar(select(col(Campaign.paused_at)).where(*paused).with_for_update())
+    if paused_at is not None:
+        ended = {"paused_at": None, "pause_reason": None}
+        await session.execute(update(Campaign).where(col(Campaign.id) == campaign_id).values(ended))
+    return paused_at
 
 
 async def complete(session: AsyncSession, campaign_id: int, reason: str, now: datetime) -> None:
