@@ -37,6 +37,14 @@ async def test_a_pause_and_its_reason_are_shown_until_it_goes_on(ask, fleet, adm
     assert (resumed["pause_reason"], resumed["paused_at"]) == (None, None)
 
 
+async def test_one_that_has_ended_is_not_shown_as_paused(ask, fleet, admin, live_query):
+    campaign = await live_query.campaign([await fleet.host("a")], paused_at=datetime.now(UTC), pause_reason="lunch")
+    await live_query.complete(campaign)
+    shown = (await ask(admin, f"GET /campaigns/{campaign}")).json()["campaign"]
+
+    assert (shown["status"], shown["paused_at"], shown["pause_reason"]) == (2, None, None)
+
+
 async def test_without_a_reason_it_says_who_did_it(ask, fleet, live_query, make_user, teams):
     member = await make_user("maintainer", teams[0])
     campaign = await live_query.campaign([await fleet.host("a", teams[0])], member.user_id)

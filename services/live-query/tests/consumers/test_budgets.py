@@ -259,6 +259,25 @@ async def test_who_paused_it_by_hand_still_needs_a_higher_limit_when_answers_wen
     assert (await books.campaign(number)).pause_reason == "lunch"
 
 
+async def test_the_last_answer_completes_it_and_pauses_nothing(deps, running, fleet, begin, settle, books, database):
+    first, second = await fleet.hosts(2)
+    one, both = await begin(max_rows=3), await begin(max_rows=1)
+    pauses = metrics.BUDGET_PAUSES.labels("rows")._value.get()
+    for host in (first, second):
+        await settle(deps, (host, answer_to(one, ROWS)), (host, answer_to(both, ROWS)))
+    paused = [(await books.campaign(number)).pause_reason for number in (one, both)]
+    told = [row.subject for row in await database.rows(Outbox)]
+    async with running(deps):
+        for number in (one, both):
+            await eventually(lambda number=number: books.is_complete(number), timeout=30)
+    complete = [await books.campaign(number) for number in (one, both)]
+
+    assert paused == [None, "over budget: max_rows is 1, 2 came"]
+    assert [(row.end_reason, row.paused_at, row.pause_reason) for row in complete] == [("complete", None, None)] * 2
+    assert told == [CampaignOverBudgetV1.subject]
+    assert metrics.BUDGET_PAUSES.labels("rows")._value.get() == pauses + 1
+
+
 async def test_the_pause_is_told_once_and_with_the_pause_alone(deps, fleet, begin, settle, database):
     hosts = await fleet.hosts(4)
     number = await begin(max_rows=3)

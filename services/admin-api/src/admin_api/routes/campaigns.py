@@ -251,18 +251,19 @@ async def list_campaigns(
 
 def campaign_summary(campaign: Campaign, *, are_off: bool) -> dict[str, Any]:
     """Return what is known of a campaign beside its ledger. `are_off`: an administrator has turned live queries off."""
+    is_open = campaign.status == "open"
     return {
         "created_at": campaign.created_at,
         "updated_at": campaign.ended_at or campaign.last_viewed_at or campaign.created_at,
         "id": campaign.id,
         "query_id": campaign.query_id,
         "query": campaign.sql,
-        "status": RUNNING if campaign.status == "open" else COMPLETE,
+        "status": RUNNING if is_open else COMPLETE,
         "user_id": campaign.user_id,
         "kind": campaign.kind,
-        "halted": are_off and campaign.status == "open",
-        "paused_at": campaign.paused_at,
-        "pause_reason": campaign.pause_reason,
+        "halted": are_off and is_open,
+        "paused_at": campaign.paused_at if is_open else None,
+        "pause_reason": campaign.pause_reason if is_open else None,
         "deadline": campaign.deadline,
         "ended_at": campaign.ended_at,
         "end_reason": campaign.end_reason,

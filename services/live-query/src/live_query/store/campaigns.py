@@ -118,10 +118,13 @@ async def decide_end(session: AsyncSession, campaign_id: int, reason: str, now: 
 
 
 async def pause(session: AsyncSession, campaign_id: int, reason: str, now: datetime) -> bool:
-    """Record that a running campaign asks nobody from now on; False when it does not run, or is paused already."""
+    """Record that a running campaign asks nobody from now on.
+
+    False when it does not run, is paused already, or waits for nobody any more: that one is complete in a moment.
+    """
     result = await session.execute(
         update(Campaign)
-        .where(col(Campaign.id) == campaign_id, *_asking(now))
+        .where(col(Campaign.id) == campaign_id, *_asking(now), _waits())
         .values(paused_at=now, pause_reason=reason)
         .returning(col(Campaign.id))
     )
@@ -139,11 +142,17 @@ async def resume(session: AsyncSession, campaign_id: int, now: datetime) -> date
 
 
 async def complete(session: AsyncSession, campaign_id: int, reason: str, now: datetime) -> None:
-    """Mark a seized campaign complete; a reason that was decided before stays."""
+    """Mark a seized campaign complete, and no more paused; a reason that was decided before stays."""
     await session.execute(
         update(Campaign)
         .where(col(Campaign.id) == campaign_id)
-        .values(status="complete", end_reason=func.coalesce(col(Campaign.end_reason), reason), ended_at=now)
+        .values(
+            status="complete",
+            end_reason=func.coalesce(col(Campaign.end_reason), reason),
+            ended_at=now,
+            paused_at=None,
+            pause_reason=None,
+        )
     )
 
 
@@ -179,8 +188,7 @@ async def due(session: AsyncSession, before: datetime) -> list[CampaignState]:
 
 async def settled(session: AsyncSession, among: Collection[int] | None = None) -> list[int]:
     """Return open campaigns (of these, or of all) that wait for no host any more."""
-    pending = exists().where(col(LedgerRow.campaign_id) == col(Campaign.id), col(LedgerRow.state) == "pending")
-    statement = select(col(Campaign.id)).where(col(Campaign.status) == "open", ~pending)
+    statement = select(col(Campaign.id)).where(col(Campaign.status) == "open", ~_waits())
     if among is not None:
         statement = statement.where(_among(among))
     return _ids((await session.execute(statement.order_by(col(Campaign.id)))).scalars().all())
@@ -273,6 +281,10 @@ def _running(now: datetime) -> tuple[ColumnElement[bool], ...]:
 
 def _asking(now: datetime) -> tuple[ColumnElement[bool], ...]:
     return (*_running(now), col(Campaign.paused_at).is_(None))
+
+
+def _waits() -> ColumnElement[bool]:
+    return exists().where(col(LedgerRow.campaign_id) == col(Campaign.id), col(LedgerRow.state) == "pending")
 
 
 def _among(campaign_ids: Collection[int]) -> ColumnElement[bool]:
