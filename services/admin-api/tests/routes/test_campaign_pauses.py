@@ -8,6 +8,7 @@ import pytest
 from flotilla_common.contracts.campaigns import PauseCampaignV1
 from flotilla_common.db.models.admin_api import UserTeam
 from flotilla_common.db.models.inventory import Host
+from flotilla_common.errors import Conflict
 from sqlalchemy import delete, update
 from sqlmodel import col
 
@@ -35,6 +36,17 @@ async def test_a_pause_and_its_reason_are_shown_until_it_goes_on(ask, fleet, adm
     assert (paused["status"], paused["pause_reason"], bool(paused["paused_at"])) == (1, "too many rows", True)
     assert (listed["pause_reason"], listed["paused_at"]) == (paused["pause_reason"], paused["paused_at"])
     assert (resumed["pause_reason"], resumed["paused_at"]) == (None, None)
+
+
+@pytest.mark.parametrize("what", ["pause", "resume"])
+async def test_what_live_query_knows_to_be_over_has_ended_though_its_ledger_is_open(
+    ask, fleet, admin, live_query, what
+):
+    campaign = await live_query.campaign([await fleet.host("a")])
+    live_query.refusal = Conflict("the live query has ended")
+    answer = await ask(admin, f"POST /campaigns/{campaign}/{what}", {"budget": {"max_rows": 5}})
+
+    assert (answer.status_code, "the live query has ended" in answer.text) == (400, True)
 
 
 async def test_one_that_has_ended_is_not_shown_as_paused(ask, fleet, admin, live_query):

@@ -245,6 +245,27 @@ async def test_one_above_its_budget_goes_on_with_a_higher_limit_alone(
     assert (await spent(number))["rows"] == 4
 
 
+async def test_limits_of_a_running_one_are_changed_in_time_and_never_below_what_it_has_spent(
+    deps, running, fleet, begin, settle, admin, books, database
+):
+    first, second, _ = await fleet.hosts(3)
+    number = await begin(max_rows=3)
+    await settle(deps, (first, answer_to(number, ROWS)))
+    async with running(deps):
+        for budget in (Budget(max_rows=1), Budget(max_rows=9, max_bytes=20)):
+            with pytest.raises(Invalid, match=r"over budget: max_.* goes on with a higher limit alone"):
+                await admin.request(PauseCampaignV1(campaign_id=number, paused=False, budget=budget))
+        higher = PauseCampaignV1(campaign_id=number, paused=False, budget=Budget(max_rows=4))
+        changed = [(await admin.request(higher)).changed for _ in range(2)]
+        command = await deps.bucket.get(command_key(number))
+    await settle(deps, (second, answer_to(number, ROWS)))
+
+    assert changed == [True, False]
+    assert command is not None
+    assert [(row.max_rows, row.max_bytes, row.rows) for row in await database.rows(CampaignBudget)] == [(4, None, 4)]
+    assert (await books.campaign(number)).paused_at is None
+
+
 async def test_who_paused_it_by_hand_still_needs_a_higher_limit_when_answers_went_above(
     deps, running, fleet, begin, settle, admin, books
 ):

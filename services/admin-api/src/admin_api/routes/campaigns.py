@@ -17,7 +17,7 @@ from flotilla_common.contracts.campaigns import (
     StopCampaignV1,
 )
 from flotilla_common.db.models.live_query import Campaign
-from flotilla_common.errors import Invalid, Unanswered, Unavailable
+from flotilla_common.errors import Conflict, Invalid, Unanswered, Unavailable
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -43,6 +43,7 @@ from admin_api.store.targets import Selection
 router = members_router("live queries")
 
 WAITING, RUNNING, COMPLETE = 0, 1, 2
+ENDED = "the live query has ended"
 MAY_RUN = "live-query did not answer in time: the live query may be running all the same"
 PAGE = 100  # campaigns on a page, where nobody says
 LONGEST_PAGE = 1000
@@ -297,7 +298,7 @@ async def pause_campaign(deps: DepsDep, viewer: ViewerDep, campaign_id: Id, body
         campaign = await campaigns.stoppable(session, viewer, campaign_id)
     _check_open(campaign)
     reason = body.reason.strip() or f"paused by {viewer.email}"
-    await deps.bus.request(PauseCampaignV1(campaign_id=campaign_id, paused=True, reason=reason))
+    await _tell(deps, PauseCampaignV1(campaign_id=campaign_id, paused=True, reason=reason))
     return {}
 
 
@@ -307,19 +308,26 @@ async def resume_campaign(
 ) -> dict[str, Any]:
     """Go on with a paused live query: for who might start it now on all the hosts that have not answered.
 
-    One that is above its budget goes on with a higher limit alone.
+    One that is above its budget goes on with a higher limit alone. The same call changes the limits of one that runs.
     """
     given = body.limits() if body is not None else campaigns.NO_BUDGET
     async with deps.sessions.begin() as session:
         campaign, budget = await campaigns.resumable(session, viewer, campaign_id, given, deps.sql_reader)
     _check_open(campaign)
-    await deps.bus.request(PauseCampaignV1(campaign_id=campaign_id, paused=False, reason="", budget=budget))
+    await _tell(deps, PauseCampaignV1(campaign_id=campaign_id, paused=False, reason="", budget=budget))
     return {}
 
 
 def _check_open(campaign: Campaign) -> None:
     if campaign.status != "open":
-        raise BadRequest("the live query has ended")
+        raise BadRequest(ENDED)
+
+
+async def _tell(deps: Deps, request: PauseCampaignV1) -> None:
+    try:
+        await deps.bus.request(request)
+    except Conflict as error:
+        raise BadRequest(ENDED) from error
 
 
 @router.get("/status/live_query")

@@ -106,6 +106,12 @@ async def exists_at_all(session: AsyncSession, campaign_id: int) -> bool:
     return (await session.execute(select(exists().where(col(Campaign.id) == campaign_id)))).scalar_one()
 
 
+async def is_running(session: AsyncSession, campaign_id: int, now: datetime) -> bool:
+    """Whether hosts are to be asked, sooner or later: it may be paused."""
+    statement = select(exists().where(col(Campaign.id) == campaign_id, *_running(now)))
+    return (await session.execute(statement)).scalar_one()
+
+
 async def decide_end(session: AsyncSession, campaign_id: int, reason: str, now: datetime) -> bool:
     """Record that a running campaign ends now for this reason; False when it does not run any more."""
     result = await session.execute(
