@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Annotated, Any
 
 import structlog
@@ -14,7 +15,7 @@ from admin_api.deps import Deps
 from admin_api.domain.aggregate_deltas import Shown, delta
 from admin_api.domain.authorize import visible_team_ids
 from admin_api.domain.campaign_aggregate import Grouping
-from admin_api.domain.campaign_aggregates import groupings_of
+from admin_api.domain.campaign_aggregates import Asker, groupings_of
 from admin_api.domain.campaign_progress import message
 from admin_api.errors import InvalidArgument
 from admin_api.routes.campaign_aggregates import MOST_TOP, TOP, aggregate_now, sight_of
@@ -49,7 +50,7 @@ class AggregateFeed:
         self._top = TOP
         self._told: Shown | None = None
         self._revision = 0
-        self._sight: tuple[VisibleTeams, BitMap64 | None] = (frozenset(), BitMap64())
+        self._sight: tuple[VisibleTeams, Asker] = (frozenset(), Asker(0, BitMap64()))
         self._next_look = 0.0
 
     def select(self, data: Any) -> None:
@@ -97,7 +98,9 @@ class AggregateFeed:
         clock = asyncio.get_running_loop().time
         if clock() < self._next_look:
             return
-        teams = visible_team_ids(await login_of(self._deps, self._token, prolong=False))
+        viewer = await login_of(self._deps, self._token, prolong=False)
+        teams, since = visible_team_ids(viewer), time.monotonic()
         async with self._deps.sessions.begin() as session:
-            self._sight = (teams, await sight_of(session, teams))
+            sight = await sight_of(session, teams)
+        self._sight = (teams, Asker(viewer.user_id, sight, since, stays=True))
         self._next_look = clock() + SIGHT_SECONDS

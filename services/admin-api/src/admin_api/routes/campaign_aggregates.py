@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -12,7 +13,7 @@ from admin_api.deps import Deps, DepsDep
 from admin_api.domain import campaigns
 from admin_api.domain.authorize import visible_team_ids
 from admin_api.domain.campaign_aggregate import Aggregate, Bounds, Grouping
-from admin_api.domain.campaign_aggregates import Tally, groupings_of
+from admin_api.domain.campaign_aggregates import Asker, Tally, groupings_of
 from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.versions import Id, members_router
 from admin_api.store import host_scope, hosts
@@ -41,8 +42,8 @@ async def get_aggregate(
     async with deps.sessions.begin() as session:
         await campaigns.watchable(session, viewer, campaign_id, deps.sql_reader)
         groupings = groupings_of(group_by or [])
-        sight = await sight_of(session, teams)
-    return {"aggregate": await aggregate_now(deps, campaign_id, groupings, teams, sight, top=top)}
+        asker = Asker(viewer.user_id, since=time.monotonic(), sight=await sight_of(session, teams))
+    return {"aggregate": await aggregate_now(deps, campaign_id, groupings, teams, asker, top=top)}
 
 
 async def sight_of(session: AsyncSession, teams: VisibleTeams) -> BitMap64 | None:
@@ -55,21 +56,21 @@ async def aggregate_now(
     campaign_id: int,
     groupings: tuple[Grouping, ...],
     teams: VisibleTeams,
-    sight: BitMap64 | None,
+    asker: Asker,
     *,
     top: int,
 ) -> dict[str, Any]:
     """Return the answers up to now added up, as the API shows them.
 
     Raises:
-        Unavailable: Redis does not answer.
+        Unavailable: Redis does not answer, or too many others are in use.
 
     """
 
     async def read(position: str) -> list[RowsEntry]:
         return await deps.results.before(campaign_id, position, NEWEST)
 
-    return tally_object(await deps.aggregates.current((campaign_id, groupings, teams), sight, read), top)
+    return tally_object(await deps.aggregates.current((campaign_id, groupings, teams), asker, read), top)
 
 
 def tally_object(tally: Tally, top: int) -> dict[str, Any]:
