@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -34,6 +33,7 @@ from admin_api.routes.envelope import rfc3339
 from admin_api.routes.host_parameters import Number
 from admin_api.routes.list_options import ListOptionsDep, meta_of, paged
 from admin_api.routes.targets import SelectedBody
+from admin_api.routes.times import time_of
 from admin_api.routes.versions import Id, members_router
 from admin_api.store import campaign_ledgers, campaign_rows
 from admin_api.store import campaigns as campaign_store
@@ -189,7 +189,7 @@ async def _run(
     body: RunBody | RunByNamesBody,
     selection: Selection,
 ) -> dict[str, Any]:
-    deadline = _deadline(body.deadline)
+    deadline = None if body.deadline is None else time_of(body.deadline, "deadline")
     kind: CampaignKind = "viewer" if deadline is None else "durable"
     cleared = await campaigns.cleared(session, viewer, asked, deps.sql_reader)
     request = await campaigns.request(
@@ -203,18 +203,6 @@ def warned(warnings: Iterable[str]) -> dict[str, list[str]]:
     """Return the member that tells what a query may not be meant to do, if there is something to tell."""
     found = list(dict.fromkeys(warnings))
     return {"warnings": found} if found else {}
-
-
-def _deadline(text: str | None) -> datetime | None:
-    if not text:
-        return None
-    try:
-        deadline = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise BadRequest("deadline must be an RFC 3339 time") from error
-    if deadline.tzinfo is None:
-        raise BadRequest("deadline must have a time zone")
-    return deadline
 
 
 @router.get("/campaigns/{campaign_id:int}")
