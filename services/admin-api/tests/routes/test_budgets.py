@@ -140,6 +140,29 @@ async def test_a_budget_that_makes_no_sense_starts_nothing(ask, house, admin, bu
     assert house.started == []
 
 
+@pytest.mark.parametrize(
+    ("way", "body", "name", "reason"),
+    [
+        ("run", {"budget": {"max_rows": "5"}}, "budget.max_rows", "Input should be a valid integer"),
+        ("run", {"budget": {"max_rows": 5.0}}, "budget.max_rows", "Input should be a valid integer"),
+        ("run", {"budget": {"max_rows": True}}, "budget.max_rows", "Input should be a valid integer"),
+        ("run", {"budget": {"max_row" + "s" * 300: 5}}, "budget.max_rows", "Extra inputs are not permitted"),
+        ("run", {"deadline": 5}, "deadline", "Input should be a valid string"),
+        ("pause", {"reason": "x" * 201}, "reason", "String should have at most 200 characters"),
+    ],
+)
+async def test_what_is_wrong_with_a_body_is_told_by_name(ask, house, admin, way, body, name, reason):
+    if way == "run":
+        answer = await ask(admin, "POST /queries/run", {**WAYS["POST /queries/run"], **body})
+    else:
+        answer = await ask(admin, f"POST /campaigns/{await house.campaign([1])}/pause", body)
+    base, member = answer.json()["errors"]
+
+    assert (answer.status_code, answer.json()["message"], base["reason"]) == (400, *["json decoder error"] * 2)
+    assert (member["name"][: len(name)], member["reason"]) == (name, reason)
+    assert len(member["name"]) <= 200
+
+
 async def test_what_it_may_cost_and_has_cost_is_shown_beside_campaign_and_ledger(
     ask, fleet, admin, live_query, database
 ):

@@ -19,7 +19,7 @@ from admin_api.domain.campaign_aggregates import Asker, groupings_of
 from admin_api.domain.campaign_progress import message
 from admin_api.errors import InvalidArgument
 from admin_api.routes.campaign_aggregates import MOST_TOP, TOP, aggregate_now, sight_of
-from admin_api.routes.campaign_sockets import Refused, ViewerSocket
+from admin_api.routes.campaign_sockets import ViewerSocket
 from admin_api.routes.campaign_watch import login_of
 from admin_api.store.host_scope import VisibleTeams
 
@@ -27,7 +27,6 @@ log = structlog.get_logger()
 
 DELTA_SECONDS = 1.0
 SIGHT_SECONDS = 5.0  # so soon a host that left the viewer's sight is counted no more
-UNREADABLE = "error unmarshaling selectAggregate data"
 
 
 class _Selection(BaseModel):
@@ -35,6 +34,13 @@ class _Selection(BaseModel):
 
     group_by: list[str]
     top: Annotated[int, Field(ge=1, le=MOST_TOP)] = TOP
+
+
+def _complaint(error: ValidationError | InvalidArgument) -> str:
+    if isinstance(error, InvalidArgument):
+        return str(error)
+    first = error.errors(include_input=False, include_url=False)[0]
+    return ": ".join((".".join(str(part) for part in first["loc"]) or "data", first["msg"]))
 
 
 class AggregateFeed:
@@ -53,18 +59,17 @@ class AggregateFeed:
         self._sight: tuple[VisibleTeams, Asker] = (frozenset(), Asker(0, BitMap64()))
         self._next_look = 0.0
 
-    def select(self, data: Any) -> None:
+    async def select(self, data: Any) -> None:
         """Take what the viewer wants added up; another selection takes the place of the one before.
 
-        Raises:
-            Refused: it makes no sense.
-
+        One that makes no sense is told as `aggregate_error` and changes nothing.
         """
         try:
             selection = _Selection.model_validate(data)
             self._groupings = groupings_of(selection.group_by)
         except (ValidationError, InvalidArgument) as error:
-            raise Refused(UNREADABLE) from error
+            await self._socket.send(message("aggregate_error", _complaint(error)))
+            return
         self._top = selection.top
         self._told = None
         self._selected.set()

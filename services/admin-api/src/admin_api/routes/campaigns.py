@@ -280,12 +280,14 @@ class PauseBody(ApiBody):
 
 
 @router.post("/campaigns/{campaign_id:int}/pause")
-async def pause_campaign(deps: DepsDep, viewer: ViewerDep, campaign_id: Id, body: PauseBody) -> dict[str, Any]:
+async def pause_campaign(
+    deps: DepsDep, viewer: ViewerDep, campaign_id: Id, body: PauseBody | None = None
+) -> dict[str, Any]:
     """Ask no host any more until it is resumed. Answers that are on their way count, and the deadline stays."""
     async with deps.sessions.begin() as session:
         campaign = await campaigns.stoppable(session, viewer, campaign_id)
     _check_open(campaign)
-    reason = body.reason.strip() or f"paused by {viewer.email}"
+    reason = (body.reason.strip() if body is not None else "") or f"paused by {viewer.email}"
     await _tell(deps, PauseCampaignV1(campaign_id=campaign_id, paused=True, reason=reason))
     return {}
 
