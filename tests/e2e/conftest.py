@@ -29,7 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A running system without simulated hosts."""
-    with RunningStack(tmp_path_factory.mktemp("e2e") / "flotilla", "--without-simulator") as running:
+    home, soon = tmp_path_factory.mktemp("e2e") / "flotilla", {"FLOTILLA_ARCHIVE_AFTER_SECONDS": "2"}
+    with RunningStack(home, "--without-simulator", environment=soon) as running:
         yield running
 
 
