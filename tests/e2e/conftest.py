@@ -37,8 +37,9 @@ def collector() -> Iterator[Collector]:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[RunningStack]:
     """A running system without simulated hosts, which sends its traces to the collector."""
-    home, traced = tmp_path_factory.mktemp("e2e") / "flotilla", {"FLOTILLA_OTLP_ENDPOINT": collector.url}
-    with RunningStack(home, "--without-simulator", environment=traced) as running:
+    home = tmp_path_factory.mktemp("e2e") / "flotilla"
+    environment = {"FLOTILLA_OTLP_ENDPOINT": collector.url, "FLOTILLA_ARCHIVE_AFTER_SECONDS": "2"}
+    with RunningStack(home, "--without-simulator", environment=environment) as running:
         yield running
 
 
