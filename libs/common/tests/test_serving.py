@@ -48,7 +48,7 @@ async def test_little_waits_in_the_kernel_for_a_slow_peer():
 
     async def endless(scope, receive, send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        while True:
+        while not full.is_set():
             await send({"type": "http.response.body", "body": b"x" * 16_384, "more_body": True})
             taken.append(16_384)
             asyncio.get_running_loop().call_later(0.5, note_if_full, len(taken))
