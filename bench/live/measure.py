@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from bench.house import House
-from bench.live import reach, settling, viewer
+from bench.live import crowd, pressure, reach, settling, viewer
 from bench.live.place import HOSTS, LivePlace, start
 from bench.parts import rows_of
 from bench.rows import Row
@@ -14,6 +14,8 @@ from bench.rows import Row
 AT_LIVE_QUERY: dict[str, Callable[[LivePlace], Iterator[Row]]] = {
     "settling": settling.rows,
     "reach": reach.rows,
+    "crowd": crowd.rows,
+    "pressure": pressure.rows,
 }
 THROUGH_ALL: dict[str, Callable[[Path], Iterator[Row]]] = {
     "viewer": viewer.rows,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from flotilla_stack.servers import Postgres, RunningServer, Valkey
 from flotilla_stack.servers.ports import choose_port
 
 from bench.house import GatewayProcess, House, wait_until
+from bench.live.people import People, start_people
 from bench.load_client import SERVER_CORE, Target, core
 
 T = TypeVar("T")
@@ -45,11 +46,24 @@ class LivePlace:
     house: House
     postgres: Postgres
     live_query: GatewayProcess
+    stores: Mapping[str, Mapping[str, str]]
+    """Service -> the variables that tell it where Postgres, Valkey and the blob store are."""
+    redis_url: str
+
+    @cached_property
+    def gateway(self) -> GatewayProcess:
+        """The gateway, which knows the whole fleet."""
+        return self.house.start_gateway(HOSTS)
+
+    @cached_property
+    def people(self) -> People:
+        """admin-api, and its first admin."""
+        return start_people(self.house, self.stores["admin_api"])
 
     @cached_property
     def gateways(self) -> tuple[GatewayProcess, ...]:
         """Two gateways that know every host."""
-        return tuple(self.house.start_gateway(HOSTS) for _ in range(2))
+        return self.gateway, self.house.start_gateway(HOSTS)
 
     def as_service(self, service: str, work: Callable[[Bus], Coroutine[Any, Any, T]]) -> T:
         """Do something on the bus with a service's own rights."""
@@ -68,17 +82,23 @@ def start(house: House) -> LivePlace:
     blobs = house.directory / "blobs"
     blobs.mkdir()
     health = choose_port()
-    environment = house.environment("live_query") | {
-        "FLOTILLA_DATABASE_URL": postgres.url(DATABASE, user="flotilla_live_query", password=passwords["live_query"]),
-        "FLOTILLA_REDIS_URL": valkey.url(0),
-        "FLOTILLA_SIGNING_KEY_FILE": str(house.keys.signing),
-        "FLOTILLA_BLOB_URL": Path(blobs).absolute().as_uri(),
-        "FLOTILLA_HEALTH_PORT": str(health),
+    stores = {
+        service: {
+            "FLOTILLA_DATABASE_URL": postgres.url(DATABASE, user=f"flotilla_{service}", password=passwords[service]),
+            "FLOTILLA_REDIS_URL": valkey.url(0),
+            "FLOTILLA_BLOB_URL": Path(blobs).absolute().as_uri(),
+        }
+        for service in ("live_query", "admin_api")
     }
+    environment = (
+        house.environment("live_query")
+        | stores["live_query"]
+        | {"FLOTILLA_SIGNING_KEY_FILE": str(house.keys.signing), "FLOTILLA_HEALTH_PORT": str(health)}
+    )
     process, log_file = house.launch(
         "live-query", [*core(SERVER_CORE), sys.executable, "-m", "live_query"], environment
     )
     live_query = GatewayProcess(Target("live-query", process.pid), process, log_file, health)
     house.keep(live_query)
     wait_until(live_query.is_ready, live_query, "it is ready")
-    return LivePlace(house, postgres, live_query)
+    return LivePlace(house, postgres, live_query, stores, valkey.url(0))

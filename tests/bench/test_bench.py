@@ -11,10 +11,11 @@ from agent_gateway.domain.results import campaign_of
 from flotilla_common.contracts.node_keys import hash_node_key, new_node_key
 
 from bench import bodies, fleet
+from bench.live import crowd, pressure, viewing
 from bench.memory import tree_of
 from bench.rounds import Figures, at_most, cheaper
 from bench.rows import Row
-from bench.run import PARTS, parts_of
+from bench.run import LIVE, LONG, PARTS, parts_of
 
 
 def test_a_limit_is_kept_from_the_side_that_the_row_says():
@@ -77,8 +78,39 @@ def test_hosts_of_the_fleet_have_keys_as_long_as_real_ones():
 
 def test_a_group_of_parts_is_all_its_parts():
     assert parts_of("stack,door,live") == PARTS
+    assert parts_of("pressure") == ("pressure",)
     with pytest.raises(argparse.ArgumentTypeError, match="not one of"):
         parts_of("dor")
+
+
+def test_parts_that_take_minutes_run_only_when_they_are_named():
+    assert set(LONG) & set(PARTS) == set()
+    assert set(LONG) <= set(LIVE)
+
+
+def test_each_row_of_the_pressed_hosts_is_their_own():
+    body = json.loads(pressure.body_of(7).replace(b"{key}", fleet.node_key(3).encode()))
+    [(name, found)] = body["queries"].items()
+
+    assert campaign_of(name) == (7, 1)
+    assert len(found) == pressure.ROWS
+    assert {row["cwd"] for row in found} == {f"/home/{fleet.node_key(3)}"}
+    assert pressure.ANSWERING * len(json.dumps(found)) > pressure.REDIS_BYTES
+
+
+def test_a_viewer_that_lacks_rows_or_has_them_twice_is_found_out():
+    viewer = viewing.Viewer(None, 1, pressure.ANSWERING)
+    viewer.rows.update({fleet.host_id(number): pressure.ROWS for number in range(pressure.ANSWERING)})
+    whole = pressure.astray(viewer)
+    viewer.rows[fleet.host_id(5)] += pressure.ROWS
+    del viewer.rows[fleet.host_id(6)]
+
+    assert (whole, pressure.astray(viewer)) == (0, 2 * pressure.ROWS)
+
+
+def test_the_95th_percentile_leaves_one_in_twenty_above():
+    assert crowd.percentile([*range(1, 101)]) == 96
+    assert crowd.percentile([7]) == 7
 
 
 def test_a_tree_of_processes_begins_with_its_root():

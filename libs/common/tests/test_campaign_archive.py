@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pyarrow.parquet
 import pytest
 from flotilla_common import campaign_archive
 from flotilla_common.campaign_archive import (
@@ -15,6 +16,7 @@ from flotilla_common.campaign_archive import (
     StreamEntry,
     encode,
     entries_after,
+    salvage,
     segment_object,
 )
 
@@ -94,6 +96,35 @@ def test_a_changed_byte_is_noticed():
 
     with pytest.raises(DamagedSegment):
         entries_after(bytes(data), START)
+
+
+def test_what_is_behind_the_damage_is_still_read():
+    written = [entry(place, rows=bytes([place]) * 200_000) for place in range(1, 6)]  # one in each group
+    spoilt = bytearray(zstd_free(written))
+    for place in (2, 3):
+        spoilt[spoilt.index(bytes([place]) * 1000) + 500] ^= 1
+
+    with pytest.raises(DamagedSegment):
+        entries_after(bytes(spoilt), Position(1, 0))
+    assert salvage(bytes(spoilt), Position(1, 0)) == (2, written[3:4])
+    assert salvage(bytes(spoilt), Position(3, 0)) == (1, written[3:4])
+    assert salvage(bytes(spoilt), Position(4, 0)) == (0, written[4:])
+    assert salvage(bytes(spoilt), Position(5, 0)) == (0, [])
+
+
+def zstd_free(written: list[StreamEntry]) -> bytes:
+    """A segment whose entries can be found in its bytes."""
+    with pytest.MonkeyPatch.context() as patch:
+        real = pyarrow.parquet.ParquetWriter
+        patch.setattr(pyarrow.parquet, "ParquetWriter", lambda *a, **how: real(*a, **how | {"compression": "none"}))
+        return encode(written)
+
+
+@pytest.mark.parametrize("spoil", [lambda data: b"", lambda data: data[:-20]])
+def test_of_a_segment_without_its_end_nothing_is_known(spoil):
+    data = encode([entry(1, rows=b"abc" * 1000)])
+
+    assert salvage(spoil(data), START) == (None, [])
 
 
 def test_the_same_range_has_the_same_name():

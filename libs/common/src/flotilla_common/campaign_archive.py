@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 GROUP_BYTES = 256 * 1024  # of one row group, before compression; an entry that is larger has one of its own
 ENTRY_BYTES = 256  # what an entry takes beside its rows and error, about
@@ -111,25 +113,71 @@ def entries_after(data: bytes, after: Position) -> list[StreamEntry]:
         DamagedSegment: the bytes are no segment.
 
     """
+    with _damage_told(), _opened(data) as file:
+        for number in _groups_behind(file, after):
+            if found := _read_group(file, number, after):
+                return found
+    return []
+
+
+class Salvage(NamedTuple):
+    """What a damaged segment still has behind a position.
+
+    `entries`: those of the next row group that can be read, none when no later one can; `lost`: how many entries are in
+    the row groups before it that cannot, those before the position included; None when not even that can be read.
+    """
+
+    lost: int | None
+    entries: list[StreamEntry]
+
+
+def salvage(data: bytes, after: Position) -> Salvage:
+    """Read on in a damaged segment. Call it in a thread, as `entries_after`."""
+    lost = 0
+    try:
+        with _damage_told(), _opened(data) as file:
+            for number in _groups_behind(file, after):
+                try:
+                    with _damage_told():
+                        found = _read_group(file, number, after)
+                except DamagedSegment:
+                    lost += file.metadata.row_group(number).num_rows
+                    continue
+                if found:
+                    return Salvage(lost, found)
+    except DamagedSegment:
+        return Salvage(None, [])
+    return Salvage(lost, [])
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    import pyarrow as pa  # noqa: PLC0415 - see above
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedSegment(f"{type(error).__name__}: {str(error)[:200]}") from error
+
+
+def _opened(data: bytes) -> pq.ParquetFile:
     import pyarrow as pa  # noqa: PLC0415 - see above
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    try:
-        with pq.ParquetFile(
-            pa.BufferReader(data), page_checksum_verification=True, memory_map=False, pre_buffer=False
-        ) as file:
-            column = file.schema_arrow.names.index("position_ms")
-            for number in range(file.num_row_groups):
-                statistics = file.metadata.row_group(number).column(column).statistics
-                if statistics is not None and statistics.max < after.milliseconds:
-                    continue
-                rows = file.read_row_group(number, use_threads=False).to_pylist()
-                found = [entry for entry in map(_entry, rows) if entry.position > after]
-                if found:
-                    return found
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedSegment(f"{type(error).__name__}: {str(error)[:200]}") from error
-    return []
+    return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True, memory_map=False, pre_buffer=False)
+
+
+def _groups_behind(file: pq.ParquetFile, after: Position) -> Iterator[int]:
+    column = file.schema_arrow.names.index("position_ms")
+    for number in range(file.num_row_groups):
+        statistics = file.metadata.row_group(number).column(column).statistics
+        if statistics is None or statistics.max >= after.milliseconds:
+            yield number
+
+
+def _read_group(file: pq.ParquetFile, number: int, after: Position) -> list[StreamEntry]:
+    rows = file.read_row_group(number, use_threads=False).to_pylist()
+    return [entry for entry in map(_entry, rows) if entry.position > after]
 
 
 def _schema() -> pa.Schema:

@@ -22,7 +22,7 @@ from admin_api.consumers import on_campaign_over_budget, on_enroll_refused, on_h
 from admin_api.deps import Deps
 from admin_api.domain.passwords import Passwords
 from admin_api.domain.sql_reader import SqlReader
-from admin_api.routes.campaign_sockets import SEND_SECONDS, SERVER_OPTIONS
+from admin_api.routes.campaign_sockets import SEND_SECONDS, SERVER_OPTIONS, UNSENT_BYTES
 from admin_api.settings import Settings, decode_key
 
 SUBSCRIPTIONS: tuple[Subscription[Any, Deps], ...] = (
@@ -63,7 +63,9 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     for subscription in SUBSCRIPTIONS:
         tasks.create_task(consume(bus, subscription, deps), name=subscription.durable)
     where = (settings.listen_host, settings.listen_port)
-    serving = serve(create_app(deps), *where, stuck_seconds=SEND_SECONDS, loop="uvloop", **SERVER_OPTIONS)
+    serving = serve(
+        create_app(deps), *where, stuck_seconds=SEND_SECONDS, unsent_bytes=UNSENT_BYTES, loop="uvloop", **SERVER_OPTIONS
+    )
     tasks.create_task(serving, name="http")
 
 

@@ -15,3 +15,10 @@ SQL_READ = Counter(
 UNREADABLE_ROWS = Counter(
     "flotilla_admin_api_unreadable_rows", "Rows of live queries that are no JSON objects: left out where shown"
 )
+UNREADABLE_SEGMENTS = Counter(
+    "flotilla_admin_api_unreadable_segments",
+    "Failed readings of archived answers of live queries: `missing` in the blob store, or `damaged`",
+    ["reason"],
+)
+for _reason in ("missing", "damaged"):
+    UNREADABLE_SEGMENTS.labels(_reason)  # an alert on its growth must see it grow from 0

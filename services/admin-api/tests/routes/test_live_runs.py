@@ -9,6 +9,7 @@ import tracemalloc
 from dataclasses import replace
 
 import pytest
+from admin_api.domain.viewer import Viewer
 from admin_api.routes import live_answers
 from admin_api.routes.pretty import pretty_parts
 from flotilla_common.contracts.campaigns import CampaignStartedV1, PauseCampaignV1, StopCampaignV1, TargetCounts
@@ -201,10 +202,11 @@ async def test_megabytes_of_many_hosts_are_neither_held_nor_in_the_way_of_others
     for host in hosts:
         await live_query.answer(number, host, text)
     counts = TargetCounts(total=len(hosts), online=len(hosts), offline=0, missing_in_action=0, new=0)
+    viewer = Viewer(1, "Ann", "ann@acme.test", "admin")
     tracemalloc.start()
     try:
         answers = await live_answers.collect(
-            deps, CampaignStartedV1(campaign_id=number, created_at=clock(), counts=counts)
+            deps, viewer, CampaignStartedV1(campaign_id=number, created_at=clock(), counts=counts)
         )
         parts = pretty_parts({"results": answers.objects()}, str)
         sizes = [len(part) async for part in parts]

@@ -12,6 +12,9 @@ from admin_api.app import build_app, create_app
 from flotilla_common.db import engine as db
 from flotilla_common.db.models.admin_api import Activity, LoginSession, User
 from flotilla_common.testing.database import Database
+from flotilla_stack.servers import RunningServer, Valkey
+from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError
 
 LOGIN = "/api/latest/fleet/login"
 PASSWORD = "correct-Horse-7"
@@ -102,6 +105,20 @@ async def test_a_logout_ends_the_token(client, admin):
 
     answer = await client.get("/api/v1/fleet/me", headers=admin.headers)
     assert (answer.status_code, answer.json()["message"]) == (401, "Authentication required")
+
+
+async def test_people_log_in_and_are_held_back_while_redis_is_full(app, deps, client, admin, tmp_path):
+    with RunningServer(Valkey(tmp_path / "valkey", password="test", durable=False)) as server:
+        async with Redis.from_url(server.url()) as redis:
+            app.state.deps = replace(deps, redis=redis)
+            await redis.config_set("maxmemory", 1)
+            with pytest.raises(OutOfMemoryError):
+                await redis.set("campaign", "rows")
+
+            answers = [await client.post(LOGIN, json={"email": "ada@acme.test", "password": PASSWORD})]
+            answers += [await client.post(LOGIN, json={"email": "a@b.c", "password": "x"}) for _ in range(10)]
+
+    assert [answer.status_code for answer in answers] == [200] + [401] * 9 + [429]
 
 
 @pytest.fixture

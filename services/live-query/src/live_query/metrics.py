@@ -45,6 +45,9 @@ REDIS_FULLNESS = Gauge(
     "flotilla_live_query_redis_fullness",
     "Part of Redis' maxmemory that is used, 0 without a limit; the keeper alone knows",
 )
+HELD_BYTES = Gauge(
+    "flotilla_live_query_held_bytes", "Memory of Redis that campaigns take, as last seen; the keeper alone knows"
+)
 HALTED = Gauge("flotilla_live_query_halted", "1 while an administrator has stopped all campaigns, as last read")
 RUNNING = Gauge("flotilla_live_query_campaigns_running", "Campaigns that hosts are asked for; the keeper alone counts")
 KEEPER = Gauge("flotilla_live_query_keeper", "1 while this replica keeps house")

@@ -30,6 +30,7 @@ class Settings(DatabaseSettings, BlobSettings):
     carve_unasked: bool = Field(False, description="take carves of scheduled queries too, which no campaign asked for")
     campaign_rows_bytes: int = Field(4 * GIB, description="rows and errors kept of one campaign, in bytes", ge=2)
     campaign_hot_bytes: int = Field(8 * MIB, description="of those, in Redis; older ones are in the blob store", ge=MIB)
+    results_hot_bytes: int = Field(256 * MIB, description="in Redis of all campaigns, in bytes of its memory", ge=MIB)
     archive_after_seconds: float = Field(60.0, description="an ended campaign leaves Redis after this time", ge=0)
     results_seconds: float = Field(30 * 86_400.0, description="how long results of ended campaigns are kept", gt=0)
 
@@ -49,6 +50,7 @@ class Settings(DatabaseSettings, BlobSettings):
         """What stays in Redis, and how long results are kept."""
         return ArchivePolicy(
             hot_bytes=self.campaign_hot_bytes,
+            total_hot_bytes=self.results_hot_bytes,
             after=timedelta(seconds=self.archive_after_seconds),
             keep=timedelta(seconds=self.results_seconds),
         )

@@ -87,13 +87,16 @@ async def serve(
     port: int,
     *,
     stuck_seconds: float | None = None,
+    unsent_bytes: int | None = None,
     listening: socket.socket | None = None,
     **options: object,
 ) -> None:
     """Serve an ASGI application until cancelled; then finish open requests within 3 s.
 
     With `stuck_seconds` the system drops connections whose peer takes nothing for that long, also those that were
-    closed already with bytes still to send: nobody holds memory by not reading. (On systems that can do this.)
+    closed already with bytes still to send: nobody holds memory by not reading. With `unsent_bytes` it holds about so
+    many of a connection beyond those on their way, not megabytes: what is said to a slow peer last is heard soon. (Both
+    on systems that can do this: tcp(7), TCP_USER_TIMEOUT and TCP_NOTSENT_LOWAT.)
     `listening` is a socket bound to the port already; it is closed in the end.
     """
     config = uvicorn.Config(
@@ -108,8 +111,10 @@ async def serve(
         **options,  # type: ignore[arg-type]
     )
     server = QuietServer(config)
-    if stuck_seconds is not None:
-        listening = _impatient(listening or config.bind_socket(), stuck_seconds)
+    if stuck_seconds is not None or unsent_bytes is not None:
+        listening = listening or config.bind_socket()
+        _set_option(listening, "TCP_USER_TIMEOUT", None if stuck_seconds is None else int(stuck_seconds * 1000))
+        _set_option(listening, "TCP_NOTSENT_LOWAT", unsent_bytes)
     task = asyncio.create_task(server.serve(None if listening is None else [listening]))
     try:
         await asyncio.shield(task)
@@ -119,7 +124,7 @@ async def serve(
         raise
 
 
-def _impatient(listening: socket.socket, stuck_seconds: float) -> socket.socket:
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stuck_seconds * 1000))
-    return listening
+def _set_option(listening: socket.socket, name: str, value: int | None) -> None:
+    """Set an option that accepted connections inherit."""
+    if value is not None and hasattr(socket, name):
+        listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -52,9 +52,10 @@ class Asker:
 class Tally:
     """All that was added up of one campaign for those who see the same hosts.
 
-    `hosts`: hosts whose answers are counted, `rows`: their rows; `read`: all hosts whose answers were read, `sight`:
-    those that may be counted (None: all), as it was at `since`. `is_behind`: answers wait that are not counted yet.
-    `person`: who asked last. `used`: when somebody last did who goes on asking. Times are of `time.monotonic`.
+    `hosts`: hosts whose answers are counted, `rows`: their rows; `missing`: answers that are lost, at most; `read`: all
+    hosts whose answers were read, `sight`: those that may be counted (None: all), as it was at `since`. `is_behind`:
+    answers wait that are not counted yet. `person`: who asked last. `used`: when somebody last did who goes on asking.
+    Times are of `time.monotonic`.
     """
 
     aggregates: list[Aggregate]
@@ -64,6 +65,7 @@ class Tally:
     position: str = START
     hosts: int = 0
     rows: int = 0
+    missing: int = 0
     is_behind: bool = False
     used: float = -IN_USE_SECONDS
     read: BitMap64 = field(default_factory=BitMap64)
@@ -98,11 +100,13 @@ class Tally:
     def start_again(self) -> None:
         """Forget everything that was counted."""
         self.aggregates = [Aggregate(aggregate.grouping, aggregate.column) for aggregate in self.aggregates]
-        self.position, self.hosts, self.rows, self.read = START, 0, 0, BitMap64()
+        self.position, self.hosts, self.rows, self.missing, self.read = START, 0, 0, 0, BitMap64()
 
     def count(self, entry: RowsEntry) -> None:
         """Take an answer into account; one that failed, or of a host out of sight, counts nowhere."""
         self.position = entry.position
+        if entry.missing is not None:
+            self.missing += entry.missing.answers
         if entry.is_end or entry.outcome != ANSWERED or entry.error:
             return
         self.read.add(entry.host_id)

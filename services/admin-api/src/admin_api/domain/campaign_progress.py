@@ -6,7 +6,7 @@ The messages are those of Fleet's result socket (admin API 15.3), texts of JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC
 from typing import Any
 
@@ -14,7 +14,7 @@ import msgspec
 
 from admin_api.domain.answer_rows import each_row
 from admin_api.store.campaign_hosts import HostInSight
-from admin_api.store.campaign_rows import RowsEntry
+from admin_api.store.campaign_rows import MissingAnswers, RowsEntry
 from admin_api.store.campaign_segments import Counts
 from admin_api.store.campaigns import Ramp, Standing
 from admin_api.store.host_summary import HostTotals
@@ -23,6 +23,8 @@ ANSWERED = "answered"
 RUNS = Standing()
 ANSWERS = frozenset({ANSWERED, "failed", "denylisted"})
 """Outcomes of hosts that answered; the others (expired, cancelled, unreachable) are told by no result."""
+
+Rows = list[dict[str, str]]
 
 
 def message(kind: str, data: Any) -> str:
@@ -59,16 +61,19 @@ class Progress:
         """Whether the viewer has not heard yet that all who were online at the last news have answered."""
         return not self._finished and self._expected is not None and self._actual >= self._expected
 
-    def count(self, entry: RowsEntry, *, in_sight: bool = True) -> None:
+    def count(self, entry: RowsEntry, *, in_sight: bool = True, rows: Rows | None = None) -> None:
         """Take an answer into account.
 
-        One with an error, or of a host that the viewer may not see, is neither with nor without results.
+        One with an error, that is lost, or of a host that the viewer may not see, is neither with nor without results.
+        `rows`: those of the answer, where they were read already; the first one is enough.
         """
+        if entry.missing is not None:
+            self._actual += entry.missing.answers
         if entry.outcome not in ANSWERS:
             return
         self._actual += 1
         if in_sight and entry.outcome == ANSWERED and not entry.error:
-            empty = next(each_row(entry.rows), None) is None
+            empty = not rows if rows is not None else next(each_row(entry.rows), None) is None
             self._with_results += not empty
             self._without_results += empty
 
@@ -134,7 +139,7 @@ def totals_data(totals: HostTotals) -> dict[str, int]:
     }
 
 
-def rows_of(entry: RowsEntry) -> list[dict[str, str]]:
+def rows_of(entry: RowsEntry) -> Rows:
     """Return an answer's rows, every value a text. What cannot be read as a row is none."""
     return list(each_row(entry.rows))
 
@@ -146,19 +151,37 @@ def error_of(entry: RowsEntry) -> str:
     return entry.error or ("query is denylisted on this host" if entry.outcome == "denylisted" else "query failed")
 
 
-def result_message(campaign_id: int, entry: RowsEntry, names: HostNames) -> str:
-    """Return the `result` message of one answer. `position` lets the viewer go on from here later."""
+def result_message(campaign_id: int, entry: RowsEntry, names: HostNames, rows: Rows | None = None) -> str:
+    """Return the `result` message of one answer. `position` lets the viewer go on from here later.
+
+    `rows`: those of the answer, where they were read already.
+    """
     error = error_of(entry)
+    if error:
+        rows = []
+    elif rows is None:
+        rows = rows_of(entry)
     added = {"host_hostname": names.hostname, "host_display_name": names.display_name}
     data: dict[str, Any] = {
         "distributed_query_execution_id": campaign_id,
         "host": {"id": entry.host_id, "hostname": names.hostname, "display_name": names.display_name},
-        "rows": [] if error else [{**row, **added} for row in rows_of(entry)],
+        "rows": [{**row, **added} for row in rows],
         "stats": _stats(entry.stats),
     }
     if error:
         data["error"] = error
     return msgspec.json.encode({"type": "result", "data": data, "position": entry.position}).decode()
+
+
+def missing_data(missing: MissingAnswers) -> dict[str, Any]:
+    """Return what people are told of answers that are lost: positions, how many at most, and why."""
+    return asdict(missing)
+
+
+def missing_message(campaign_id: int, missing: MissingAnswers) -> str:
+    """Return the `missing` message (not in Fleet): answers are lost. A viewer goes on behind them."""
+    data = {"campaign_id": campaign_id, **missing_data(missing)}
+    return msgspec.json.encode({"type": "missing", "data": data, "position": missing.last}).decode()
 
 
 def _stats(text: bytes) -> Mapping[str, Any] | None:

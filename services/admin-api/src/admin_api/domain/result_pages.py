@@ -15,7 +15,7 @@ from admin_api.errors import InvalidArgument
 from admin_api.store import campaign_hosts
 from admin_api.store.campaign_hosts import HostInSight
 from admin_api.store.campaign_results import CampaignResults
-from admin_api.store.campaign_rows import START, RowsEntry
+from admin_api.store.campaign_rows import START, MissingAnswers, RowsEntry
 from admin_api.store.host_scope import VisibleTeams
 
 PAGE_BYTES = 8 * 1024 * 1024  # of rows on a page; then the answer that reaches it is the last
@@ -59,9 +59,13 @@ class ResultRow:
 
 @dataclass
 class Page:
-    """Rows in the order of the stream. `following` goes on behind them; there may be more only if `has_more`."""
+    """Rows in the order of the stream. `following` goes on behind them; there may be more only if `has_more`.
+
+    `missing`: what is lost between them.
+    """
 
     rows: list[ResultRow] = field(default_factory=list)
+    missing: list[MissingAnswers] = field(default_factory=list)
     following: Cursor = field(default_factory=Cursor)
     has_more: bool = False
 
@@ -88,6 +92,7 @@ class ResultReader:
             for entry in found:
                 if entry.is_end:
                     return page
+                page.missing += [entry.missing] if entry.missing is not None else []
                 rows = self._rows(entry, names)
                 taken = rows[page.following.rows :][: limit - len(page.rows)]
                 page.rows += taken
@@ -106,16 +111,21 @@ class ResultReader:
             if not found:
                 return page
 
-    async def all(self, after: str = START, until: str | None = None) -> AsyncIterator[tuple[str, Sequence[ResultRow]]]:
-        """Yield the rows of each answer with its position: all there are behind a place, or those up to a position."""
-        async for entry, names in self._each(after, until):
-            yield entry.position, self._rows(entry, names)
+    async def all(
+        self, after: str = START, until: str | None = None
+    ) -> AsyncIterator[tuple[str, Sequence[ResultRow] | MissingAnswers]]:
+        """Yield the rows of each answer with its position: all there are behind a place, or those up to a position.
 
-    async def columns(self, after: str = START) -> AsyncIterator[tuple[str, Sequence[str]]]:
-        """Yield the names of the columns of each answer's rows, with its position."""
+        Where answers are lost comes what is known of them, with the position of the last one.
+        """
+        async for entry, names in self._each(after, until):
+            yield entry.position, entry.missing or self._rows(entry, names)
+
+    async def columns(self, after: str = START) -> AsyncIterator[tuple[str, Sequence[str] | MissingAnswers]]:
+        """Yield the names of the columns of each answer's rows, with its position; or what is lost, as `all` does."""
         async for entry, names in self._each(after):
             shown = entry.host_id in names and entry.outcome == ANSWERED
-            yield entry.position, column_names(entry.rows) if shown else []
+            yield entry.position, entry.missing or (column_names(entry.rows) if shown else [])
 
     async def _each(
         self, after: str, until: str | None = None

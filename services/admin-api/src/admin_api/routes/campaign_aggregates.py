@@ -64,6 +64,7 @@ def tally_object(tally: Tally, top: int) -> dict[str, Any]:
     return {
         "hosts": tally.hosts,
         "rows": tally.rows,
+        "missing": tally.missing,
         "position": tally.position,
         "behind": tally.is_behind,
         "groupings": [_grouping_object(aggregate, top) for aggregate in tally.aggregates],

@@ -14,7 +14,15 @@ from flotilla_common.bus import outage
 from flotilla_common.db.models.live_query import Campaign
 
 from admin_api.deps import Deps
-from admin_api.domain.campaign_progress import ANSWERS, Progress, names_of, result_message
+from admin_api.domain.campaign_progress import (
+    ANSWERS,
+    Progress,
+    Rows,
+    missing_message,
+    names_of,
+    result_message,
+    rows_of,
+)
 from admin_api.domain.sockjs import HEARTBEAT_SECONDS
 from admin_api.routes.campaign_sockets import ViewerSocket
 from admin_api.routes.campaign_traces import ViewerTrace
@@ -136,12 +144,18 @@ class CampaignFeed:
         sight = await self._in_sight(entries)
         sent: list[RowsEntry] = []
         for entry in entries:
+            if entry.missing is not None:
+                await self._socket.send(missing_message(self._id, entry.missing))
+                self._progress.count(entry)
             if entry.outcome in ANSWERS:
-                host = sight.get(entry.host_id)
+                host, rows = sight.get(entry.host_id), Rows()
                 if host is not None:
-                    await self._socket.send(result_message(self._id, entry, names_of(host)))
+                    rows = rows_of(entry)
+                    text = result_message(self._id, entry, names_of(host), rows)
+                    rows = rows[:1]  # enough to count by; the others need not wait for a slow viewer
+                    await self._socket.send(text)
                     sent.append(entry)
-                self._progress.count(entry, in_sight=host is not None)
+                self._progress.count(entry, in_sight=host is not None, rows=rows)
             self._ended = self._ended or entry.is_end
             self._position = entry.position
         self._trace.sent(sent, began)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from flotilla_common.errors import Unavailable
 from admin_api.deps import Deps, DepsDep
 from admin_api.domain import campaigns, result_pages
 from admin_api.domain.authorize import visible_team_ids
+from admin_api.domain.campaign_progress import missing_data
 from admin_api.domain.result_pages import ResultReader, ResultRow
 from admin_api.domain.viewer import Viewer
 from admin_api.errors import InvalidArgument
@@ -26,13 +28,14 @@ from admin_api.routes.envelope import CONTENT_TYPE, rfc3339, streamed_json
 from admin_api.routes.pretty import ROWS_AT_ONCE
 from admin_api.routes.versions import Id, members_router
 from admin_api.store import campaign_segments
-from admin_api.store.campaign_rows import START
+from admin_api.store.campaign_rows import START, MissingAnswers
 
 router = members_router("live queries")
 
 PAGE = 1000  # rows on a page, where nobody says
 LONGEST_PAGE = 10_000
 COLUMNS = ("host_id", "hostname", "display_name", "team_id", "settled_at")
+MISSING_COLUMN = "missing answers"
 MOST_COLUMNS = 2000  # in a CSV file, of all hosts together
 OTHERS = "other_columns"
 LINE_END = b"\r\n"
@@ -48,7 +51,10 @@ async def get_results(
     per_page: Annotated[int, Query(ge=1, le=LONGEST_PAGE, description="rows on a page, at most")] = PAGE,
     after: Annotated[str, Query(description="where to go on: `meta.next` of the page before")] = "",
 ) -> Response:
-    """Show rows in the order in which they came; hosts out of the viewer's sight are left out."""
+    """Show rows in the order in which they came; hosts out of the viewer's sight are left out.
+
+    `missing` has the answers that should be among them and cannot be read any more.
+    """
     cursor = result_pages.cursor_of(after)
     async with deps.sessions.begin() as session:
         campaign = await campaigns.watchable(session, viewer, campaign_id, deps.sql_reader)
@@ -58,6 +64,7 @@ async def get_results(
         "status": "running" if campaign.status == "open" else "complete",
         "removed_at": state.removed_at,
         "rows": map(row_object, page.rows),
+        "missing": list(map(missing_data, page.missing)),
     }
     meta = {"has_next_results": page.has_more, "next": str(page.following)}
     return await streamed_json({"results": results, "meta": meta})
@@ -117,53 +124,104 @@ def _in_pieces(rows: Sequence[ResultRow]) -> Iterator[Sequence[ResultRow]]:
         yield rows[first : first + ROWS_AT_ONCE]
 
 
+@dataclass
+class Columns:
+    """The columns of a CSV file: `names` in the order in which they came, `last`: up to where rows were looked at.
+
+    `has_others`: there are more than MOST_COLUMNS. `has_missing`: answers are lost.
+    """
+
+    names: list[str] = field(default_factory=list)
+    last: str = START
+    has_others: bool = False
+    has_missing: bool = False
+    _known: set[str] = field(default_factory=set)
+
+    def add(self, found: Sequence[str]) -> list[str]:
+        """Take in the names of an answer; returns those that get a column."""
+        fresh = [name for name in found if name not in self._known]
+        added = fresh[: MOST_COLUMNS - len(self.names)]
+        self.has_others |= len(added) < len(fresh)
+        self._known.update(added)
+        self.names += added
+        return added
+
+    def cells(self, row: dict[str, Any]) -> list[str]:
+        """Return a line.
+
+        Raises:
+            Unavailable: it has a column that nobody knew of when the first line was sent: its answer was lost then.
+
+        """
+        columns: Mapping[str, str] = row["columns"]
+        found = [*(cell(row[name]) for name in COLUMNS), *(cell(columns.get(name)) for name in self.names)]
+        others = {} if self._known.issuperset(columns) else {n: v for n, v in columns.items() if n not in self._known}
+        if self.has_others:
+            found.append(cell(json.dumps(others, ensure_ascii=False)) if others else "")
+        elif others:
+            raise Unavailable("answers that were lost can be read again")
+        return [*found, ""] if self.has_missing else found
+
+    def missing_cells(self, missing: MissingAnswers) -> list[str]:
+        """Return a line without a host that says what is lost.
+
+        Raises:
+            Unavailable: nothing was lost when the first line was sent.
+
+        """
+        if not self.has_missing:
+            raise Unavailable("answers have been lost meanwhile")
+        empty = len(COLUMNS) + len(self.names) + self.has_others
+        text = f"{missing.answers} answers at most, {missing.reason}: behind {missing.after}, up to {missing.last}"
+        return [*[""] * empty, text]
+
+
 async def as_csv(reader: ResultReader) -> AsyncIterator[bytes]:
     """Yield a CSV file. What a spreadsheet would take for a formula has an apostrophe before it.
 
     All is read twice: the names of columns are sent as they are found, and the rows after that. Columns that come when
-    there are MOST_COLUMNS are members of a JSON object in the last one, OTHERS.
+    there are MOST_COLUMNS are members of a JSON object in a column OTHERS behind them. Where answers are lost stands a
+    row without a host that says so in a last column, which other files do not have.
     """
-    header, names, last, more = Header([*COLUMNS, OTHERS]), list[str](), START, False
+    columns, reached = Columns(), START
+    async for piece in _first_line(reader, columns):
+        yield piece
+    read = partial(reader.all, until=columns.last)
+    async for reached, part in patiently(read, START, begun=True):  # noqa: B007 - the last one is wanted
+        if isinstance(part, MissingAnswers):
+            yield lines([columns.missing_cells(part)])
+            continue
+        for some in _in_pieces(part):
+            yield lines([columns.cells(row_object(row)) for row in some])
+    if reached != columns.last:
+        raise Unavailable(f"rows of campaign {reader.campaign_id} have been removed")
+
+
+async def _first_line(reader: ResultReader, columns: Columns) -> AsyncIterator[bytes]:
+    header = Header([*COLUMNS, OTHERS, MISSING_COLUMN])
     line = lines([COLUMNS]).removesuffix(LINE_END)
-    known = set[str]()
-    async for last, found in patiently(reader.columns, START):  # noqa: B007 - the last one is wanted
-        fresh = [name for name in found if name not in known]
-        added = fresh[: MOST_COLUMNS - len(names)]
-        more = more or len(added) < len(fresh)
-        known.update(added)
-        names += added
-        line += b"".join(b"," + lines([[header.name(name)]]).removesuffix(LINE_END) for name in added)
+    async for columns.last, found in patiently(reader.columns, START):
+        if isinstance(found, MissingAnswers):
+            columns.has_missing = True
+            continue
+        for name in columns.add(found):
+            line += b"," + lines([[header.name(name)]]).removesuffix(LINE_END)
         yield line
         line = b""
-    if more:
-        line += f",{OTHERS}".encode()
-    line, reached = line + LINE_END, START
-    read = partial(reader.all, until=last)
-    async for reached, rows in patiently(read, START, begun=True):  # noqa: B007 - the last one is wanted
-        for some in _in_pieces(rows):
-            yield line + lines([_cells(row_object(row), names, known if more else None) for row in some])
-            line = b""
-    if reached != last:
-        raise Unavailable(f"rows of campaign {reader.campaign_id} have been removed")
-    yield line
+    added = [OTHERS] * columns.has_others + [MISSING_COLUMN] * columns.has_missing
+    yield line + "".join(f",{name}" for name in added).encode() + LINE_END
 
 
 async def as_json(reader: ResultReader) -> AsyncIterator[bytes]:
     """Yield what the API answers for a page with all rows."""
     mark, separator = b'{"results": {"rows": [', b"\n"
-    async for _, rows in patiently(reader.all, START):
-        for some in _in_pieces(rows):
+    missing = list[dict[str, Any]]()
+    async for _, part in patiently(reader.all, START):
+        if isinstance(part, MissingAnswers):
+            missing.append(missing_data(part))
+            continue
+        for some in _in_pieces(part):
             text = b",\n".join(map(msgspec.json.encode, map(row_object, some)))
             yield mark + (separator + text if text else b"")
             mark, separator = b"", b",\n" if text else separator
-    yield mark + b"\n]}}\n"
-
-
-def _cells(row: dict[str, Any], names: Sequence[str], known: Collection[str] | None) -> list[str]:
-    """Return a line; a last cell has what is not `known`, if that is given."""
-    columns: Mapping[str, str] = row["columns"]
-    found = [*(cell(row[name]) for name in COLUMNS), *(cell(columns.get(name)) for name in names)]
-    if known is not None:
-        others = {name: value for name, value in columns.items() if name not in known}
-        found.append(cell(json.dumps(others, ensure_ascii=False)) if others else "")
-    return found
+    yield mark + b'\n], "missing": ' + json.dumps(missing).encode() + b"}}\n"

@@ -11,6 +11,7 @@ from fastapi import WebSocket, WebSocketDisconnect
 from admin_api.domain import sockjs
 
 SEND_SECONDS = 60.0  # a viewer that takes nothing for so long is gone
+UNSENT_BYTES = 128 * 1024  # of one viewer in the kernel: behind megabytes a slow one would wait minutes for a pong
 LONGEST_MESSAGE = 64 * 1024  # bytes of one message from a viewer
 SERVER_OPTIONS: dict[str, Any] = {
     "ws_max_size": LONGEST_MESSAGE,

@@ -21,7 +21,8 @@ Place = TypeVar("Place")
 Part = TypeVar("Part")
 
 OUTAGE_SECONDS = 1.0
-PATIENCE_SECONDS = 30.0  # without anything new; a minute without a byte is what proxies wait for
+PATIENCE_SECONDS = 35.0  # without anything new: longer than a file of the archive is waited for, so that what is lost
+# of it is told; shorter than the minute without a byte that proxies wait for
 
 
 class BrokenOff(Exception):

@@ -111,7 +111,7 @@ async def collect(deps: Deps, viewer: Viewer, started: CampaignStartedV1) -> Ans
     Answers of hosts that the viewer may not see by now, deleted or moved to another team, are left out.
 
     Raises:
-        Unavailable: Redis does not answer, not even at the end of the time.
+        Unavailable: Redis does not answer, not even at the end of the time; or answers are lost.
 
     """
     answers = Answers(deps.results, started.campaign_id)
@@ -143,6 +143,8 @@ async def _read(deps: Deps, started: CampaignStartedV1, answers: Answers) -> Non
                 raise
             await asyncio.sleep(OUTAGE_SECONDS)
             continue
+        if any(entry.missing is not None for entry in entries):
+            raise Unavailable("answers of this live query are lost")
         answers.add(entries)
         if entries and entries[-1].is_end:
             return

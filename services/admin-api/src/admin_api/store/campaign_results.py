@@ -11,17 +11,18 @@ from dataclasses import dataclass, field
 
 from flotilla_common.blobs import Blobs
 from flotilla_common.campaign_archive import START as BEGINNING
-from flotilla_common.campaign_archive import DamagedSegment, Position, StreamEntry, entries_after
-from flotilla_common.errors import Unavailable
+from flotilla_common.campaign_archive import DamagedSegment, Position, StreamEntry, entries_after, salvage
 from pyroaring import BitMap64
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from admin_api.store import campaign_rows, campaign_segments
-from admin_api.store.campaign_rows import MOST_ENTRIES, START, RowsEntry
+from admin_api.store.campaign_rows import MOST_ENTRIES, START, MissingAnswers, RowsEntry
 from admin_api.store.campaign_segments import Counts, Segment, SegmentFiles
+from admin_api.store.unreadable_segments import DAMAGED, MISSING, UnreadableSegments
 
 NEWEST = "+"
+LAST_NUMBER = 10**18 - 1  # within a millisecond, of those that are positions
 UNPACKED_AT_ONCE = 2  # by the process: it takes processor time
 
 
@@ -30,12 +31,17 @@ class Archive:
     """What readers of the archive share in a process."""
 
     files: SegmentFiles = field(default_factory=SegmentFiles)
+    unreadable: UnreadableSegments = field(default_factory=UnreadableSegments)
     unpacking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UNPACKED_AT_ONCE))
 
 
 @dataclass(frozen=True)
 class CampaignResults:
-    """Reads answers of campaigns. Everything raises Unavailable when a part is away: the same can be read later."""
+    """Reads answers of campaigns. Everything raises Unavailable when a part is away: the same can be read later.
+
+    A segment that cannot be read is a part that is away for half a minute. From then on an entry with `missing` stands
+    for what is lost of it.
+    """
 
     sessions: async_sessionmaker[AsyncSession]
     redis: Redis
@@ -97,13 +103,47 @@ class CampaignResults:
         return START if place == BEGINNING else str(place)
 
     async def _unpacked(self, segment: Segment, after: str) -> list[RowsEntry]:
+        """Read on in a segment; in one that stays unreadable, around what is lost."""
         data = await self.archive.files.get(self.blobs, segment.object_name)
+        if data is None:
+            self.archive.unreadable.note(segment.object_name, MISSING)
+            return [_lost(segment, after, segment.last, segment.answers, MISSING)]
         try:
-            async with self.archive.unpacking:
-                found: list[StreamEntry] = await asyncio.to_thread(entries_after, data, Position.parse(after))
+            found = await self._entries(data, after)
         except DamagedSegment as error:
-            self.archive.files.forget(segment.object_name)
-            raise Unavailable(f"{segment.object_name} is damaged: {error}") from error
+            if self.archive.unreadable.is_due(segment.object_name):
+                self.archive.files.forget(segment.object_name)
+            self.archive.unreadable.note(segment.object_name, DAMAGED, str(error))
+            return await self._salvaged(segment, after, data)
+        return list(map(_entry, found))
+
+    async def _entries(self, data: bytes, after: str) -> list[StreamEntry]:
+        async with self.archive.unpacking:
+            found: list[StreamEntry] = await asyncio.to_thread(entries_after, data, Position.parse(after))
         if not found:
-            raise Unavailable(f"{segment.object_name} lacks what it should have")
-        return [campaign_rows.entry_of(str(entry.position), entry.fields, archived=True) for entry in found]
+            raise DamagedSegment("it lacks what it should have")
+        return found
+
+    async def _salvaged(self, segment: Segment, after: str, data: bytes) -> list[RowsEntry]:
+        async with self.archive.unpacking:
+            lost, found = await asyncio.to_thread(salvage, data, Position.parse(after))
+        until = _just_before(found[0].position) if found else segment.last
+        entries = list(map(_entry, found))
+        if until <= Position.parse(after):
+            return entries  # the viewer was told of it before
+        return [_lost(segment, after, until, lost or segment.answers, DAMAGED), *entries]
+
+
+def _lost(segment: Segment, after: str, last: Position, answers: int, reason: str) -> RowsEntry:
+    missing = MissingAnswers(after, str(last), min(answers, segment.answers), reason)
+    return RowsEntry(str(last), is_archived=True, missing=missing)
+
+
+def _entry(entry: StreamEntry) -> RowsEntry:
+    return campaign_rows.entry_of(str(entry.position), entry.fields, archived=True)
+
+
+def _just_before(position: Position) -> Position:
+    if position.number:
+        return Position(position.milliseconds, position.number - 1)
+    return Position(position.milliseconds - 1, LAST_NUMBER)

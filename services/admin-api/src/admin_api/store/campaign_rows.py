@@ -19,10 +19,24 @@ _POSITION = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
+class MissingAnswers:
+    """Answers that nobody can read any more: those behind `after`, up to `last`; `answers` of them at most.
+
+    `reason`: `damaged`, or `missing` when the blob store has no such object.
+    """
+
+    after: str
+    last: str
+    answers: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class RowsEntry:
     """One host's answer, or (`is_end`) the word that nothing follows. `rows`, `stats`: JSON from live-query.
 
-    `settled_at`: ISO 8601. `is_archived`: it comes from the archive, where more may follow.
+    `settled_at`: ISO 8601. `is_archived`: it comes from the archive, where more may follow. `missing`: it is no answer,
+    but the word that answers are lost; `position` is the last one's.
     """
 
     position: str
@@ -34,6 +48,7 @@ class RowsEntry:
     stats: bytes = b"null"
     settled_at: str = ""
     is_archived: bool = False
+    missing: MissingAnswers | None = None
 
 
 async def check(redis: Redis) -> None:

@@ -10,7 +10,6 @@ from flotilla_common.blobs import Blobs
 from flotilla_common.campaign_archive import START, Position
 from flotilla_common.contracts.bitmaps import bitmap_of
 from flotilla_common.db.models.live_query import Campaign, CampaignSegment
-from flotilla_common.errors import Unavailable
 from pyroaring import BitMap64
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,10 +22,11 @@ MOST_HOST_ID = 2**32 - 1  # in a bitmap
 
 @dataclass(frozen=True)
 class Segment:
-    """A segment: the name of its file, and the last position in it."""
+    """A segment: the name of its file, the last position in it, and how many answers it has."""
 
     object_name: str
     last: Position
+    answers: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ _LAST = (col(CampaignSegment.last_ms), col(CampaignSegment.last_number))
 async def following(session: AsyncSession, campaign_id: int, after: Position) -> Segment | None:
     """Return the first segment that has something behind a position."""
     statement = (
-        select(col(CampaignSegment.object_name), *_LAST)
+        select(col(CampaignSegment.object_name), *_LAST, col(CampaignSegment.answers))
         .where(col(CampaignSegment.campaign_id) == campaign_id, tuple_(*_LAST) > tuple_(*after))
         .order_by(col(CampaignSegment.number))
         .limit(1)
     )
     row = (await session.execute(statement)).one_or_none()
-    return None if row is None else Segment(row[0], Position(row[1], row[2]))
+    return None if row is None else Segment(row[0], Position(row[1], row[2]), row[3])
 
 
 async def before_host(session: AsyncSession, campaign_id: int, after: Position, host_id: int) -> Position:
@@ -136,19 +136,18 @@ class SegmentFiles:
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._size = 0
 
-    async def get(self, blobs: Blobs, name: str) -> bytes:
-        """Return a segment's file.
+    async def get(self, blobs: Blobs, name: str) -> bytes | None:
+        """Return a segment's file, None when the blob store has no such object.
 
         Raises:
-            Unavailable: the blob store does not answer, or has no such object.
+            Unavailable: the blob store does not answer.
 
         """
         data = self._kept.get(name)
         if data is None:
             data = await blobs.get(name)
-            if data is None:
-                raise Unavailable(f"the blob store has no {name}")
-            self._keep(name, data)
+            if data is not None:
+                self._keep(name, data)
         else:
             self._kept.move_to_end(name)
         return data

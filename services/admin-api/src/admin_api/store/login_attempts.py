@@ -13,7 +13,9 @@ from admin_api.errors import LimitExceeded
 
 # Generic cell rate algorithm: the key holds the time at which the bucket is empty again. COUNT attempts may come at
 # once, then one every SECONDS / COUNT.
-SCRIPT = """
+# The one key of a bucket is a few bytes and expires by itself: a Redis that is full of rows must take it, or nobody
+# could log in and look.
+SCRIPT = """#!lua flags=allow-oom
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local interval, count = tonumber(ARGV[1]), tonumber(ARGV[2])

@@ -21,6 +21,7 @@ from flotilla_common.contracts.bitmaps import bitmap_of
 from live_query import metrics
 from live_query.deps import Deps
 from live_query.domain.archive import segment_of
+from live_query.domain.hot_memory import HotMemory
 from live_query.store import campaigns, segments
 from live_query.store.hot_rows import HotRows
 from live_query.store.segments import Archived
@@ -28,12 +29,10 @@ from live_query.store.segments import Archived
 log = structlog.get_logger()
 
 SEGMENT_BYTES = 4 * 1024 * 1024  # of entries before compression; the entry that reaches it is the last
-PRESSED = 0.5  # of Redis' memory: from here on more is archived than each campaign's share
-RELIEVED = 0.4
-SMALL_BYTES = 64 * 1024  # a stream is left alone below this while its campaign runs
 LOOK_SECONDS = 5.0
 SOONEST_SECONDS = 0.5  # between two looks
 PRESSED_SECONDS = 0.1
+SIZES_SECONDS = 1.0  # between two looks at every campaign, while pressed
 REPAIR_SECONDS = 15.0
 SWEEP_SECONDS = 3600.0
 AT_ONCE = 100  # ended campaigns
@@ -45,11 +44,10 @@ class Archiver:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self._hot = HotRows(deps.rows.client)
-        self._sizes: dict[int, int] = {}
+        self._memory = HotMemory(deps.archive_policy)
         self._changed: set[int] = set()
         self._woken = asyncio.Event()
-        self._fullness = 0.0
-        self._next_repair = self._next_sweep = 0.0
+        self._next_sizes = self._next_repair = self._next_sweep = 0.0
 
     def note(self, changed: set[int]) -> None:
         """Hear of campaigns with new answers."""
@@ -61,7 +59,7 @@ class Archiver:
         """Archive for ever (cancel to stop), through outages."""
         while True:
             await self._through(self.tick)
-            pressed = self._fullness > PRESSED
+            pressed = self._memory.is_pressed
             await asyncio.sleep(PRESSED_SECONDS if pressed else SOONEST_SECONDS)
             if not pressed:
                 await self._wait()
@@ -98,36 +96,51 @@ class Archiver:
         heed()
 
     async def look(self) -> None:
-        """Ask Redis how full it is, and how large the streams are that grew; all of them when it is full."""
-        self._fullness = await self._hot.fullness()
-        metrics.REDIS_FULLNESS.set(self._fullness)
+        """Ask Redis how full it is, and how large the campaigns are that grew; all of them when it is full.
+
+        A full Redis may have taken part of what it was given, of which nobody hears.
+        """
+        self._memory.used = await self._hot.fullness()
         looked_at = set(self._changed)
-        sizes = await self._hot.sizes(looked_at | set(self._sizes) if self._fullness > PRESSED else looked_at)
+        sizes = await self._hot.sizes(looked_at | (self._memory.known if self._all_are_due() else set()))
         self._changed -= looked_at
-        self._sizes = {campaign_id: size for campaign_id, size in (self._sizes | sizes).items() if size}
+        self._memory.note(sizes)
+        metrics.REDIS_FULLNESS.set(self._memory.used)
+        metrics.HELD_BYTES.set(self._memory.held)
+
+    def _all_are_due(self) -> bool:
+        if not self._memory.is_pressed or time.monotonic() < self._next_sizes:
+            return False
+        self._next_sizes = time.monotonic() + SIZES_SECONDS
+        return True
 
     async def relieve(self) -> None:
-        """Archive the largest streams: down to each one's share, or until Redis has room again."""
-        pressed = self._fullness > PRESSED
-        limit = SMALL_BYTES if pressed else self._deps.archive_policy.hot_bytes
-        for campaign_id in sorted(self._sizes, key=lambda number: -self._sizes[number]):
-            if self._sizes[campaign_id] <= limit or (pressed and self._fullness < RELIEVED):
+        """Archive the largest campaigns: down to each one's share, or until there is room again."""
+        pressed = self._memory.is_pressed
+        for campaign_id in self._memory.largest_first():
+            if not self._is_too_large(campaign_id, pressed=pressed):
                 break
-            await self._through(partial(self._shrink, campaign_id, limit, pressed=pressed))
+            await self._through(partial(self._shrink, campaign_id, pressed=pressed))
 
-    async def _shrink(self, campaign_id: int, limit: int, *, pressed: bool) -> None:
-        """Archive a stream's oldest entries until half of its share is left."""
+    def _is_too_large(self, campaign_id: int, *, pressed: bool, part: float = 1.0) -> bool:
+        if pressed and self._memory.is_relieved:
+            return False
+        return self._memory.size(campaign_id) > part * self._memory.limit(pressed=pressed)
+
+    async def _shrink(self, campaign_id: int, *, pressed: bool) -> None:
+        """Archive a campaign's oldest entries until half of what it may keep is left."""
         archived = await self._reached(campaign_id)
         await self._cut(campaign_id, archived)  # a crash may have kept somebody from it
-        while await self._note_size(campaign_id) > limit // 2 and not (pressed and self._fullness < RELIEVED):
+        await self._measure(campaign_id)
+        while self._is_too_large(campaign_id, pressed=pressed, part=0.5):
             if not await self.move(campaign_id):
                 break
             await self._cut(campaign_id, await self._reached(campaign_id))
-            self._fullness = await self._hot.fullness()
+            await self._measure(campaign_id)
 
-    async def _note_size(self, campaign_id: int) -> int:
-        self._sizes[campaign_id] = (await self._hot.sizes([campaign_id]))[campaign_id]
-        return self._sizes[campaign_id]
+    async def _measure(self, campaign_id: int) -> None:
+        self._memory.used = await self._hot.fullness()
+        self._memory.note(await self._hot.sizes([campaign_id]))
 
     async def _reached(self, campaign_id: int) -> Archived:
         async with self._deps.sessions.begin() as session:
@@ -167,12 +180,12 @@ class Archiver:
             await self._hot.forget_hosts(campaign_id, await segments.hosts_settled(session, campaign_id, list(hosts)))
 
     async def _finish_ended(self) -> None:
-        """Archive all of campaigns that ended some time ago, or just now while Redis is full."""
+        """Archive all of campaigns that ended some time ago, or just now while there is no room."""
         now = self._deps.clock()
         patience = self._deps.archive_policy.after
         async with self._deps.sessions.begin() as session:
             waiting = await segments.oldest_waiting(session)
-            before = now if self._fullness > PRESSED else now - patience
+            before = now if self._memory.is_pressed else now - patience
             ended = await segments.finishable(session, before, AT_ONCE) if waiting is not None else []
         lag = 0.0 if waiting is None else (now - waiting - patience).total_seconds()
         metrics.ARCHIVE_LAG_SECONDS.set(max(lag, 0.0))
@@ -186,7 +199,7 @@ class Archiver:
         async with self._deps.sessions.begin() as session:
             await segments.finish(session, campaign_id, self._deps.clock())
         await self._hot.remove(campaign_id)
-        self._sizes.pop(campaign_id, None)
+        self._memory.note({campaign_id: 0})
         metrics.ARCHIVED_CAMPAIGNS.inc()
 
     async def remove_outdated(self) -> None:

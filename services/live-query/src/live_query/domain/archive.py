@@ -15,9 +15,10 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class ArchivePolicy:
-    """How much of an open campaign is in Redis (`hot_bytes`), how soon an ended one goes, how long results are kept."""
+    """How much is in Redis of an open campaign and of all, how soon an ended one goes, how long results are kept."""
 
     hot_bytes: int = 8 * MIB
+    total_hot_bytes: int = 256 * MIB
     after: timedelta = timedelta(minutes=1)
     keep: timedelta = timedelta(days=30)
 

@@ -17,6 +17,7 @@ from live_query.store.rows import said_to_be_down
 READ_BYTES = 1024 * 1024  # in one call; then the entry that reaches it is the last
 READ_ENTRIES = 512
 SAMPLES = 20
+SIZES_AT_ONCE = 500  # campaigns
 FIELDS_AT_ONCE = 1000
 UNKNOWN_SECONDS = 24 * 3600
 
@@ -51,14 +52,19 @@ class HotRows:
         return int(found["used_memory"]) / limit if limit else 0.0
 
     async def sizes(self, campaign_ids: Collection[int]) -> dict[int, int]:
-        """Return about how many bytes of memory each campaign's stream takes; 0 for those that have none."""
+        """Return about how many bytes of memory each campaign takes, stream and ledger; 0 for those that have none."""
         ids = sorted(campaign_ids)
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for campaign_id in ids:
-                pipe.memory_usage(campaign_rows(campaign_id), samples=SAMPLES)
-            with said_to_be_down():
-                found = await pipe.execute()
-        return {campaign_id: size or 0 for campaign_id, size in zip(ids, found, strict=True)}
+        sizes: dict[int, int] = {}
+        for at in range(0, len(ids), SIZES_AT_ONCE):
+            some = ids[at : at + SIZES_AT_ONCE]
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for campaign_id in some:
+                    pipe.memory_usage(campaign_rows(campaign_id), samples=SAMPLES)
+                    pipe.memory_usage(campaign_seen(campaign_id), samples=SAMPLES)
+                with said_to_be_down():
+                    found = [size or 0 for size in await pipe.execute()]
+            sizes |= {one: rows + seen for one, rows, seen in zip(some, found[::2], found[1::2], strict=True)}
+        return sizes
 
     async def oldest(self, campaign_id: int, after: Position, limit_bytes: int) -> list[StreamEntry]:
         """Return a campaign's entries behind a position, until there are so many bytes of them; not the end entry."""

@@ -74,11 +74,13 @@ async def finishable(session: AsyncSession, cleared_before: datetime, limit: int
 
 async def unarchived(session: AsyncSession) -> set[int]:
     """Return all campaigns that may have answers in Redis."""
+    ended = select(col(Campaign.id)).where(col(Campaign.archived_at).is_(None))
     return {
         found
         for statement in (
             select(col(Campaign.id)).where(col(Campaign.status) == "open"),
-            select(col(Campaign.id)).where(col(Campaign.archived_at).is_(None), col(Campaign.cleared_at).is_not(None)),
+            ended.where(col(Campaign.status) == "complete", col(Campaign.cleared_at).is_(None)),
+            ended.where(col(Campaign.cleared_at).is_not(None)),
         )
         for found in (await session.execute(statement)).scalars()
         if found is not None
