@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have the patience that a whole system needs."""
     here = Path(__file__).parent
     for item in items:
-        if item.path.is_relative_to(here):
+        if item.path.is_relative_to(here) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(300))
 
 
@@ -37,8 +37,9 @@ def collector() -> Iterator[Collector]:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[RunningStack]:
     """A running system without simulated hosts, which sends its traces to the collector."""
-    home, traced = tmp_path_factory.mktemp("e2e") / "flotilla", {"FLOTILLA_OTLP_ENDPOINT": collector.url}
-    with RunningStack(home, "--without-simulator", environment=traced) as running:
+    home = tmp_path_factory.mktemp("e2e") / "flotilla"
+    environment = {"FLOTILLA_OTLP_ENDPOINT": collector.url, "FLOTILLA_ARCHIVE_AFTER_SECONDS": "2"}
+    with RunningStack(home, "--without-simulator", environment=environment) as running:
         yield running
 
 

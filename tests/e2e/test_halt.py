@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -15,6 +16,7 @@ from .machines import Machine, Machines
 from .people import Person
 
 SQL = "SELECT 1 AS one"
+HALT_SECONDS = 8.0  # the promise is one second, which `make bench` measures; what makes up for a lost word takes 15
 HALTED = "flotilla_gateway_campaigns_halted"
 
 
@@ -48,8 +50,9 @@ async def answer(machine: Machine, queries: dict[str, str]) -> None:
     assert await machine.post("/distributed/write", body) == {}
 
 
-async def turn(admin: Person, stack: RunningStack, *, off: bool) -> None:
-    """Turn live queries off or on, and wait until each gateway knows."""
+async def turn(admin: Person, stack: RunningStack, *, off: bool) -> float:
+    """Turn live queries off or on, and wait until each gateway knows; return how many seconds that took."""
+    began = time.monotonic()
     await admin.call("PATCH", "/config", {"server_settings": {"live_query_disabled": off}})
     async with httpx2.AsyncClient() as http:
 
@@ -58,6 +61,7 @@ async def turn(admin: Person, stack: RunningStack, *, off: bool) -> None:
             return all(f"{HALTED} {float(off)}" in text for text in texts)
 
         await eventually(all_know, timeout=30)
+    return time.monotonic() - began
 
 
 async def test_nobody_is_asked_while_live_queries_are_off(
@@ -69,7 +73,7 @@ async def test_nobody_is_asked_while_live_queries_are_off(
     campaign_id = await admin.run(SQL, hosts=hosts)
     before = [await eventually(lambda machine=machine: asked(machine), timeout=30) for machine in first]
     try:
-        await turn(admin, stack, off=True)
+        seconds = await turn(admin, stack, off=True)
         while_off = [await asked(machine) for machine in second]
         for machine, queries in zip(first, before, strict=True):
             await answer(machine, queries)
@@ -83,6 +87,7 @@ async def test_nobody_is_asked_while_live_queries_are_off(
         await answer(machine, await asked(machine))
 
     assert len(hosts) == len(names)
+    assert seconds < HALT_SECONDS
     assert while_off == [{}] * len(second)
     assert shown["halted"] is True
     assert refused.status_code == 403

@@ -45,6 +45,7 @@ from flotilla_common.contracts.plans import RenderPlanV1
 from flotilla_common.testing.plugin import NatsOfWorker
 
 from .gateway_processes import command_keys_file, make_gateway
+from .servers import Servers
 from .stand_ins import StandInInventory, StandInLiveQuery, StandInMerger
 
 __all__ = ["command_keys_file", "make_gateway"]  # fixtures for all tests here
@@ -165,7 +166,15 @@ BOTH_ROADS = pytest.mark.parametrize("house", [True, False], ids=["hot", "routes
 
 
 @pytest.fixture
-async def house(bus_for: BusFor, neighbours: Neighbours, request: pytest.FixtureRequest) -> AsyncIterator[House]:
+def scheme() -> str:
+    """By which port hosts come where a test does not say: `http`, the plain one, or `https`."""
+    return "http"
+
+
+@pytest.fixture
+async def house(
+    bus_for: BusFor, neighbours: Neighbours, scheme: str, request: pytest.FixtureRequest
+) -> AsyncIterator[House]:
     """A gateway that has caught up, reached without a socket; with BOTH_ROADS once by each road."""
     bus = await bus_for("agent_gateway")
     custody = CustodyPublisher(bus)
@@ -183,8 +192,7 @@ async def house(bus_for: BusFor, neighbours: Neighbours, request: pytest.Fixture
         running = [tasks.create_task(run()) for run in (gateway.starts.run, *(follower.run for follower in followers))]
         for follower in followers:
             await follower.caught_up.wait()
-        transport = httpx2.ASGITransport(door)  # type: ignore[arg-type]
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        async with httpx2.AsyncClient(transport=Servers(door), base_url=f"{scheme}://gateway") as client:
             yield House(gateway, door, client, bus, neighbours.inventory, neighbours.merger, neighbours.live_query)
         await gateway.close()
         for task in running:

@@ -17,10 +17,15 @@ from flotilla_common.testing import eventually
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .conftest import BOTH_ROADS, House
+from .conftest import House
 from .stand_ins import SECRET
 
-pytestmark = BOTH_ROADS
+pytestmark = pytest.mark.parametrize(
+    ("house", "scheme"),
+    [(True, "http"), (True, "https"), (False, "http")],
+    ids=["plain", "tls", "routes"],
+    indirect=["house"],
+)
 
 OSQUERY = "/api/v1/osquery"
 OF_OSQUERY = ("enroll", "config", "distributed/read", "distributed/write", "log", "carve/begin", "carve/block")
@@ -31,7 +36,7 @@ ORBIT_KEY = "@the key of its orbit@"
 TOKEN = "a-token-that-is-good"
 SESSION = "@the session of its carve@"
 FUZZ = settings(
-    max_examples=80,
+    max_examples=60,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],

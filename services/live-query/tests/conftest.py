@@ -37,11 +37,12 @@ from flotilla_common.contracts.campaigns import (
     split_command,
 )
 from flotilla_common.contracts.carves import BeginCarveV1
+from flotilla_common.contracts.definitions import AppConfigChangedV1
 from flotilla_common.contracts.hosts import HostDeletedV1, HostRecord
 from flotilla_common.contracts.redis_keys import campaign_rows
 from flotilla_common.contracts.shards import shard_of
 from flotilla_common.db.engine import session_maker
-from flotilla_common.db.models.admin_api import Label
+from flotilla_common.db.models.admin_api import AppConfig, Label
 from flotilla_common.db.models.inventory import Host, HostSeen, LabelMembership
 from flotilla_common.db.models.live_query import Campaign, LedgerRow
 from flotilla_common.testing.database import Database
@@ -204,6 +205,10 @@ class Fleet:
         async with self.database.sessions().begin() as session:
             await session.execute(update(HostSeen).where(col(HostSeen.host_id) == host_id).values(seen_at=seen_at))
 
+    async def move(self, host_id: int, team_id: int | None) -> None:
+        async with self.database.sessions().begin() as session:
+            await session.execute(update(Host).where(col(Host.id) == host_id).values(team_id=team_id))
+
     async def label(self, label_id: int, *host_ids: int) -> None:
         await self.database.add(*(LabelMembership(label_id=label_id, host_id=host_id) for host_id in host_ids))
 
@@ -298,6 +303,21 @@ def start(admin: Bus) -> Callable[..., Awaitable[CampaignStartedV1]]:
         return await admin.request(StartCampaignV1(**given))  # type: ignore[arg-type]
 
     return ask
+
+
+@pytest.fixture
+def disable(database: Database, admin: Bus) -> Callable[..., Awaitable[None]]:
+    """Write what admin-api would, and say so."""
+
+    async def write(disabled: object, *, quietly: bool = False) -> None:
+        async with database.sessions("admin_api").begin() as session:
+            config = await session.get(AppConfig, 1) or AppConfig(id=1)
+            config.document = {"server_settings": {"live_query_disabled": disabled}}
+            session.add(config)
+        if not quietly:
+            await admin.publish(AppConfigChangedV1())
+
+    return write
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def unordered(shown: dict[str, Any]) -> dict[str, Any]:
 def test_the_whole_and_all_deltas_are_what_is_counted_from_scratch(answers, moments, top):
     def at(number: int) -> dict[str, Any]:
         sums = [added_up(answers[:number], *grouping) for grouping in KEY[1]]
-        return tally_object(Tally(sums, None, hosts=len(answers[:number])), top)
+        return tally_object(Tally(sums, None, 0.0, 1, hosts=len(answers[:number])), top)
 
     shown = told = at(0)
     for moment in [*sorted(moments), len(answers)]:
@@ -49,8 +49,8 @@ def test_the_whole_and_all_deltas_are_what_is_counted_from_scratch(answers, mome
 
 def test_nothing_is_told_where_nothing_changed_and_only_the_grouping_that_did():
     sums = [added_up([[{"a": "1"}]], "a"), added_up([[{"a": "1"}]], "b")]
-    before = tally_object(Tally(sums, None), 9)
-    after = tally_object(Tally([added_up([[{"a": "2"}]], "a"), sums[1]], None), 9)
+    before = tally_object(Tally(sums, None, 0.0, 1), 9)
+    after = tally_object(Tally([added_up([[{"a": "2"}]], "a"), sums[1]], None, 0.0, 1), 9)
 
     assert delta(before, before) is None
     [change] = (delta(before, after) or {})["groupings"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -64,6 +65,12 @@ def test_an_endless_one_is_cut(monkeypatch):
 
     assert rows == [{"n": "1"}, {"a": "?" + '"' * 100}]
     assert left_out() - before == 1
+
+
+def test_an_odd_escape_costs_no_row_of_many():
+    rows = [{f"c{column}": "x" for column in range(8)} for _ in range(20_000)]
+
+    assert len(list(each_row(json.dumps([*rows, {"a": "\ud800"}]).encode()))) == 20_001
 
 
 def test_quotes_without_end_are_passed_over_once():

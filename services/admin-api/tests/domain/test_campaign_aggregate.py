@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import tracemalloc
@@ -9,10 +10,16 @@ from collections import Counter
 
 import pytest
 from admin_api.domain.campaign_aggregate import LONGEST_VALUE, MOST_GROUPS, Aggregate
-from admin_api.domain.campaign_aggregates import MOST_KEPT, CampaignAggregates
+from admin_api.domain.campaign_aggregates import (
+    MOST_KEPT,
+    MOST_OWN,
+    SIGHT_KEPT_SECONDS,
+    Asker,
+    CampaignAggregates,
+)
 from admin_api.domain.campaign_distinct import Bounds
 from admin_api.domain.sketches import SKETCH_LOG
-from admin_api.store.campaign_rows import RowsEntry
+from admin_api.store.campaign_rows import START, RowsEntry
 from flotilla_common.errors import Unavailable
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,8 +76,8 @@ async def test_going_on_after_any_read_gives_what_one_pass_gives(answers, sizes,
         start = int(position.split("-")[0])
         return entries[start : min(start + sizes[start % len(sizes)], upto)]
 
-    await known.current(KEY, None, lambda position: read(position, first))
-    tally = await known.current(KEY, None, lambda position: read(position, len(entries)))
+    await known.current(KEY, Asker(1, None), lambda position: read(position, first))
+    tally = await known.current(KEY, Asker(1, None), lambda position: read(position, len(entries)))
 
     assert [shown(one) for one in tally.aggregates] == [shown(added_up(answers, *grouping)) for grouping in KEY[1]]
     assert (tally.hosts, tally.rows) == (len(answers), sum(map(len, answers)))
@@ -82,9 +89,9 @@ async def test_a_host_that_leaves_the_sight_takes_its_values_along():
     async def read(position):
         return entries[int(position.split("-")[0]) :]
 
-    before = await known.current((1, (("a",),), frozenset({1}), None), BitMap64([1, 2]), read)
+    before = await known.current((1, (("a",),), frozenset({1}), None), Asker(1, BitMap64([1, 2])), read)
     seen_before = {group.values[0] for group in before.aggregates[0].top(9)}
-    after = await known.current((1, (("a",),), frozenset({1}), None), BitMap64([1]), read)
+    after = await known.current((1, (("a",),), frozenset({1}), None), Asker(1, BitMap64([1])), read)
 
     assert seen_before == {"own", "gone"}
     assert {group.values[0] for group in after.aggregates[0].top(9)} == {"own"}
@@ -101,30 +108,147 @@ async def test_too_much_for_one_request_is_said_and_gone_on_with(monkeypatch):
 
     states = []
     for _ in range(3):
-        tally = await known.current(KEY, None, read)
+        tally = await known.current(KEY, Asker(1, None), read)
         states.append((tally.hosts, tally.is_behind))
 
     assert states == [(1, True), (2, True), (2, False)]
 
 
+async def nothing(_position) -> list[RowsEntry]:
+    return []
+
+
+def looker(known):
+    """Ask for a campaign's aggregate."""
+
+    async def ask(campaign: int, person: int = 1, *, stays: bool = False) -> None:
+        await known.current((campaign, (("a",),), None, None), Asker(person, None, stays=stays), nothing)
+
+    return ask
+
+
 async def test_aggregates_in_use_are_not_pushed_out_and_idle_ones_are(monkeypatch):
     known = CampaignAggregates()
-
-    async def read(_position):
-        return []
-
-    async def ask(campaign: int) -> None:
-        await known.current((campaign, (("a",),), None, None), None, read)
-
+    ask = looker(known)
     for campaign in range(MOST_KEPT):
-        await ask(campaign)
-    with pytest.raises(Unavailable):
-        await ask(MOST_KEPT)
+        await ask(campaign, campaign, stays=True)
+    with pytest.raises(Unavailable, match="other aggregates are in use"):
+        await ask(MOST_KEPT, MOST_KEPT)
     await ask(0)
     monkeypatch.setattr("admin_api.domain.campaign_aggregates.IN_USE_SECONDS", 0.0)
-    await ask(MOST_KEPT)
+    await ask(MOST_KEPT, MOST_KEPT)
 
-    assert {campaign for campaign, *_ in known._kept} == {0, *range(2, MOST_KEPT + 1)}
+    assert kept_of(known) == {0, *range(2, MOST_KEPT + 1)}
+
+
+def kept_of(known) -> set[int]:
+    return {campaign for campaign, *_ in known._kept}
+
+
+async def test_who_asks_for_many_once_pushes_out_own_ones_and_locks_nobody_out():
+    known = CampaignAggregates()
+    ask = looker(known)
+    await ask(100, person=2)
+    for campaign in range(2 * MOST_KEPT):
+        await ask(campaign, person=1)
+    await ask(101, person=3)
+
+    assert {100, 101, 2 * MOST_KEPT - 1} <= kept_of(known)
+    assert len(kept_of(known)) == MOST_KEPT
+
+
+async def test_one_person_has_a_few_in_use_at_most_and_others_have_theirs():
+    known = CampaignAggregates()
+    ask = looker(known)
+    for campaign in range(MOST_OWN):
+        await ask(campaign, person=1, stays=True)
+    with pytest.raises(Unavailable, match="of yours are in use"):
+        await ask(MOST_OWN, person=1)
+    await ask(MOST_OWN, person=2, stays=True)
+    await ask(0, person=1, stays=True)
+
+    assert kept_of(known) == set(range(MOST_OWN + 1))
+
+
+async def test_a_sight_that_is_older_than_the_one_that_counts_begins_nothing_anew():
+    entries, known, reads = entries_of([[{"a": "own"}], [{"a": "gone"}]]), CampaignAggregates(), []
+    key = (1, (("a",),), frozenset({1}), None)
+
+    async def read(position):
+        reads.append(position)
+        return entries[int(position.split("-")[0]) :]
+
+    old, new = Asker(1, BitMap64([1, 2]), since=10.0, stays=True), Asker(2, BitMap64([1]), since=11.0)
+    sums = [(await known.current(key, asker, read)).hosts for asker in (old, new, old, new, old)]
+
+    assert sums == [2, 1, 1, 1, 1]
+    assert reads.count(START) == 2
+
+
+async def test_a_count_that_takes_several_requests_ends_though_hosts_come_and_go(monkeypatch):
+    monkeypatch.setattr("admin_api.domain.campaign_aggregates.SCAN_SECONDS", 0.0)
+    entries, known = entries_of([[{"a": str(number)}] for number in range(6)]), CampaignAggregates()
+    key = (1, (("a",),), frozenset({1}), None)
+
+    async def read(position):
+        start = int(position.split("-")[0])
+        return entries[start : start + 1]
+
+    states = []
+    for turn in range(8):
+        sight = BitMap64([1, 2, 3, 4, 5, 6]) - BitMap64([turn % 3 + 1])
+        tally = await known.current(key, Asker(1, sight, since=100.0 + turn), read)
+        states.append((tally.hosts, tally.is_behind))
+    later = Asker(1, BitMap64([2]), since=100.0 + 7 + SIGHT_KEPT_SECONDS)
+    after = await known.current(key, later, read)
+
+    assert states[:7] == [(0, True), (1, True), (2, True), (3, True), (4, True), (5, True), (5, False)]
+    assert states[7] == (1, True)
+    assert (after.hosts, after.position) == (0, "1-0")
+
+
+async def test_the_event_loop_goes_on_while_many_rows_are_counted():
+    rows = [{"a": str(number), "b": "x", "c": str(number % 7)} for number in range(20_000)]
+    entries = entries_of([rows] * 6)
+    groupings = (("a",), ("a", "b"), ("c",), ("b", "c"))
+    turns = 0
+
+    async def read(position):
+        return entries[int(position.split("-")[0]) :]
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0.001)
+
+    task = asyncio.create_task(turn())
+    before = turns
+    counting = asyncio.create_task(CampaignAggregates().current((1, groupings, None, None), Asker(1, None), read))
+    tally = await counting
+    task.cancel()
+
+    assert (tally.hosts, tally.rows) == (6, 120_000)
+    assert turns - before > 20  # one, if the loop stood still
+
+
+async def test_who_goes_away_meanwhile_leaves_no_answer_half_counted():
+    rows = [{"a": str(number)} for number in range(5_000)]
+    entries, known, began = entries_of([rows] * 4), CampaignAggregates(), asyncio.Event()
+
+    async def read(position):
+        began.set()
+        return entries[int(position.split("-")[0]) :]
+
+    gone = asyncio.create_task(known.current(KEY, Asker(1, None), read))
+    await began.wait()
+    await asyncio.sleep(0)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    tally = await known.current(KEY, Asker(1, None), read)
+
+    assert (tally.hosts, tally.rows) == (4, 20_000)
 
 
 def test_the_bounds_hold_when_there_are_too_many_groups():

@@ -9,7 +9,7 @@ from collections import defaultdict
 import pytest
 from admin_api.domain import campaign_distinct
 from admin_api.domain.campaign_aggregate import Aggregate
-from admin_api.domain.campaign_aggregates import CampaignAggregates
+from admin_api.domain.campaign_aggregates import Asker, CampaignAggregates
 from admin_api.domain.campaign_distinct import MOST_SKETCHES, MOST_VALUES, Bounds, DistinctValues
 from admin_api.store.campaign_rows import RowsEntry
 from hypothesis import given
@@ -109,8 +109,8 @@ async def test_columns_are_counted_apart_and_a_host_that_leaves_the_sight_takes_
         return entries[int(position.split("-")[0]) :]
 
     key = (1, (("a",),), frozenset({1}), column)
-    before = counts_of((await known.current(key, BitMap64([1, 2]), read)).aggregates[0])
-    after = counts_of((await known.current(key, BitMap64([1]), read)).aggregates[0])
+    before = counts_of((await known.current(key, Asker(1, BitMap64([1, 2])), read)).aggregates[0])
+    after = counts_of((await known.current(key, Asker(1, BitMap64([1])), read)).aggregates[0])
 
     assert before["x"].estimate == {"b": 2, "c": 1}[column]
     assert after["x"].estimate == 1

@@ -221,6 +221,8 @@ class LiveQuery:
         return CampaignStoppedV1(stopped=True)
 
     async def on_pause(self, request: PauseCampaignV1, _: None) -> CampaignPausedV1:
+        if self.refusal is not None:
+            raise self.refusal
         self.paused.append(request)
         values = {"paused_at": datetime.now(UTC) if request.paused else None, "pause_reason": request.reason or None}
         await self._write(update(Campaign).where(col(Campaign.id) == request.campaign_id).values(**values))

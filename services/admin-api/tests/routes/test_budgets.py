@@ -92,6 +92,35 @@ async def test_of_several_roles_the_strictest_limits_hold(
     assert third not in (live_query.started[0].allowed_team_ids or ())
 
 
+async def test_a_role_on_a_team_that_is_not_asked_limits_nothing(
+    ask, fleet, live_query, set_budgets, make_user, make_team, database
+):
+    first, second = [await make_team(name) for name in ("One", "Two")]
+    host, other = await fleet.host("a", first), await fleet.host("b", second)
+    await set_budgets(
+        default={"observer_plus": {"max_failures": 2}},
+        most={"maintainer": {"max_rows": 9}, "observer_plus": {"max_rows": 3}},
+    )
+    member = await make_user("maintainer", first)
+    await database.add(UserTeam(user_id=member.user_id, team_id=second, role="observer_plus"))
+    for selected in ({"teams": [first]}, {"hosts": [host]}, {"teams": [second]}):
+        await ask(member, "POST /queries/run", {"query": "SELECT 1", "selected": selected})
+    both = await live_query.campaign(
+        [host, other], member.user_id, None, Budget(max_rows=1), paused_at=datetime.now(UTC)
+    )
+    more = {"budget": {"max_rows": 8}}
+    refused = await ask(member, f"POST /campaigns/{both}/resume", more)
+    await live_query.answer(both, other)
+    resumed = await ask(member, f"POST /campaigns/{both}/resume", more)
+
+    assert [request.budget for request in live_query.started] == [
+        Budget(max_rows=9),
+        Budget(max_rows=9),
+        Budget(max_rows=3, max_failures=2),
+    ]
+    assert (refused.status_code, resumed.status_code) == (422, 200)
+
+
 NONSENSE = [
     {"max_rows": -1},
     {"max_rows": "9"},
@@ -109,6 +138,29 @@ async def test_a_budget_that_makes_no_sense_starts_nothing(ask, house, admin, bu
 
     assert answer.status_code in {400, 422}
     assert house.started == []
+
+
+@pytest.mark.parametrize(
+    ("way", "body", "name", "reason"),
+    [
+        ("run", {"budget": {"max_rows": "5"}}, "budget.max_rows", "Input should be a valid integer"),
+        ("run", {"budget": {"max_rows": 5.0}}, "budget.max_rows", "Input should be a valid integer"),
+        ("run", {"budget": {"max_rows": True}}, "budget.max_rows", "Input should be a valid integer"),
+        ("run", {"budget": {"max_row" + "s" * 300: 5}}, "budget.max_rows", "Extra inputs are not permitted"),
+        ("run", {"deadline": 5}, "deadline", "Input should be a valid string"),
+        ("pause", {"reason": "x" * 201}, "reason", "String should have at most 200 characters"),
+    ],
+)
+async def test_what_is_wrong_with_a_body_is_told_by_name(ask, house, admin, way, body, name, reason):
+    if way == "run":
+        answer = await ask(admin, "POST /queries/run", {**WAYS["POST /queries/run"], **body})
+    else:
+        answer = await ask(admin, f"POST /campaigns/{await house.campaign([1])}/pause", body)
+    base, member = answer.json()["errors"]
+
+    assert (answer.status_code, answer.json()["message"], base["reason"]) == (400, *["json decoder error"] * 2)
+    assert (member["name"][: len(name)], member["reason"]) == (name, reason)
+    assert len(member["name"]) <= 200
 
 
 async def test_what_it_may_cost_and_has_cost_is_shown_beside_campaign_and_ledger(

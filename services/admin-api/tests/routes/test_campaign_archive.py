@@ -92,6 +92,22 @@ async def test_a_viewer_goes_on_from_any_position(how, place, admin, live_query,
     assert status["count_of_hosts_with_no_results"] == 1
 
 
+async def test_who_goes_on_in_redis_asks_postgres_nothing(deps, campaign, archivist, monkeypatch):
+    number, hosts = campaign
+    await archivist.segment(number, 4)
+    [fifth, *others] = await campaign_rows.read(deps.redis, number, campaign_rows.START, block_ms=None)
+
+    async def refuse(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(campaign_segments, "following", refuse)
+    monkeypatch.setattr(campaign_segments, "state", refuse)
+    following = await deps.results.now(number, fifth.position)
+
+    assert [fifth.host_id, *(entry.host_id for entry in following)] == hosts[4:]
+    assert following == others
+
+
 async def test_finished_is_said_after_the_last_answer_of_the_archive(admin, live_query, watching, campaign, archivist):
     number, hosts = campaign
     await arrange(archivist, live_query, number, "archived")

@@ -8,6 +8,7 @@ import pytest
 from flotilla_common.contracts.campaigns import PauseCampaignV1
 from flotilla_common.db.models.admin_api import UserTeam
 from flotilla_common.db.models.inventory import Host
+from flotilla_common.errors import Conflict
 from sqlalchemy import delete, update
 from sqlmodel import col
 
@@ -37,13 +38,34 @@ async def test_a_pause_and_its_reason_are_shown_until_it_goes_on(ask, fleet, adm
     assert (resumed["pause_reason"], resumed["paused_at"]) == (None, None)
 
 
+@pytest.mark.parametrize("what", ["pause", "resume"])
+async def test_what_live_query_knows_to_be_over_has_ended_though_its_ledger_is_open(
+    ask, fleet, admin, live_query, what
+):
+    campaign = await live_query.campaign([await fleet.host("a")])
+    live_query.refusal = Conflict("the live query has ended")
+    answer = await ask(admin, f"POST /campaigns/{campaign}/{what}", {"budget": {"max_rows": 5}})
+
+    assert (answer.status_code, "the live query has ended" in answer.text) == (400, True)
+
+
+async def test_one_that_has_ended_is_not_shown_as_paused(ask, fleet, admin, live_query):
+    campaign = await live_query.campaign([await fleet.host("a")], paused_at=datetime.now(UTC), pause_reason="lunch")
+    await live_query.complete(campaign)
+    shown = (await ask(admin, f"GET /campaigns/{campaign}")).json()["campaign"]
+
+    assert (shown["status"], shown["paused_at"], shown["pause_reason"]) == (2, None, None)
+
+
 async def test_without_a_reason_it_says_who_did_it(ask, fleet, live_query, make_user, teams):
     member = await make_user("maintainer", teams[0])
     campaign = await live_query.campaign([await fleet.host("a", teams[0])], member.user_id)
 
-    await ask(member, f"POST /campaigns/{campaign}/pause", {})
+    for body in ({}, {"reason": " "}):
+        await ask(member, f"POST /campaigns/{campaign}/pause", body)
+    await ask(member, f"POST /campaigns/{campaign}/pause")  # without a body
 
-    assert live_query.paused[0].reason == f"paused by {member.email}"
+    assert [request.reason for request in live_query.paused] == [f"paused by {member.email}"] * 3
 
 
 @pytest.mark.parametrize("what", ["pause", "resume"])

@@ -263,6 +263,18 @@ async def test_more_columns_than_a_file_has_are_in_its_last_one(ask, admin, flee
     assert json.loads(second["other_columns"]) == {"c": "=4", "other_columns": "5"}
 
 
+@pytest.mark.parametrize("write", [campaign_results.as_csv, campaign_results.as_json])
+async def test_a_large_answer_is_written_in_pieces(fleet, live_query, deps, write):
+    host = await fleet.host("a")
+    number = await live_query.campaign([host])
+    await live_query.answer(number, host, [{"n": f"row-{n}", "x": "y" * 50} for n in range(10_000)])
+
+    parts = [part async for part in write(ResultReader(deps.sessions, deps.results, number, None))]
+
+    assert b"".join(parts).count(b"row-") == 10_000
+    assert max(map(len, parts)) < 64 * 1024
+
+
 async def test_rows_that_go_while_a_file_is_made_make_no_whole_file(fleet, live_query, archivist, deps):
     host = await fleet.host("a")
     number = await live_query.campaign([host])

@@ -81,6 +81,10 @@ class BodyTooSlow(Invalid):
     code = "body_too_slow"
 
 
+class BodyBrokenOff(Malformed):
+    """Its last chunk did not come: what did may be a whole JSON object, but is not all that its sender has."""
+
+
 class NestedTooDeep(Malformed):
     """Its brackets are nested deeper than any parser here goes."""
 

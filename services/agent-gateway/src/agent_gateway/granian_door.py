@@ -4,8 +4,8 @@ ASGI costs a request here a scope of twenty objects and a hop between threads fo
 path, three headers and its body; whatever is not usual is told to the door as ASGI has it.
 
 Of RSGI (granian 2.8): a header's value that is not ASCII is not shown, a request that ends without an answer gets a 500
-without a body, a body that breaks off ends its iteration like one that is over, and of a path only what its escapes
-stand for is told.
+without a body, and of a path only what its escapes stand for is told. The iteration over a body gives an empty piece
+before it ends, another for an error (one that breaks off, or is cut into no chunks) and for trailers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope  # type: ignore[att
 from agent_gateway.asgi import NOT_FROM_MEMORY, WholeAnswer
 from agent_gateway.domain.roads import ALL_ROADS, Road
 from agent_gateway.domain.surfaces import Headers
-from agent_gateway.errors import BodyTooSlow
+from agent_gateway.errors import BodyBrokenOff, BodyTooSlow
 from agent_gateway.last_resort import last_resort, refused
 
 if TYPE_CHECKING:
@@ -109,7 +109,18 @@ class Exchange(WholeAnswer):
     """
 
     __slots__ = (
-        *("_first", "_is_late", "_is_over", "_length", "_pieces", "_protocol", "_received", "_scope", "_waited"),
+        *(
+            "_empties",
+            "_first",
+            "_is_late",
+            "_is_over",
+            "_length",
+            "_pieces",
+            "_protocol",
+            "_received",
+            "_scope",
+            "_waited",
+        ),
         "is_written",
     )
 
@@ -121,7 +132,7 @@ class Exchange(WholeAnswer):
             length = 0
         self._length = None if length is None else int(length)
         self._pieces: AsyncIterator[bytes] | None = None
-        self._received = 0
+        self._received = self._empties = 0
         self._first: Message | None = None
         self._is_late = False
         self._is_over = False
@@ -195,6 +206,7 @@ class Exchange(WholeAnswer):
 
         Raises:
             BodyTooSlow: what was waited for before did not come in time.
+            BodyBrokenOff: its chunks did not come to their end, or trailers did behind them, which no agent sends.
 
         """
         if self._is_late:
@@ -237,8 +249,11 @@ class Exchange(WholeAnswer):
             self._is_over = True
             if self._length is not None:  # broken off
                 return {"type": "http.disconnect"}
+            if self._empties > 1:
+                raise BodyBrokenOff from None
             return {"type": "http.request", "body": b"", "more_body": False}
         self._received += len(piece)
+        self._empties += not piece
         self._is_over = self._received == self._length
         return {"type": "http.request", "body": piece, "more_body": not self._is_over}
 

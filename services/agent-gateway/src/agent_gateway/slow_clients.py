@@ -11,15 +11,17 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from agent_gateway.domain.surfaces import CLOSE
+from agent_gateway.last_resort import refused
+
 log = structlog.get_logger()
 
 BESIDE_BODY_BYTES = 256 * 1024  # what may come in one go that is no body: heads, ends of chunks, trailers
-NO_HTTP = b'{"error":"malformed_request"}'
-NO_HTTP_HEADERS = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n" % len(NO_HTTP)
 FIND_TIMES = 200
 FIND_STEP_SECONDS = 0.05
 
@@ -103,8 +105,15 @@ class PunctualProtocol(HttpToolsProtocol):
         if self.pipeline or (cycle is not None and cycle.response_complete == cycle.more_body):
             self.transport.abort()
             return
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%s\r\n%s" % (NO_HTTP_HEADERS, NO_HTTP))
+        _, headers, body = refused(self._path_so_far(), 400, "malformed_request")
+        lines = b"".join(name + b": " + value + b"\r\n" for name, value in (*headers, CLOSE))
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%s\r\n%s" % (lines, body))
         self.transport.close()
+
+    def _path_so_far(self) -> str:
+        """Return what is known of the path that is being read: orbit and the desktop hear in words of their own."""
+        url: bytes = getattr(self, "url", b"")
+        return unquote(url.partition(b"?")[0].decode("ascii", "replace"))
 
     def _look(self) -> None:
         wait: float = self.timeout_keep_alive

@@ -316,3 +316,20 @@ async def test_while_something_is_short(twins: Twins) -> None:
     for key in (known["/log"], greedy["/log"], "nobody"):
         for extra in ((), (f"Authorization: NodeKey {key}",)):
             await twins.agree(request("/log", usual(key)["/log"], *extra))
+
+
+async def test_chunks_that_break_off_store_nothing_though_they_are_a_whole_object(twins: Twins) -> None:
+    key, counters = enrolled(twins, "/log", 1), twins.house.gateway.counters
+    whole = request("/log", usual(key)["/log"], chunks=1000)
+    for server in twins.ports:
+        context = twins.tls if server == "granian" else None
+        _, writer = await asyncio.open_connection("127.0.0.1", twins.ports[server][0], ssl=context)
+        writer.write(whole[:-5])
+        await eventually(lambda: counters.requests["log"])
+        counters.requests.clear()
+        writer.close()
+    await eventually(lambda: counters.failures["malformed_body"] == 1)  # of granian, where it has a reader still
+    assert counters.lines == {}
+    *_, refused = await twins.ask("granian", twins.ports["granian"][0], whole[:-2] + b"X-Name: trailer\r\n\r\n")
+    assert json.loads(refused)["error"] == "malformed_body"
+    assert await twins.agree(whole) == b"{}"

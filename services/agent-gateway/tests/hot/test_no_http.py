@@ -11,6 +11,8 @@ from flotilla_common.errors import Unavailable
 
 from .plain import LOG, READ, Plain
 
+ORBIT = "/api/fleet/orbit/config"
+
 
 async def test_what_goes_on_as_no_http_is_said_to_be(plain: Plain) -> None:
     head = b"POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" % READ.encode()
@@ -18,6 +20,17 @@ async def test_what_goes_on_as_no_http_is_said_to_be(plain: Plain) -> None:
     ((first, _, body),) = await plain.answers(head + b"no length\r\n", count=1)
 
     assert (first, json.loads(body)) == (b"HTTP/1.1 400 Bad Request", {"error": "malformed_request"})
+
+
+async def test_orbit_hears_it_with_the_capabilities(plain: Plain) -> None:
+    """One answer without them has orbit restart."""
+    head = b"POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" % ORBIT.encode()
+
+    ((first, headers, body),) = await plain.answers(head + b"no length\r\n", count=1)
+
+    assert first == b"HTTP/1.1 400 Bad Request"
+    assert b"x-fleet-capabilities: orbit_endpoints,token_rotation" in headers
+    assert json.loads(body)["error"] == json.loads(body)["errors"][0]["reason"].replace(" ", "_") == "malformed_request"
 
 
 BAD_CHUNK = b"POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n" % READ.encode()

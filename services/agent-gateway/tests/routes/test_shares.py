@@ -13,10 +13,10 @@ from agent_gateway.app import create_app
 from agent_gateway.deps import Deps
 from agent_gateway.domain.buckets import Buckets
 from agent_gateway.domain.clients import networks
-from agent_gateway.hot.road import HotRoad
 
 from ..conftest import BOTH_ROADS, House
 from ..posting import logs_of, most_held
+from ..servers import Servers
 from ..stand_ins import SECRET
 
 pytestmark = BOTH_ROADS
@@ -79,10 +79,9 @@ async def behind_a_proxy(house: House, trusted: str) -> AsyncIterator[Post]:
     Its clock stands still for addresses: what one has spent does not come back while a slow machine goes on.
     """
     house.gateway.admission.failures = Buckets(1.0, 100.0, clock=lambda: 0.0)
-    is_hot = isinstance(house.door._app, HotRoad)
+    is_hot = house.door.gateway is not None
     door = create_app(Deps(house.gateway, networks(trusted)), is_hot=is_hot)
-    transport = httpx2.ASGITransport(door)  # type: ignore[arg-type]
-    async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
+    async with httpx2.AsyncClient(transport=Servers(door), base_url="http://gateway") as client:
 
         async def post(path: str, body: dict[str, Any], address: str = "") -> httpx2.Response:
             headers = {"X-Forwarded-For": address} if address else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flotilla_common.errors import Denied, Invalid, NotFound
+from flotilla_common.errors import Conflict, Denied, Invalid, NotFound
 
 
 class NothingTargeted(Invalid):
@@ -21,6 +21,13 @@ class UnknownCampaign(NotFound):
 
     def __init__(self, campaign_id: int) -> None:
         super().__init__(f"cannot find campaign for ID {campaign_id}")
+
+
+class EndedCampaign(Conflict):
+    """The campaign is over, though its ledger may not be closed yet."""
+
+    def __init__(self) -> None:
+        super().__init__("the live query has ended")
 
 
 class LiveQueriesOff(Denied):

@@ -245,6 +245,27 @@ async def test_one_above_its_budget_goes_on_with_a_higher_limit_alone(
     assert (await spent(number))["rows"] == 4
 
 
+async def test_limits_of_a_running_one_are_changed_in_time_and_never_below_what_it_has_spent(
+    deps, running, fleet, begin, settle, admin, books, database
+):
+    first, second, _ = await fleet.hosts(3)
+    number = await begin(max_rows=3)
+    await settle(deps, (first, answer_to(number, ROWS)))
+    async with running(deps):
+        for budget in (Budget(max_rows=1), Budget(max_rows=9, max_bytes=20)):
+            with pytest.raises(Invalid, match=r"over budget: max_.* goes on with a higher limit alone"):
+                await admin.request(PauseCampaignV1(campaign_id=number, paused=False, budget=budget))
+        higher = PauseCampaignV1(campaign_id=number, paused=False, budget=Budget(max_rows=4))
+        changed = [(await admin.request(higher)).changed for _ in range(2)]
+        command = await deps.bucket.get(command_key(number))
+    await settle(deps, (second, answer_to(number, ROWS)))
+
+    assert changed == [True, False]
+    assert command is not None
+    assert [(row.max_rows, row.max_bytes, row.rows) for row in await database.rows(CampaignBudget)] == [(4, None, 4)]
+    assert (await books.campaign(number)).paused_at is None
+
+
 async def test_who_paused_it_by_hand_still_needs_a_higher_limit_when_answers_went_above(
     deps, running, fleet, begin, settle, admin, books
 ):
@@ -257,6 +278,25 @@ async def test_who_paused_it_by_hand_still_needs_a_higher_limit_when_answers_wen
             await admin.request(PauseCampaignV1(campaign_id=number, paused=False))
 
     assert (await books.campaign(number)).pause_reason == "lunch"
+
+
+async def test_the_last_answer_completes_it_and_pauses_nothing(deps, running, fleet, begin, settle, books, database):
+    first, second = await fleet.hosts(2)
+    one, both = await begin(max_rows=3), await begin(max_rows=1)
+    pauses = metrics.BUDGET_PAUSES.labels("rows")._value.get()
+    for host in (first, second):
+        await settle(deps, (host, answer_to(one, ROWS)), (host, answer_to(both, ROWS)))
+    paused = [(await books.campaign(number)).pause_reason for number in (one, both)]
+    told = [row.subject for row in await database.rows(Outbox)]
+    async with running(deps):
+        for number in (one, both):
+            await eventually(lambda number=number: books.is_complete(number), timeout=30)
+    complete = [await books.campaign(number) for number in (one, both)]
+
+    assert paused == [None, "over budget: max_rows is 1, 2 came"]
+    assert [(row.end_reason, row.paused_at, row.pause_reason) for row in complete] == [("complete", None, None)] * 2
+    assert told == [CampaignOverBudgetV1.subject]
+    assert metrics.BUDGET_PAUSES.labels("rows")._value.get() == pauses + 1
 
 
 async def test_the_pause_is_told_once_and_with_the_pause_alone(deps, fleet, begin, settle, database):

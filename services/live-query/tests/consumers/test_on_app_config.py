@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flotilla_common.contracts.campaigns import SWITCH_KEY, PauseCampaignV1, Switch, command_key
-from flotilla_common.contracts.definitions import AppConfigChangedV1
 from flotilla_common.db.models.admin_api import AppConfig
 from flotilla_common.db.models.live_query import Campaign
 from flotilla_common.errors import Denied, Unavailable
@@ -14,21 +13,6 @@ from live_query.consumers import housekeeping
 from live_query.consumers.housekeeping import Keeper
 from live_query.consumers.on_app_config import keep_switch
 from live_query.domain.signing import sign_switch, switch_in
-
-
-@pytest.fixture
-def disable(database, admin):
-    """Write what admin-api would, and say so."""
-
-    async def write(disabled: object, *, quietly: bool = False) -> None:
-        async with database.sessions("admin_api").begin() as session:
-            config = await session.get(AppConfig, 1) or AppConfig(id=1)
-            config.document = {"server_settings": {"live_query_disabled": disabled}}
-            session.add(config)
-        if not quietly:
-            await admin.publish(AppConfigChangedV1())
-
-    return write
 
 
 @pytest.fixture

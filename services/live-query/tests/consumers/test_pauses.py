@@ -14,9 +14,10 @@ from flotilla_common.contracts.campaigns import (
     done_key,
     released_key,
 )
-from flotilla_common.errors import NotFound
+from flotilla_common.errors import Conflict, NotFound
 from flotilla_common.testing import eventually
-from live_query.consumers import announcements
+from live_query.consumers import announcements, answer_pause_campaign
+from live_query.errors import EndedCampaign
 from live_query.store import campaigns, commands
 
 from ..conftest import answer_to
@@ -58,22 +59,36 @@ async def has(books, campaign_id: int, **wanted: int) -> bool:
     return await books.count(campaign_id) == wanted
 
 
-async def test_a_repeat_changes_nothing_nor_does_the_pause_of_what_has_ended(
-    deps, running, fleet, start, pause, admin, books
-):
+async def test_a_repeat_changes_nothing_and_what_has_ended_is_refused(deps, running, fleet, start, pause, admin, books):
     await fleet.hosts(1)
     async with running(deps):
         number = (await start(label_ids=[1])).campaign_id
         changes = [await pause(number, paused=paused) for paused in (False, True, True, False, False)]
         await admin.request(StopCampaignV1(campaign_id=number))
-        await eventually(lambda: books.is_complete(number), timeout=30)
-        afterwards = [await pause(number, paused=paused) for paused in (True, False)]
+        for _ in range(2):  # it may be open still, then it is complete
+            for paused in (True, False):
+                with pytest.raises(Conflict, match="the live query has ended"):
+                    await pause(number, paused=paused)
+            await eventually(lambda: books.is_complete(number), timeout=30)
         with pytest.raises(NotFound):
             await pause(number + 1, paused=True)
 
     assert changes == [False, True, False, True, False]
-    assert afterwards == [False, False]
     assert not await is_asked(deps, number)
+
+
+async def test_one_past_its_deadline_is_refused_though_its_ledger_is_open(deps, fleet, start, running, clock, books):
+    await fleet.hosts(1)
+    async with running(deps):
+        number = (await start(label_ids=[1], deadline=clock() + timedelta(minutes=1))).campaign_id
+    clock.move(minutes=2)
+    for paused in (True, False):
+        budget = None if paused else Budget(max_rows=9)
+        request = PauseCampaignV1(campaign_id=number, paused=paused, budget=budget)
+        with pytest.raises(EndedCampaign):
+            await answer_pause_campaign.answer(request, deps)
+
+    assert (await books.campaign(number)).status == "open"
 
 
 async def test_a_repair_leaves_a_paused_one_silent_and_keeps_its_settled_hosts(

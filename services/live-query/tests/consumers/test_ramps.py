@@ -18,13 +18,15 @@ from flotilla_common.contracts.campaigns import (
     released_key,
     split_command,
 )
+from flotilla_common.db.models.admin_api import Team
 from flotilla_common.errors import Unavailable
 from flotilla_common.testing import eventually
-from live_query.consumers import answer_start_campaign
+from live_query.consumers import answer_pause_campaign, answer_start_campaign
 from live_query.consumers import ramps as pace
 from live_query.consumers.announcements import LargeSets
+from live_query.consumers.on_app_config import keep_switch
 from live_query.consumers.ramps import Ramps
-from live_query.store import commands, ledger
+from live_query.store import commands, ledger, ramps
 
 from ..conftest import answer_to, verified
 
@@ -56,8 +58,8 @@ def released(deps):
 def begin(deps):
     """Start one while nobody keeps house: who is released is then the test's doing alone."""
 
-    async def ask(at_a_time: int) -> int:
-        asked = {"sql": "SELECT 1", "query_id": 7, "user_id": 3, "label_ids": (1,), "kind": "durable"}
+    async def ask(at_a_time: int, **members: object) -> int:
+        asked = {"sql": "SELECT 1", "query_id": 7, "user_id": 3, "label_ids": (1,), "kind": "durable"} | members
         deadline, budget = utc_now() + timedelta(hours=1), Budget(hosts_at_a_time=at_a_time)
         request = StartCampaignV1(**asked, deadline=deadline, budget=budget)
         return (await answer_start_campaign.answer(request, deps)).campaign_id
@@ -174,6 +176,91 @@ async def test_nobody_is_released_while_it_is_paused_and_a_resume_may_widen_it(
         await eventually(lambda: is_released(released, number, []), timeout=30)
 
     assert paused == hosts[:1]
+
+
+@pytest.fixture
+def pass_time(clock, fleet):
+    """Let time go by in which hosts are heard of."""
+
+    async def move(hosts: list[int], seconds: float) -> None:
+        clock.move(seconds=seconds)
+        for host in hosts:
+            await fleet.last_seen(host, clock())
+
+    return move
+
+
+async def two_released(deps, fleet, begin) -> tuple[list[int], int, Ramps]:
+    hosts = await fleet.hosts(8)
+    number, ramp = await begin(2), Ramps(deps)
+    await ramp.advance()
+    return hosts, number, ramp
+
+
+async def test_nobody_is_released_while_all_are_halted_and_the_released_have_their_time_anew(
+    deps, fleet, begin, released, disable, pass_time
+):
+    hosts, number, ramp = await two_released(deps, fleet, begin)
+    await disable(True, quietly=True)
+    for told in (False, True):  # administrators say so before gateways are told
+        if told:
+            await keep_switch(deps)
+        await pass_time(hosts, 61)
+        await ramp.advance()
+    halted = await released(number)
+    await disable(False, quietly=True)
+    await ramp.advance()
+    before_gateways_know = await released(number)
+    await keep_switch(deps)
+    await ramp.advance()
+    at_once = await released(number)
+    await pass_time(hosts, 61)
+    await ramp.advance()
+
+    assert halted == before_gateways_know == at_once == hosts[:2]
+    assert await released(number) == hosts[:4]
+
+
+async def test_long_pauses_release_nobody_and_who_had_had_his_time_before_is_not_waited_for_again(
+    deps, fleet, begin, released, pass_time, clock
+):
+    hosts, number, ramp = await two_released(deps, fleet, begin)
+    await pass_time(hosts, 61)
+    await ramp.advance()
+    for _ in range(3):
+        await answer_pause_campaign.answer(PauseCampaignV1(campaign_id=number, paused=True), deps)
+        await pass_time(hosts, 61)
+        await answer_pause_campaign.answer(PauseCampaignV1(campaign_id=number, paused=False), deps)
+        await ramp.advance()
+    paused = await released(number)
+    async with deps.sessions.begin() as session:
+        waited_for = await ramps.awaited(session, number, clock())
+
+    assert paused == hosts[:4]
+    assert waited_for == 2
+
+
+async def test_hosts_that_moved_to_where_nobody_is_asked_are_passed_over_until_they_are_back(
+    deps, fleet, begin, released, database
+):
+    await database.add(Team(id=4, name="asked"), Team(id=5, name="not asked"))
+    hosts = await fleet.hosts(4, 4)
+    number = await begin(2, allowed_team_ids=(4,))
+    await fleet.move(hosts[1], 5)
+    ramp = Ramps(deps)
+    await ramp.advance()
+    first = await released(number)
+    await fleet.move(hosts[0], 5)
+    await ramp.advance()
+    second = await released(number)
+    async with deps.sessions.begin() as session:
+        await ledger.note_offered(session, number, hosts[2:3], deps.clock())
+    await fleet.move(hosts[2], 5)  # with the query
+    await fleet.move(hosts[1], 4)
+    await ramp.advance()
+
+    assert first == [hosts[0], hosts[2]]
+    assert second == await released(number) == [hosts[0], *hosts[2:]]
 
 
 async def test_a_large_set_is_in_the_object_store_and_stays_there(deps, fleet, begin, monkeypatch):

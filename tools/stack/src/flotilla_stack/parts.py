@@ -10,7 +10,12 @@ from flotilla_stack.layout import BUCKET, DATABASE, REGION, S3_KEY, Layout
 from flotilla_stack.part import Layer, Part, answers_readyz, part_of_server
 from flotilla_stack.ports_plan import GATEWAYS
 
-PASSED_ON = ("FLOTILLA_LOG_LEVEL", "FLOTILLA_OTLP_ENDPOINT", "FLOTILLA_LOGIN_RATE")
+PASSED_ON = (
+    "FLOTILLA_LOG_LEVEL",
+    "FLOTILLA_OTLP_ENDPOINT",
+    "FLOTILLA_LOGIN_RATE",
+    "FLOTILLA_ARCHIVE_AFTER_SECONDS",
+)
 """Settings of the caller that reach the services; every other FLOTILLA_ variable is ours."""
 LOCAL_NETWORK = "127.0.0.1/32"
 PROVISIONED = ("provision",)

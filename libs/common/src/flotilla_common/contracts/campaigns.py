@@ -253,9 +253,9 @@ class PauseCampaignV1(Request[CampaignPausedV1]):
     """Ask no host any more, or (`paused` false) go on.
 
     The ledger stays open, answers on their way count for an hour, deadlines go on. `budget` takes the place of the
-    campaign's when it goes on; None leaves it.
+    campaign's when it goes on, or runs already; None leaves it.
 
-    Raises (at the caller): Invalid when it is to go on and is above its budget.
+    Raises (at the caller): Conflict when it has ended; Invalid when it is to go on and is above its budget.
     """
 
     subject: ClassVar[str] = "live_query.pause_campaign.v1"

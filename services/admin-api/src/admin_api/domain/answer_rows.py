@@ -24,17 +24,26 @@ def each_row(text: bytes) -> Iterator[dict[str, str]]:
 
     Gateways pass on objects of texts alone; the rest is for what others, or earlier ones, may have put there.
     """
-    for item in _split(text):
+    try:
+        items = _items.decode(text)
+    except (ValueError, RecursionError):
+        yield from _in_texts(_odd_list(text))
+        return
+    for item in items:
         try:
             row = _row.decode(item)
         except (ValueError, RecursionError):
-            odd = _by_the_letter(bytes(item))
-            if odd is None:
-                UNREADABLE_ROWS.inc()
-            else:
-                yield {_clean(column): _text(value) for column, value in odd.items()}
+            yield from _in_texts([_odd_item(bytes(item))])
         else:
             yield {column: value if type(value) is str else _text(value) for column, value in row.items()}
+
+
+def _in_texts(items: Iterable[Any]) -> Iterator[dict[str, str]]:
+    for row in items:
+        if isinstance(row, dict):
+            yield {_clean(column): _text(value) for column, value in row.items()}
+        else:
+            UNREADABLE_ROWS.inc()
 
 
 def column_names(text: bytes) -> list[str]:
@@ -46,11 +55,19 @@ def column_names(text: bytes) -> list[str]:
     return list(dict.fromkeys(chain.from_iterable(rows)))
 
 
-def _split(text: bytes) -> Iterable[bytes | msgspec.Raw]:
+def _odd_list(text: bytes) -> Iterable[Any]:
     try:
-        return _items.decode(text)
+        found = _by_the_letter(text)
     except (ValueError, RecursionError):
-        return _split_by_the_letter(text)
+        return map(_odd_item, _split_by_the_letter(text))
+    return found if isinstance(found, list) else [None]
+
+
+def _odd_item(text: bytes) -> Any:
+    try:
+        return _by_the_letter(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _split_by_the_letter(text: bytes) -> Iterator[bytes]:
@@ -72,13 +89,9 @@ def _split_by_the_letter(text: bytes) -> Iterator[bytes]:
     yield text[start:]
 
 
-def _by_the_letter(item: bytes) -> dict[str, Any] | None:
+def _by_the_letter(text: bytes) -> Any:
     """Read what the fast decoder refuses: broken UTF-8, halves of UTF-16 pairs, numbers of any length."""
-    try:
-        row = json.loads(item.decode("utf-8", "replace"), parse_int=_digits)
-    except (ValueError, RecursionError):
-        return None
-    return row if isinstance(row, dict) else None
+    return json.loads(text.decode("utf-8", "replace"), parse_int=_digits)
 
 
 def _digits(text: str) -> int | str:

@@ -210,6 +210,7 @@ async def request(
     """
     limits = app_config.live_query_budgets(await stored_config.get(session))
     await _check_reach(session, viewer, asked, selection, now)
+    on = None if viewer.global_role else await targets.teams_of(session, selection, asked.teams)
     return StartCampaignV1(
         sql=asked.query.query,
         query_id=asked.query.id,
@@ -222,7 +223,7 @@ async def request(
         deadline=deadline,
         wait_seconds=wait_seconds,
         request_id=uuid4(),
-        budget=budgets.granted(budget, viewer, asked.teams, limits),
+        budget=budgets.granted(budget, viewer, on, limits),
     )
 
 
@@ -352,7 +353,8 @@ async def resumable(
         raise denied(viewer, found)
     limits = app_config.live_query_budgets(await stored_config.get(session))
     before = (await campaigns.account(session, campaign_id)).budget
-    budget = budgets.renewed(given, before, viewer, found.teams, limits)
+    on = None if viewer.global_role else await campaigns.awaited_teams(session, campaign)
+    budget = budgets.renewed(given, before, viewer, on or found.teams, limits)
     return campaign, None if budget == before else budget
 
 

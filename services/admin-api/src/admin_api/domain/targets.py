@@ -55,6 +55,12 @@ async def count(session: AsyncSession, selection: Selection, teams: VisibleTeams
     return await host_summary.totals(session, [targets.selected(selection, builtin, teams)], now)
 
 
+async def teams_of(session: AsyncSession, selection: Selection, teams: VisibleTeams) -> frozenset[int]:
+    """Return the teams that the selected hosts within reach are in."""
+    builtin = await targets.builtin_ids(session, selection.labels)
+    return await host_summary.teams(session, [targets.selected(selection, builtin, teams)])
+
+
 async def search(
     session: AsyncSession, text: str, selection: Selection, teams: VisibleTeams, now: datetime
 ) -> dict[str, list[dict[str, Any]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Annotated, Any
 
 import structlog
@@ -14,11 +15,11 @@ from admin_api.deps import Deps
 from admin_api.domain.aggregate_deltas import Shown, delta
 from admin_api.domain.authorize import visible_team_ids
 from admin_api.domain.campaign_aggregate import Grouping
-from admin_api.domain.campaign_aggregates import column_of, groupings_of
+from admin_api.domain.campaign_aggregates import Asker, column_of, groupings_of
 from admin_api.domain.campaign_progress import message
 from admin_api.errors import InvalidArgument
 from admin_api.routes.campaign_aggregates import MOST_TOP, TOP, aggregate_now
-from admin_api.routes.campaign_sockets import Refused, ViewerSocket
+from admin_api.routes.campaign_sockets import ViewerSocket
 from admin_api.routes.campaign_watch import login_of
 from admin_api.store.campaign_hosts import sight_of
 from admin_api.store.host_scope import VisibleTeams
@@ -27,7 +28,6 @@ log = structlog.get_logger()
 
 DELTA_SECONDS = 1.0
 SIGHT_SECONDS = 5.0  # so soon a host that left the viewer's sight is counted no more
-UNREADABLE = "error unmarshaling selectAggregate data"
 
 
 class _Selection(BaseModel):
@@ -36,6 +36,13 @@ class _Selection(BaseModel):
     group_by: list[str]
     column: str | None = None
     top: Annotated[int, Field(ge=1, le=MOST_TOP)] = TOP
+
+
+def _complaint(error: ValidationError | InvalidArgument) -> str:
+    if isinstance(error, InvalidArgument):
+        return str(error)
+    first = error.errors(include_input=False, include_url=False)[0]
+    return ": ".join((".".join(str(part) for part in first["loc"]) or "data", first["msg"]))
 
 
 class AggregateFeed:
@@ -51,21 +58,20 @@ class AggregateFeed:
         self._top = TOP
         self._told: Shown | None = None
         self._revision = 0
-        self._sight: tuple[VisibleTeams, BitMap64 | None] = (frozenset(), BitMap64())
+        self._sight: tuple[VisibleTeams, Asker] = (frozenset(), Asker(0, BitMap64()))
         self._next_look = 0.0
 
-    def select(self, data: Any) -> None:
+    async def select(self, data: Any) -> None:
         """Take what the viewer wants added up; another selection takes the place of the one before.
 
-        Raises:
-            Refused: it makes no sense.
-
+        One that makes no sense is told as `aggregate_error` and changes nothing.
         """
         try:
             selection = _Selection.model_validate(data)
             self._selection = groupings_of(selection.group_by), column_of(selection.column)
         except (ValidationError, InvalidArgument) as error:
-            raise Refused(UNREADABLE) from error
+            await self._socket.send(message("aggregate_error", _complaint(error)))
+            return
         self._top = selection.top
         self._told = None
         self._selected.set()
@@ -100,7 +106,9 @@ class AggregateFeed:
         clock = asyncio.get_running_loop().time
         if clock() < self._next_look:
             return
-        teams = visible_team_ids(await login_of(self._deps, self._token, prolong=False))
+        viewer = await login_of(self._deps, self._token, prolong=False)
+        teams, since = visible_team_ids(viewer), time.monotonic()
         async with self._deps.sessions.begin() as session:
-            self._sight = (teams, await sight_of(session, teams))
+            sight = await sight_of(session, teams)
+        self._sight = (teams, Asker(viewer.user_id, sight, since, stays=True))
         self._next_look = clock() + SIGHT_SECONDS

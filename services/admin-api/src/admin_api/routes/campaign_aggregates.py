@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any
 
 from fastapi import Query
-from pyroaring import BitMap64
 
 from admin_api.deps import Deps, DepsDep
 from admin_api.domain import campaigns
 from admin_api.domain.authorize import visible_team_ids
 from admin_api.domain.campaign_aggregate import Aggregate, Group, Grouping
-from admin_api.domain.campaign_aggregates import Key, Tally, column_of, groupings_of
+from admin_api.domain.campaign_aggregates import Asker, Key, Tally, column_of, groupings_of
 from admin_api.domain.campaign_distinct import Bounds
 from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.versions import Id, members_router
@@ -41,22 +41,22 @@ async def get_aggregate(
     async with deps.sessions.begin() as session:
         await campaigns.watchable(session, viewer, campaign_id, deps.sql_reader)
         groupings, within = groupings_of(group_by or []), column_of(column)
-        sight = await sight_of(session, teams)
-    return {"aggregate": await aggregate_now(deps, (campaign_id, groupings, teams, within), sight, top=top)}
+        asker = Asker(viewer.user_id, since=time.monotonic(), sight=await sight_of(session, teams))
+    return {"aggregate": await aggregate_now(deps, (campaign_id, groupings, teams, within), asker, top=top)}
 
 
-async def aggregate_now(deps: Deps, key: Key, sight: BitMap64 | None, *, top: int) -> dict[str, Any]:
+async def aggregate_now(deps: Deps, key: Key, asker: Asker, *, top: int) -> dict[str, Any]:
     """Return the answers up to now added up, as the API shows them.
 
     Raises:
-        Unavailable: Redis does not answer.
+        Unavailable: Redis does not answer, or too many others are in use.
 
     """
 
     async def read(position: str) -> list[RowsEntry]:
         return await deps.results.before(key[0], position, NEWEST)
 
-    return tally_object(await deps.aggregates.current(key, sight, read), top)
+    return tally_object(await deps.aggregates.current(key, asker, read), top)
 
 
 def tally_object(tally: Tally, top: int) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import Query, Response
 from fastapi.responses import StreamingResponse
 from flotilla_common.errors import Unavailable
@@ -24,6 +25,7 @@ from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.csv_files import MEDIA_TYPE, Header, cell, lines
 from admin_api.routes.downloads import download, patiently
 from admin_api.routes.envelope import CONTENT_TYPE, rfc3339, streamed_json
+from admin_api.routes.pretty import ROWS_AT_ONCE
 from admin_api.routes.versions import Id, members_router
 from admin_api.store import campaign_segments
 from admin_api.store.campaign_rows import START, MissingAnswers
@@ -116,6 +118,12 @@ def _time(text: str) -> str | None:
         return text
 
 
+def _in_pieces(rows: Sequence[ResultRow]) -> Iterator[Sequence[ResultRow]]:
+    """Yield so few rows that others get their turn; no rows are a piece as well."""
+    for first in range(0, max(len(rows), 1), ROWS_AT_ONCE):
+        yield rows[first : first + ROWS_AT_ONCE]
+
+
 @dataclass
 class Columns:
     """The columns of a CSV file: `names` in the order in which they came, `last`: up to where rows were looked at.
@@ -182,8 +190,9 @@ async def as_csv(reader: ResultReader) -> AsyncIterator[bytes]:
     async for reached, part in patiently(read, START, begun=True):  # noqa: B007 - the last one is wanted
         if isinstance(part, MissingAnswers):
             yield lines([columns.missing_cells(part)])
-        else:
-            yield lines([columns.cells(row_object(row)) for row in part])
+            continue
+        for some in _in_pieces(part):
+            yield lines([columns.cells(row_object(row)) for row in some])
     if reached != columns.last:
         raise Unavailable(f"rows of campaign {reader.campaign_id} have been removed")
 
@@ -211,7 +220,8 @@ async def as_json(reader: ResultReader) -> AsyncIterator[bytes]:
         if isinstance(part, MissingAnswers):
             missing.append(missing_data(part))
             continue
-        text = b",\n".join(json.dumps(row_object(row)).encode() for row in part)
-        yield mark + (separator + text if text else b"")
-        mark, separator = b"", b",\n" if text else separator
+        for some in _in_pieces(part):
+            text = b",\n".join(map(msgspec.json.encode, map(row_object, some)))
+            yield mark + (separator + text if text else b"")
+            mark, separator = b"", b",\n" if text else separator
     yield mark + b'\n], "missing": ' + json.dumps(missing).encode() + b"}}\n"

@@ -208,7 +208,7 @@ async def _listen(socket: ViewerSocket, sums: AggregateFeed) -> None:
         except ValidationError as error:
             raise Refused("unreadable message") from error
         if incoming.type == "select_aggregate":
-            sums.select(incoming.data)
+            await sums.select(incoming.data)
 
 
 async def _first_of(*runs: Any) -> None:

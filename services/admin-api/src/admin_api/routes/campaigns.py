@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -17,7 +16,7 @@ from flotilla_common.contracts.campaigns import (
     StopCampaignV1,
 )
 from flotilla_common.db.models.live_query import Campaign
-from flotilla_common.errors import Invalid, Unanswered, Unavailable
+from flotilla_common.errors import Conflict, Invalid, Unanswered, Unavailable
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -35,6 +34,7 @@ from admin_api.routes.envelope import rfc3339
 from admin_api.routes.host_parameters import Number
 from admin_api.routes.list_options import ListOptionsDep, meta_of, paged
 from admin_api.routes.targets import SelectedBody
+from admin_api.routes.times import time_of
 from admin_api.routes.versions import Id, members_router
 from admin_api.store import campaign_ledgers, campaign_rows
 from admin_api.store import campaigns as campaign_store
@@ -44,6 +44,7 @@ from admin_api.store.targets import Selection
 router = members_router("live queries")
 
 WAITING, RUNNING, COMPLETE = 0, 1, 2
+ENDED = "the live query has ended"
 MAY_RUN = "live-query did not answer in time: the live query may be running all the same"
 PAGE = 100  # campaigns on a page, where nobody says
 LONGEST_PAGE = 1000
@@ -189,7 +190,7 @@ async def _run(
     body: RunBody | RunByNamesBody,
     selection: Selection,
 ) -> dict[str, Any]:
-    deadline = _deadline(body.deadline)
+    deadline = None if body.deadline is None else time_of(body.deadline, "deadline")
     kind: CampaignKind = "viewer" if deadline is None else "durable"
     cleared = await campaigns.cleared(session, viewer, asked, deps.sql_reader)
     request = await campaigns.request(
@@ -203,18 +204,6 @@ def warned(warnings: Iterable[str]) -> dict[str, list[str]]:
     """Return the member that tells what a query may not be meant to do, if there is something to tell."""
     found = list(dict.fromkeys(warnings))
     return {"warnings": found} if found else {}
-
-
-def _deadline(text: str | None) -> datetime | None:
-    if not text:
-        return None
-    try:
-        deadline = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise BadRequest("deadline must be an RFC 3339 time") from error
-    if deadline.tzinfo is None:
-        raise BadRequest("deadline must have a time zone")
-    return deadline
 
 
 @router.get("/campaigns/{campaign_id:int}")
@@ -254,18 +243,19 @@ async def list_campaigns(
 
 def campaign_summary(campaign: Campaign, *, are_off: bool) -> dict[str, Any]:
     """Return what is known of a campaign beside its ledger. `are_off`: an administrator has turned live queries off."""
+    is_open = campaign.status == "open"
     return {
         "created_at": campaign.created_at,
         "updated_at": campaign.ended_at or campaign.last_viewed_at or campaign.created_at,
         "id": campaign.id,
         "query_id": campaign.query_id,
         "query": campaign.sql,
-        "status": RUNNING if campaign.status == "open" else COMPLETE,
+        "status": RUNNING if is_open else COMPLETE,
         "user_id": campaign.user_id,
         "kind": campaign.kind,
-        "halted": are_off and campaign.status == "open",
-        "paused_at": campaign.paused_at,
-        "pause_reason": campaign.pause_reason,
+        "halted": are_off and is_open,
+        "paused_at": campaign.paused_at if is_open else None,
+        "pause_reason": campaign.pause_reason if is_open else None,
         "deadline": campaign.deadline,
         "ended_at": campaign.ended_at,
         "end_reason": campaign.end_reason,
@@ -293,13 +283,15 @@ class PauseBody(ApiBody):
 
 
 @router.post("/campaigns/{campaign_id:int}/pause")
-async def pause_campaign(deps: DepsDep, viewer: ViewerDep, campaign_id: Id, body: PauseBody) -> dict[str, Any]:
+async def pause_campaign(
+    deps: DepsDep, viewer: ViewerDep, campaign_id: Id, body: PauseBody | None = None
+) -> dict[str, Any]:
     """Ask no host any more until it is resumed. Answers that are on their way count, and the deadline stays."""
     async with deps.sessions.begin() as session:
         campaign = await campaigns.stoppable(session, viewer, campaign_id)
     _check_open(campaign)
-    reason = body.reason.strip() or f"paused by {viewer.email}"
-    await deps.bus.request(PauseCampaignV1(campaign_id=campaign_id, paused=True, reason=reason))
+    reason = (body.reason.strip() if body is not None else "") or f"paused by {viewer.email}"
+    await _tell(deps, PauseCampaignV1(campaign_id=campaign_id, paused=True, reason=reason))
     return {}
 
 
@@ -309,19 +301,26 @@ async def resume_campaign(
 ) -> dict[str, Any]:
     """Go on with a paused live query: for who might start it now on all the hosts that have not answered.
 
-    One that is above its budget goes on with a higher limit alone.
+    One that is above its budget goes on with a higher limit alone. The same call changes the limits of one that runs.
     """
     given = body.limits() if body is not None else campaigns.NO_BUDGET
     async with deps.sessions.begin() as session:
         campaign, budget = await campaigns.resumable(session, viewer, campaign_id, given, deps.sql_reader)
     _check_open(campaign)
-    await deps.bus.request(PauseCampaignV1(campaign_id=campaign_id, paused=False, reason="", budget=budget))
+    await _tell(deps, PauseCampaignV1(campaign_id=campaign_id, paused=False, reason="", budget=budget))
     return {}
 
 
 def _check_open(campaign: Campaign) -> None:
     if campaign.status != "open":
-        raise BadRequest("the live query has ended")
+        raise BadRequest(ENDED)
+
+
+async def _tell(deps: Deps, request: PauseCampaignV1) -> None:
+    try:
+        await deps.bus.request(request)
+    except Conflict as error:
+        raise BadRequest(ENDED) from error
 
 
 @router.get("/status/live_query")

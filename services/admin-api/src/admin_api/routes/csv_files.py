@@ -12,7 +12,7 @@ from admin_api.routes.envelope import rfc3339
 
 MEDIA_TYPE = "text/csv; charset=utf-8"
 _FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")  # the last four: full-width, which some spreadsheets take as well
-_RISKY = re.compile("[=+@\uff1d\uff0b\uff0d\uff20-]|\\A[\t\r\n]")
+_SEPARATOR = re.compile("[;|\t\r\n]")
 _BEGINNING = re.compile('(?:\\A|[;|\t\r\n])[\\s"\0\ufeff\u200b-\u200f\u2060]*')
 """Where a spreadsheet that splits at `;`, `|` or tabs, or minds no quotes at line ends, may begin a cell."""
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?(?:[eE][+-]?[0-9]+)?(?=\Z|[;|\t\r\n])")
@@ -25,7 +25,8 @@ def cell(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return value if _RISKY.search(value) is None else _BEGINNING.sub(_harmless, value)
+        usual = value[:1].isalnum() and _SEPARATOR.search(value) is None
+        return value if usual else _BEGINNING.sub(_harmless, value)
     return rfc3339(value) if isinstance(value, datetime) else str(value)
 
 
@@ -33,7 +34,7 @@ def _harmless(beginning: re.Match[str]) -> str:
     text, place = beginning.string, beginning.end()
     if text[place : place + 1] in _FORMULA and _NUMBER.match(text, place) is None:
         return f"{beginning[0]}'"
-    return f"'{beginning[0]}" if beginning.start() == 0 and text[0] in "\t\r\n" else beginning[0]
+    return f"'{beginning[0]}" if beginning.start() == 0 and text[:1] in {"\t", "\r", "\n"} else beginning[0]
 
 
 def lines(rows: Iterable[Sequence[str]]) -> bytes:

@@ -63,8 +63,13 @@ class CampaignResults:
         return await self.now(campaign_id, after, count=count)
 
     async def now(self, campaign_id: int, after: str, *, count: int = MOST_ENTRIES) -> list[RowsEntry]:
-        """Return the next answers behind a position without waiting; the end once the campaign is all archived."""
+        """Return the next answers behind a position without waiting; the end once the campaign is all archived.
+
+        Who goes on in Redis, eight answers at a time, asks Postgres nothing: it cost more than all the rest.
+        """
         entries = await campaign_rows.read(self.redis, campaign_id, after, block_ms=None, count=count)
+        if entries and await campaign_rows.has(self.redis, campaign_id, after):
+            return entries  # what is behind an entry that is there was there as well
         async with self.sessions.begin() as session:
             segment = await campaign_segments.following(session, campaign_id, Position.parse(after))
             state = await campaign_segments.state(session, campaign_id)

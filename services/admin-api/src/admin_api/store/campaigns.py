@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from flotilla_common.contracts.campaigns import Budget
 from flotilla_common.db.models.admin_api import AppConfig
 from flotilla_common.db.models.inventory import Host
 from flotilla_common.db.models.live_query import Campaign, CampaignBudget, LedgerRow
-from sqlalchemy import BigInteger, any_, cast, func, select
+from sqlalchemy import BigInteger, Select, any_, cast, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
@@ -158,17 +159,25 @@ async def awaits_only(session: AsyncSession, campaign: Campaign, teams: VisibleT
     """
     if teams is None:
         return True
+    statement = select(col(LedgerRow.host_id)).where(func.coalesce(~one_of(col(Host.team_id), teams), True)).limit(1)
+    return bool(teams) and await session.scalar(_of_awaited(statement, campaign)) is None
+
+
+async def awaited_teams(session: AsyncSession, campaign: Campaign) -> frozenset[int]:
+    """Return the teams of the hosts that the campaign is still to ask; those without a team are left out."""
+    statement = select(col(Host.team_id)).where(col(Host.team_id).is_not(None)).distinct()
+    found = await session.scalars(_of_awaited(statement, campaign))
+    return frozenset(team_id for team_id in found if team_id is not None)
+
+
+def _of_awaited(statement: Select[Any], campaign: Campaign) -> Select[Any]:
+    """Narrow a selection to the hosts that a campaign is still to ask."""
     statement = (
-        select(col(LedgerRow.host_id))
+        statement.select_from(LedgerRow)
         .join(Host, col(Host.id) == col(LedgerRow.host_id))
-        .where(
-            col(LedgerRow.campaign_id) == campaign.id,
-            col(LedgerRow.state) == "pending",
-            func.coalesce(~one_of(col(Host.team_id), teams), True),
-        )
-        .limit(1)
+        .where(col(LedgerRow.campaign_id) == campaign.id, col(LedgerRow.state) == "pending")
     )
     if campaign.allowed_team_ids is not None:
         allowed = campaign.allowed_team_ids
         statement = statement.where(func.coalesce(col(Host.team_id), 0) == any_(cast(allowed, ARRAY(BigInteger))))
-    return bool(teams) and await session.scalar(statement) is None
+    return statement

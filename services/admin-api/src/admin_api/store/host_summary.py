@@ -79,6 +79,12 @@ async def totals(session: AsyncSession, where: Sequence[ColumnElement[bool]], no
     return HostTotals(total, online, missing, new)
 
 
+async def teams(session: AsyncSession, where: Sequence[ColumnElement[bool]]) -> frozenset[int]:
+    """Return the teams of the hosts that satisfy all conditions; hosts without a team are left out."""
+    found = await session.scalars(select(col(Host.team_id)).where(*where, col(Host.team_id).is_not(None)).distinct())
+    return frozenset(team_id for team_id in found if team_id is not None)
+
+
 async def platforms(session: AsyncSession, where: Sequence[ColumnElement[bool]]) -> list[tuple[str, int]]:
     """Return (platform, hosts) for every platform that has any, the most frequent first."""
     statement = (

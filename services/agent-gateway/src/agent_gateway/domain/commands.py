@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from flotilla_common.contracts.bitmaps import bitmap_of
@@ -17,20 +17,23 @@ _decoder = msgspec.json.Decoder(CampaignCommand)
 _released_decoder = msgspec.json.Decoder(Released)
 _switch_decoder = msgspec.json.Decoder(Switch)
 _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
+NO_KEYS = "the file of command keys must hold Ed25519 public keys in PEM, and nothing else"
 
 
 def public_keys(pem: bytes) -> list[Ed25519PublicKey]:
     """Return all Ed25519 public keys of a PEM file: several, while one replaces another.
 
     Raises:
-        ValueError: there is none, or one of another kind.
+        ValueError: there is none, or one is damaged or of another kind: half of a rotation would be found out too late.
 
     """
-    keys = [load_pem_public_key(block) for block in _PEM.findall(pem)]
+    try:
+        keys = [load_pem_public_key(block) for block in _PEM.findall(pem)]
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError(NO_KEYS) from error
     wanted = [key for key in keys if isinstance(key, Ed25519PublicKey)]
-    if not wanted or len(wanted) != len(keys):
-        message = "the file of command keys must hold Ed25519 public keys in PEM, and nothing else"
-        raise ValueError(message)
+    if not wanted or len(wanted) != len(keys) or b"-----" in _PEM.sub(b"", pem):
+        raise ValueError(NO_KEYS)
     return wanted
 
 

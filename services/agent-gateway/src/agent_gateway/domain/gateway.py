@@ -156,8 +156,8 @@ class Gateway:
         for whom the key that it claims is proved, and weighs as what takes seconds to read.
 
         Raises:
-            Malformed: by what the two raise.
-            MissingNodeKey, NodeKeysDiffer, UnknownNodeKey, Unavailable, TooMuch: an odd body, as `host_of` says, and
+            Malformed: by what the two raise, and an odd body that claims no key.
+            UnknownNodeKey, Unavailable, TooMuch: an odd body, as `host_of` says, and
             when its host has had its share.
 
         """
@@ -165,6 +165,8 @@ class Gateway:
         is_known = len(body) <= INLINE_LIMIT or self.known_host(claimed, header_key) is not None
         found = await (self.large if is_known else self.strangers).run(len(body), plain)
         if found is None:
+            if claimed is None and header_key is None:
+                raise Malformed("not valid JSON")
             self.check_bus()
             host = await self.host_of(None if header_key else claimed, header_key)
             self.admission.take_bytes(request_class, host.host_id, ODD_WEIGHT * len(body))

@@ -8,6 +8,7 @@ from flotilla_common.contracts.bitmaps import bytes_of
 from flotilla_common.contracts.campaigns import INLINE_BYTES, Released
 
 from live_query import metrics
+from live_query.consumers.on_app_config import is_halted
 from live_query.deps import Deps
 from live_query.domain.signing import sign_released
 from live_query.store import campaigns, commands, ramps
@@ -26,14 +27,17 @@ class Ramps:
         self._not_before: dict[int, float] = {}
 
     async def advance(self) -> None:
-        """Release what there is room for."""
+        """Release what there is room for; nobody while all campaigns are halted."""
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + EVERY_SECONDS
         async with self._deps.sessions.begin() as session:
             ramped = await campaigns.ramped(session, self._deps.clock())
+            halted = bool(ramped) and await is_halted(session, self._deps)
         self._told &= ramped.keys()
         self._not_before = {one: until for one, until in self._not_before.items() if one in ramped}
+        if halted:
+            return
         for campaign_id, at_a_time in ramped.items():
             await self._advance(campaign_id, at_a_time)
 

@@ -25,8 +25,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from live_query.domain.budgets import overrun_of
 from live_query.domain.signing import sign
 from live_query.domain.targeting import resolve
-from live_query.errors import BadCampaign, LiveQueriesOff, UnknownCampaign
-from live_query.store import budgets, campaigns, ledger, switch
+from live_query.errors import BadCampaign, EndedCampaign, LiveQueriesOff, UnknownCampaign
+from live_query.store import budgets, campaigns, ledger, ramps, switch
+from live_query.store.budgets import Account
 
 VIEWER_GRACE = timedelta(seconds=60)
 """A viewer campaign ends this long after it was last watched, or after its start when nobody came."""
@@ -151,10 +152,11 @@ async def stop_campaign(session: AsyncSession, campaign_id: int, reason: str, *,
 
 
 async def pause_campaign(session: AsyncSession, request: PauseCampaignV1, *, now: datetime) -> bool:
-    """Decide that a running campaign asks nobody, or asks again; False when that is no change.
+    """Decide that a running campaign asks nobody, or asks again or within other limits; False when that is no change.
 
     Raises:
-        BadCampaign: it is to ask again, and is above its budget.
+        BadCampaign: it is to ask, and is above its budget, or would be.
+        EndedCampaign: it does not run any more.
         LiveQueriesOff: it is to ask again, and an administrator has turned live queries off.
         UnknownCampaign: there is none with this id.
 
@@ -167,17 +169,22 @@ async def pause_campaign(session: AsyncSession, request: PauseCampaignV1, *, now
         changed = await _resume(session, campaign_id, request.budget, now)
     if not changed and not await campaigns.exists_at_all(session, campaign_id):
         raise UnknownCampaign(campaign_id)
+    if not changed and not await campaigns.is_running(session, campaign_id, now):
+        raise EndedCampaign
     return changed
 
 
 async def _resume(session: AsyncSession, campaign_id: int, budget: Budget | None, now: datetime) -> bool:
-    """Let a paused campaign go on within other limits, or its own.
+    """Let a paused campaign go on within other limits, or its own; one that runs goes on within other limits.
 
     The account is locked before the campaign is looked at, as answers do: none can go above the limits in between.
     """
     await check_enabled(session)
     account = await budgets.lock(session, campaign_id)
-    if not await campaigns.resume(session, campaign_id, now):
+    paused_at = await campaigns.resume(session, campaign_id, now)
+    if paused_at is not None:
+        await ramps.wait_again(session, paused_at, now, campaign_id)
+    elif not (budget and await _may_change(session, account, budget, campaign_id, now)):
         return False
     if budget is not None:
         await budgets.limit(session, campaign_id, budget)
@@ -186,6 +193,14 @@ async def _resume(session: AsyncSession, campaign_id: int, budget: Budget | None
     if overrun is not None:
         raise BadCampaign(f"{overrun.reason}: it goes on with a higher limit alone")
     return True
+
+
+async def _may_change(
+    session: AsyncSession, account: Account | None, budget: Budget, campaign_id: int, now: datetime
+) -> bool:
+    """Whether other limits make a difference to a campaign that is not paused."""
+    same = account is not None and account.budget == budget
+    return not same and await campaigns.is_running(session, campaign_id, now)
 
 
 async def check_enabled(session: AsyncSession) -> None:

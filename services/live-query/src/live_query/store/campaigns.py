@@ -112,6 +112,12 @@ async def exists_at_all(session: AsyncSession, campaign_id: int) -> bool:
     return (await session.execute(select(exists().where(col(Campaign.id) == campaign_id)))).scalar_one()
 
 
+async def is_running(session: AsyncSession, campaign_id: int, now: datetime) -> bool:
+    """Whether hosts are to be asked, sooner or later: it may be paused."""
+    statement = select(exists().where(col(Campaign.id) == campaign_id, *_running(now)))
+    return (await session.execute(statement)).scalar_one()
+
+
 async def decide_end(session: AsyncSession, campaign_id: int, reason: str, now: datetime) -> bool:
     """Record that a running campaign ends now for this reason; False when it does not run any more."""
     result = await session.execute(
@@ -124,33 +130,41 @@ async def decide_end(session: AsyncSession, campaign_id: int, reason: str, now: 
 
 
 async def pause(session: AsyncSession, campaign_id: int, reason: str, now: datetime) -> bool:
-    """Record that a running campaign asks nobody from now on; False when it does not run, or is paused already."""
+    """Record that a running campaign asks nobody from now on.
+
+    False when it does not run, is paused already, or waits for nobody any more: that one is complete in a moment.
+    """
     result = await session.execute(
         update(Campaign)
-        .where(col(Campaign.id) == campaign_id, *_asking(now))
+        .where(col(Campaign.id) == campaign_id, *_asking(now), _waits())
         .values(paused_at=now, pause_reason=reason)
         .returning(col(Campaign.id))
     )
     return result.first() is not None
 
 
-async def resume(session: AsyncSession, campaign_id: int, now: datetime) -> bool:
-    """Record that a paused campaign asks again; False when it does not run, or is not paused."""
-    result = await session.execute(
-        update(Campaign)
-        .where(col(Campaign.id) == campaign_id, *_running(now), col(Campaign.paused_at).is_not(None))
-        .values(paused_at=None, pause_reason=None)
-        .returning(col(Campaign.id))
-    )
-    return result.first() is not None
+async def resume(session: AsyncSession, campaign_id: int, now: datetime) -> datetime | None:
+    """Record that a paused campaign asks again; return since when it was paused, None if it does not run or was not."""
+    paused = [col(Campaign.id) == campaign_id, *_running(now), col(Campaign.paused_at).is_not(None)]
+    paused_at: datetime | None = await session.scalar(select(col(Campaign.paused_at)).where(*paused).with_for_update())
+    if paused_at is not None:
+        ended = {"paused_at": None, "pause_reason": None}
+        await session.execute(update(Campaign).where(col(Campaign.id) == campaign_id).values(ended))
+    return paused_at
 
 
 async def complete(session: AsyncSession, campaign_id: int, reason: str, now: datetime) -> None:
-    """Mark a seized campaign complete; a reason that was decided before stays."""
+    """Mark a seized campaign complete, and no more paused; a reason that was decided before stays."""
     await session.execute(
         update(Campaign)
         .where(col(Campaign.id) == campaign_id)
-        .values(status="complete", end_reason=func.coalesce(col(Campaign.end_reason), reason), ended_at=now)
+        .values(
+            status="complete",
+            end_reason=func.coalesce(col(Campaign.end_reason), reason),
+            ended_at=now,
+            paused_at=None,
+            pause_reason=None,
+        )
     )
 
 
@@ -186,8 +200,7 @@ async def due(session: AsyncSession, before: datetime) -> list[CampaignState]:
 
 async def settled(session: AsyncSession, among: Collection[int] | None = None) -> list[int]:
     """Return open campaigns (of these, or of all) that wait for no host any more."""
-    pending = exists().where(col(LedgerRow.campaign_id) == col(Campaign.id), col(LedgerRow.state) == "pending")
-    statement = select(col(Campaign.id)).where(col(Campaign.status) == "open", ~pending)
+    statement = select(col(Campaign.id)).where(col(Campaign.status) == "open", ~_waits())
     if among is not None:
         statement = statement.where(_among(among))
     return _ids((await session.execute(statement.order_by(col(Campaign.id)))).scalars().all())
@@ -280,6 +293,10 @@ def _running(now: datetime) -> tuple[ColumnElement[bool], ...]:
 
 def _asking(now: datetime) -> tuple[ColumnElement[bool], ...]:
     return (*_running(now), col(Campaign.paused_at).is_(None))
+
+
+def _waits() -> ColumnElement[bool]:
+    return exists().where(col(LedgerRow.campaign_id) == col(Campaign.id), col(LedgerRow.state) == "pending")
 
 
 def _among(campaign_ids: Collection[int]) -> ColumnElement[bool]:
