@@ -31,7 +31,7 @@ from bench.rounds import Pace  # noqa: E402
 from bench.rows import HEAD, Row  # noqa: E402
 
 STACK = ("starts", "people")
-LONG = ("crowd", "pressure")
+LONG = ("viewer", "crowd", "pressure")
 """Parts that take minutes each: only who names them waits for them."""
 GROUPS = {"stack": STACK, "door": tuple(DOOR), "live": tuple(part for part in LIVE if part not in LONG)}
 PARTS = tuple(part for group in GROUPS.values() for part in group)
