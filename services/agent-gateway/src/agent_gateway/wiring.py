@@ -19,6 +19,7 @@ from agent_gateway.domain.answers import Answers
 from agent_gateway.domain.bodies import Memory
 from agent_gateway.domain.campaigns import Campaigns
 from agent_gateway.domain.carves import Carves
+from agent_gateway.domain.circuits import Ask
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.device_tokens import DeviceTokens
 from agent_gateway.domain.enrollment import Enrollments
@@ -54,8 +55,6 @@ def build_gateway(
     ask = admission.inventory.asking(bus.request)
     hosts = HostCache()
     campaigns = Campaigns()
-    tokens = DeviceTokens()
-    orbit_hosts = OrbitHosts(tokens)
     plans = Plans(bus.request, plans_bucket.get, counters, uses_etag=uses_etag)
     return Gateway(
         hosts=hosts,
@@ -69,25 +68,31 @@ def build_gateway(
         logs=LogIntake(admission.logs.publish, counters),
         enrollments=Enrollments(hosts, ask, counters),
         carves=Carves(admission.live_query.asking(bus.request), admission.carves.publish, keys, counters, time.time),
-        orbit=Orbit(
-            hosts=orbit_hosts,
-            keys=KeyResolver(
-                orbit_hosts,
-                asking_for_orbit(bus.request),
-                counters,
-                "inventory, about orbit keys",
-                kind="resolve_orbit_keys",
-            ),
-            plans=OrbitPlans(plans, plans_bucket.get, counters),
-            tokens=tokens,
-            ask=ask,
-        ),
+        orbit=_build_orbit(bus, plans, plans_bucket, ask, counters),
         seen=SeenHosts(),
         counters=counters,
         admission=admission,
         memory=memory,
         silence=lambda: bus.silence_seconds,
         now=time.time,
+    )
+
+
+def _build_orbit(bus: Bus, plans: Plans, plans_bucket: Bucket, ask: Ask, counters: Counters) -> Orbit:
+    tokens = DeviceTokens()
+    hosts = OrbitHosts(tokens)
+    return Orbit(
+        hosts=hosts,
+        keys=KeyResolver(
+            hosts,
+            asking_for_orbit(bus.request),
+            counters,
+            "inventory, about orbit keys",
+            kind="resolve_orbit_keys",
+        ),
+        plans=OrbitPlans(plans, plans_bucket.get, counters),
+        tokens=tokens,
+        ask=ask,
     )
 
 
