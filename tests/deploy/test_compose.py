@@ -18,7 +18,7 @@ from flotilla_common.bus.provision import make
 from flotilla_common.contracts.streams import MAX_PAYLOAD_BYTES, STREAMS
 from flotilla_common.settings import PREFIX, load
 from flotilla_common.testing import eventually
-from flotilla_common.testing.processes import free_port
+from flotilla_stack.servers.ports import choose_port
 from flotilla_stack.servers.programs import find_program
 from flotilla_stack.servers.valkey import server_program
 
@@ -183,7 +183,7 @@ def test_the_users_of_the_bus_are_those_of_the_permissions(secrets):
 
 
 async def test_nats_takes_its_configuration_and_has_room_for_all_streams(secrets, tmp_path):
-    port, monitoring = free_port(), free_port()
+    port, monitoring = choose_port(), choose_port()
     text = (COMPOSE / "nats.conf").read_text()
     for old, new in (
         ("0.0.0.0:4222", f"127.0.0.1:{port}"),
@@ -217,7 +217,7 @@ def listens(port: int) -> bool:
 
 
 async def test_valkey_asks_for_the_password_keeps_an_append_only_file_and_evicts_nothing(secrets, tmp_path):
-    port = free_port()
+    port = choose_port()
     text = (COMPOSE / "valkey.conf").read_text()
     for old, new in (
         ("bind 0.0.0.0", "bind 127.0.0.1"),

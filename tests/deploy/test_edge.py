@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 from flotilla_common.testing import eventually
-from flotilla_common.testing.processes import free_port
 from flotilla_stack.servers import Caddy, Upstreams
 from flotilla_stack.servers.caddy import AGENT_PATHS
+from flotilla_stack.servers.ports import choose_port
 from flotilla_stack.servers.programs import find_program
 
 from .known_settings import ROOT
@@ -77,7 +77,7 @@ def dead_edge(tmp_path_factory):
     directory = tmp_path_factory.mktemp("edge")
     script = ROOT / "deploy" / "compose" / "make_secrets.py"
     subprocess.run([sys.executable, str(script), str(directory / "secrets")], check=True)
-    port, nobody = free_port(), free_port()
+    port, nobody = choose_port(), choose_port()
     changes = {
         ":443 {": f":{port} {{\n\tbind 127.0.0.1",
         "/run/secrets/": f"{directory}/secrets/",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flotilla_common.blobs import Blobs, BlobSettings, open_blobs
 from flotilla_common.errors import Unavailable
-from flotilla_common.testing.processes import free_port
+from flotilla_stack.servers.ports import choose_port
 from pydantic import ValidationError
 
 NOBODY = {"nats_url": "-", "nats_user": "-", "nats_password": "-", "health_port": "0"}
@@ -74,7 +74,7 @@ async def test_prefixes_keep_stores_in_one_bucket_apart(s3):
 
 async def test_a_store_that_is_not_there_is_an_outage():
     keys = {"blob_access_key": "x", "blob_secret_key": "x"}
-    away = opened("s3://bucket", blob_endpoint=f"http://127.0.0.1:{free_port()}", **keys)
+    away = opened("s3://bucket", blob_endpoint=f"http://127.0.0.1:{choose_port()}", **keys)
 
     for attempt in (away.put("a", b"x"), away.get("a"), away.delete(["a"]), away.delete_folder("a")):
         with pytest.raises(Unavailable, match="blob store"):

@@ -2,11 +2,11 @@
 
 import asyncio
 import signal
-import socket
 import sys
 
 import httpx2
 from flotilla_common.testing import eventually
+from flotilla_stack.servers.ports import choose_port
 
 PROGRAM = """
 import asyncio
@@ -22,12 +22,6 @@ async def main(tasks, health):
 
 run("example", load_or_exit(CommonSettings), main)
 """
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 async def start(port: int, **extra: str) -> asyncio.subprocess.Process:
@@ -52,7 +46,7 @@ async def status(port: int, path: str) -> int:
 
 
 async def test_it_is_healthy_then_unready_when_a_check_fails_and_stops_on_sigterm():
-    port = free_port()
+    port = choose_port()
     process = await start(port)
 
     async def answers(path: str, expected: int) -> bool:

@@ -5,19 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from contextlib import asynccontextmanager
 
 import httpx2
 from flotilla_common.contracts.hosts import HostEnrolledV1, HostRecord
 from flotilla_common.testing.waiting import eventually
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+from flotilla_stack.servers.ports import choose_port
 
 
 @asynccontextmanager
@@ -42,7 +36,7 @@ async def is_ready(port: int) -> bool:
 
 
 async def test_a_whole_life(service_environment, bus_for):
-    port, health = free_port(), free_port()
+    port, health = choose_port(), choose_port()
     listening = {"FLOTILLA_LISTEN_PORT": str(port), "FLOTILLA_HEALTH_PORT": str(health)}
     inventory, merger = await bus_for("inventory"), await bus_for("config_merger")
     setup = {

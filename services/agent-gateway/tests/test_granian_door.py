@@ -21,8 +21,8 @@ from agent_gateway.listeners import listen_tls
 from agent_gateway.refusals import ASK_AGAIN, LAST_RESORT
 from agent_gateway.routes.door import Door
 from flotilla_common.testing import eventually
-from flotilla_common.testing.processes import free_port
 from flotilla_stack.certificates import make_keys
+from flotilla_stack.servers.ports import choose_port
 
 from .listening import is_listening
 
@@ -83,7 +83,7 @@ class Speaking:
 @pytest.fixture
 async def speaking(tmp_path: Path) -> AsyncIterator[Speaking]:
     keys = make_keys(tmp_path / "keys", datetime.datetime.now(datetime.UTC))
-    app, port = Recorder(), free_port()
+    app, port = Recorder(), choose_port()
     door = Door(app)
     serving = asyncio.create_task(listen_tls(door, "127.0.0.1", port, Certificate(keys.certificate, keys.key)))
     await eventually(lambda: is_listening(port), timeout=30.0)

@@ -18,8 +18,8 @@ from agent_gateway.listeners import BACKLOG, listen_plain, listen_tls
 from agent_gateway.refusals import ASK_AGAIN, LAST_RESORT
 from agent_gateway.routes.door import Door
 from flotilla_common.testing import eventually
-from flotilla_common.testing.processes import free_port
 from flotilla_stack.certificates import Keys, make_keys
+from flotilla_stack.servers.ports import choose_port
 
 NEVER_REUSES = "osquery/5.17.0"
 KEEPS = "osquery/6.0.0"
@@ -107,7 +107,7 @@ async def start(keys: Keys) -> AsyncIterator[Start]:
     started: list[Listening] = []
 
     async def begin(kind: str) -> Listening:
-        port, app = free_port(), App()
+        port, app = choose_port(), App()
         app.hold.set()
         certificate = Certificate(keys.certificate, keys.key, look_seconds=0.05)
         door = Door(app, plain_is_shared=kind == "plain")

@@ -5,19 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from contextlib import asynccontextmanager
 
 import httpx2
 from flotilla_common.db.models.analytics import ReceivedReport
 from flotilla_common.testing import eventually
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+from flotilla_stack.servers.ports import choose_port
 
 
 @asynccontextmanager
@@ -34,7 +28,7 @@ async def running(part: str, environment: dict[str, str]):
 
 
 async def test_a_reporter_reports_at_its_first_start_and_both_stop_on_sigterm(service_environment, database):
-    port, health = free_port(), free_port()
+    port, health = choose_port(), choose_port()
     own = service_environment("analytics")
     without_bus = {name: value for name, value in own.items() if "NATS" not in name}
     listening = {"FLOTILLA_LISTEN_PORT": str(port), "FLOTILLA_HEALTH_PORT": str(health)}

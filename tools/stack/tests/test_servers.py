@@ -60,15 +60,17 @@ def test_postgres_refuses_a_wrong_password(tmp_path: Path) -> None:
     assert "password authentication failed" in refused.value.stderr
 
 
-def test_postgres_starts_again_after_kill_9(tmp_path: Path) -> None:
-    running = RunningServer(Postgres(tmp_path / "pg", password="secret", durable=True))
+@pytest.mark.parametrize("durable", [True, False])
+def test_postgres_starts_again_after_kill_9_with_all_that_was_committed(tmp_path: Path, durable: bool) -> None:
+    running = RunningServer(Postgres(tmp_path / "pg", password="secret", durable=durable))
     running.start()
+    running.server.sql("CREATE TABLE ships AS SELECT generate_series(1, 9)")
     os.kill(running.pid, signal.SIGKILL)
     running.stop()
-    with RunningServer(Postgres(tmp_path / "pg", password="secret", durable=True)) as postgres:
-        answer = postgres.sql("SELECT 1")
+    with RunningServer(Postgres(tmp_path / "pg", password="secret", durable=durable)) as postgres:
+        answer = postgres.sql("SELECT count(*) FROM ships")
 
-    assert answer == "1"
+    assert answer == "9"
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from flotilla_common.bus.connection import Bus
 from flotilla_common.contracts.campaigns import AnswerBatch, CampaignAnswer, answers_subject
 from flotilla_common.contracts.labels import ALL_HOSTS
 from flotilla_common.contracts.shards import shard_of
-from flotilla_common.testing.processes import free_port, running_service
+from flotilla_common.testing.processes import running_service
+from flotilla_stack.servers.ports import choose_port
 from websockets.asyncio.client import connect
 
 from .conftest import Viewer
@@ -65,7 +66,7 @@ class Door:
 async def installation(service_environment: Callable[[str], dict[str, str]], tmp_path: Path) -> AsyncIterator[Door]:
     key = tmp_path / "signing.key"
     key.write_bytes(Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    port = free_port()
+    port = choose_port()
     of_admin = service_environment("admin_api") | {"FLOTILLA_LISTEN_PORT": str(port)}
     of_live_query = service_environment("live_query") | {"FLOTILLA_SIGNING_KEY_FILE": str(key)}
     async with (

@@ -22,8 +22,8 @@ from agent_gateway.deps import Deps
 from agent_gateway.listeners import listen_plain, listen_tls
 from flotilla_common.contracts.campaigns import CampaignCommand
 from flotilla_common.testing import eventually
-from flotilla_common.testing.processes import free_port
 from flotilla_stack.certificates import make_keys
+from flotilla_stack.servers.ports import choose_port
 from granian.constants import Interfaces
 from pyroaring import BitMap
 
@@ -86,7 +86,7 @@ async def twins(house: House, tmp_path: Path) -> AsyncIterator[Twins]:
     async with asyncio.TaskGroup() as tasks:
         running = []
         for server in ("granian", "uvicorn"):
-            pair = free_port(), free_port()
+            pair = choose_port(), choose_port()
             for port, is_hot in zip(pair, (True, False), strict=True):
                 door = create_app(Deps(house.gateway), is_hot=is_hot)
                 serving = (

@@ -17,7 +17,7 @@ from agent_gateway.shortcut import ShortcutProtocol
 from flotilla_common.contracts.campaigns import CampaignCommand
 from flotilla_common.errors import Unavailable
 from flotilla_common.testing import eventually
-from flotilla_common.testing.processes import free_port
+from flotilla_stack.servers.ports import choose_port
 from pyroaring import BitMap
 
 from ..conftest import House
@@ -192,7 +192,7 @@ async def test_a_last_answer_that_is_not_taken_is_dropped(plain: Plain, monkeypa
 
 
 async def test_what_is_sent_behind_our_close_is_not_begun(house: House) -> None:
-    port = free_port()
+    port = choose_port()
     door = create_app(Deps(house.gateway), plain_is_shared=False)
     serving = asyncio.create_task(listen_plain(door, "127.0.0.1", port, PATIENCE))
     await eventually(lambda: is_listening(port), timeout=30.0)

@@ -19,7 +19,7 @@ from flotilla_common.contracts.logs import STREAM as LOGS
 from flotilla_common.contracts.results import STREAM as RESULTS
 from flotilla_common.errors import Refused
 from flotilla_common.testing import eventually
-from flotilla_common.testing.processes import free_port
+from flotilla_stack.servers.ports import choose_port
 from structlog.testing import capture_logs
 
 from ..conftest import BOTH_ROADS, BusFor, House, LimitStream
@@ -135,7 +135,7 @@ async def test_posts_of_strangers_do_not_use_up_what_tries(house: House, monkeyp
 
 
 async def test_a_refused_post_leaves_its_connection_to_the_next_request(full_logs: House) -> None:
-    house, port = full_logs, free_port()
+    house, port = full_logs, choose_port()
     key = house.inventory.add_host()
     large = b"x" * (3 * MIB)
     asked = json.dumps({"node_key": key}).encode()
