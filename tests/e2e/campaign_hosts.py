@@ -214,10 +214,10 @@ class CampaignHost:
         if self._wanders:
             self._wanders -= 1
             self._go_elsewhere()
-        asked = time.time()
+        asked, life = time.time(), self.gateway.life  # when the answer is looked at here that life may be over
         queries = (await self._post("/distributed/read", {})).get("queries", {})
         for name in queries:
-            await self._take(name, asked)
+            await self._take(name, asked, life)
         await self._deliver()
         await self._contradict()
         if not self._loyal and self._random.random() < STRANGE_SHARE:
@@ -239,12 +239,13 @@ class CampaignHost:
             raise Refused(content["error"])
         return content
 
-    async def _take(self, name: str, asked: float) -> None:
+    async def _take(self, name: str, asked: float, life: int) -> None:
         campaign_id, gateway = campaign_of(name), self.gateway
         before = {offer.campaign_id for offer in self.record.offers[self.identifier]}
-        offer = Offer(campaign_id, attempt_of(name), gateway.name, gateway.life, asked, time.time())
+        offer = Offer(campaign_id, attempt_of(name), gateway.name, life, asked, time.time())
         self.record.offers[self.identifier].append(offer)
-        gateway.known.add(campaign_id)
+        if life == gateway.life:
+            gateway.known.add(campaign_id)
         habit = "dies_before" if self._loyal else self.record.habit(campaign_id, self.identifier)
         first = campaign_id not in before
         if habit == "never":
@@ -289,10 +290,11 @@ class CampaignHost:
         answers = dict(self._unsent)
         for answer in answers.values():
             self._begin(answer)
+        door = self.gateway.name, self.gateway.life
         await self._post("/distributed/write", written(answers))
-        now, gateway = time.time(), self.gateway
+        now = time.time()
         for name, answer in answers.items():
-            answer.taken, answer.taken_by = now, (gateway.name, gateway.life)
+            answer.taken, answer.taken_by = now, door
             del self._unsent[name]
 
     async def _contradict(self) -> None:
