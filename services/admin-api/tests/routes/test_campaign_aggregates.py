@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from .archiving import Archivist
+
 
 @pytest.fixture
 async def teams(make_team) -> tuple[int, int]:
     return await make_team("Own"), await make_team("Foreign")
+
+
+@pytest.fixture
+def archivist(live_query, deps) -> Archivist:
+    return Archivist(live_query, deps.blobs)
 
 
 def hosts_by_value(answer) -> dict[str, int]:
@@ -115,3 +122,21 @@ async def test_the_values_of_another_column_are_counted_within_each_group(ask, a
     [without] = plain.json()["aggregate"]["groupings"]
     assert "column" not in without
     assert all("distinct" not in group for group in without["top"])
+
+
+async def test_removed_results_are_in_no_sum_also_when_they_were_counted_before(
+    ask, admin, fleet, live_query, archivist
+):
+    host = await fleet.host("a")
+    campaign = await live_query.campaign([host])
+    await live_query.answer(campaign, host, [{"version": "1"}])
+    await live_query.end(campaign)
+    await archivist.segment(campaign, 1)
+    await archivist.finish(campaign)
+    path = f"GET /campaigns/{campaign}/aggregate"
+    before = await ask(admin, path, group_by="version")
+    await archivist.remove(campaign)
+    after = (await ask(admin, path, group_by="version")).json()["aggregate"]
+
+    assert hosts_by_value(before) == {"1": 1}
+    assert (after["hosts"], after["rows"], after["groupings"][0]["top"]) == (0, 0, [])

@@ -275,11 +275,14 @@ async def test_a_large_answer_is_written_in_pieces(fleet, live_query, deps, writ
     assert max(map(len, parts)) < 64 * 1024
 
 
-async def test_rows_that_go_while_a_file_is_made_make_no_whole_file(fleet, live_query, archivist, deps):
-    host = await fleet.host("a")
-    number = await live_query.campaign([host])
-    await live_query.answer(number, host)
-    parts = campaign_results.as_csv(ResultReader(deps.sessions, deps.results, number, None))
+@pytest.mark.parametrize("write", [campaign_results.as_csv, campaign_results.as_json])
+async def test_rows_that_go_while_a_file_is_made_make_no_whole_file(fleet, live_query, archivist, deps, write):
+    hosts = [await fleet.host(name) for name in "ab"]
+    number = await live_query.campaign(hosts)
+    for host in hosts:
+        await live_query.answer(number, host)
+        await archivist.segment(number, 1)
+    parts = write(ResultReader(deps.sessions, deps.results, number, None))
     await anext(parts)
     await archivist.remove(number)
 
@@ -328,6 +331,33 @@ async def test_removed_results_say_so(ask, admin, live_query, campaign, archivis
     assert answer["results"]["rows"] == []
     assert answer["results"]["removed_at"] is not None
     assert not answer["meta"]["has_next_results"]
+
+
+async def test_a_file_of_removed_results_is_whole(ask, admin, live_query, campaign, archivist):
+    number, _ = campaign
+    await live_query.end(number)
+    await archivist.segment(number, 4)
+    await archivist.finish(number)
+    await archivist.remove(number)
+
+    exported = (await ask(admin, f"GET /campaigns/{number}/results/export", format="json")).json()
+
+    assert exported == {"results": {"rows": [], "missing": []}}
+
+
+async def test_a_page_during_which_results_go_says_so(ask, admin, campaign, archivist, deps, monkeypatch):
+    number, _ = campaign
+    real = ResultReader.page
+
+    async def page(self, after, limit):
+        await archivist.remove(number)
+        return await real(self, after, limit)
+
+    monkeypatch.setattr(ResultReader, "page", page)
+    answer = (await ask(admin, f"GET /campaigns/{number}/results")).json()
+
+    assert answer["results"]["rows"] == []
+    assert answer["results"]["removed_at"] is not None
 
 
 async def test_a_time_that_is_none_is_shown_as_it_is(ask, admin, fleet, live_query):

@@ -9,6 +9,7 @@ from flotilla_common.bus.follow import Follower
 from flotilla_common.contracts.campaigns import BUCKET, done_key
 from flotilla_common.contracts.streams import bucket_stream, bucket_subject
 from flotilla_common.testing import eventually
+from live_query.consumers import housekeeping
 from live_query.consumers.done_sets import DoneSets
 from pyroaring import BitMap
 
@@ -73,6 +74,21 @@ async def test_a_set_that_the_bucket_lost_is_put_again(deps, running, fleet, sta
     await deps.bucket.delete(done_key(campaign.campaign_id))
     async with running(deps):
         await eventually(lambda: is_done(deps, campaign.campaign_id, {hosts[0]}), timeout=30)
+
+
+async def test_a_set_that_the_bucket_lost_is_put_again_by_the_keeper_that_put_it(
+    deps, running, fleet, start, gateway, monkeypatch
+):
+    monkeypatch.setattr(housekeeping, "REPAIR_SECONDS", 1.0)
+    hosts = await fleet.hosts(2)
+    async with running(deps):
+        campaign = await start(label_ids=[1])
+        await gateway.answer(hosts[0], answer_to(campaign.campaign_id))
+        await eventually(lambda: is_done(deps, campaign.campaign_id, {hosts[0]}), timeout=30)
+        await deps.bucket.delete(done_key(campaign.campaign_id))
+        await eventually(
+            lambda: is_done(deps, campaign.campaign_id, {hosts[0]}), timeout=housekeeping.REPAIR_SECONDS + 15
+        )
 
 
 async def is_done(deps, campaign_id: int, hosts: set[int]) -> bool:

@@ -7,13 +7,17 @@ from uuid import uuid4
 
 import pytest
 from flotilla_common.clock import utc_now
-from flotilla_common.contracts.campaigns import StartCampaignV1
+from flotilla_common.contracts.campaigns import AnswerBatch, StartCampaignV1, StopCampaignV1
+from flotilla_common.contracts.redis_keys import campaign_rows, campaign_seen
 from flotilla_common.db.models.live_query import Campaign, Opening
 from flotilla_common.errors import Unavailable
 from flotilla_common.testing import eventually
-from live_query.consumers import announcements, answer_start_campaign
+from live_query.consumers import announcements, answer_start_campaign, answer_stop_campaign
+from live_query.consumers.archiving import Archiver
 from live_query.domain import openings
+from live_query.domain.settling import Received, settle
 from live_query.store import commands
+from sqlalchemy import text
 
 from ..conftest import answer_to
 
@@ -129,6 +133,48 @@ async def test_repairs_leave_a_campaign_that_is_being_opened(deps, fleet, die_be
     await announcements.forget(deps)
 
     assert await is_told(deps, campaign_id)
+
+
+async def test_what_redis_keeps_of_a_campaign_that_is_being_opened_stays(deps, fleet, books, die_before_the_ledger):
+    hosts = await fleet.hosts(2)
+    campaign_id = await die_before_the_ledger()
+    batch = AnswerBatch(1, hosts[0], 0, 0, [answer_to(campaign_id)], "")
+    async with deps.sessions.begin() as session:  # the answer is in Redis, and its campaign for nobody else yet
+        await settle(session, deps.rows, [Received(batch, deps.clock())], deps.limits, now=deps.clock())
+        await Archiver(deps).sweep()
+
+    assert await books.redis.ttl(campaign_rows(campaign_id)) == -1
+    assert await books.redis.ttl(campaign_seen(campaign_id)) == -1
+    assert await books.states(campaign_id) == {hosts[0]: "answered", hosts[1]: "pending"}
+
+
+async def test_who_tells_gateways_when_it_is_over_leaves_no_command(deps, fleet, books, monkeypatch):
+    await fleet.hosts(2)
+    real = commands.put
+
+    async def put_late(bucket, campaign_id, command) -> None:
+        async with deps.sessions.begin() as session:  # the keeper, and then a person: this process stood still so long
+            await openings.finish(session, [campaign_id])
+        await answer_stop_campaign.answer(StopCampaignV1(campaign_id=campaign_id), deps)
+        await real(bucket, campaign_id, command)
+
+    monkeypatch.setattr(announcements.commands, "put", put_late)
+    started = await answer_start_campaign.answer(request_of(), deps)
+
+    assert not await is_told(deps, started.campaign_id)
+    assert await books.count(started.campaign_id) == {"pending": 2}
+
+
+async def test_a_large_ledger_has_its_time(deps, fleet, books, die_before_the_ledger):
+    await fleet.hosts(2)
+    campaign_id = await die_before_the_ledger()
+    async with deps.sessions.begin() as session:
+        await session.execute(text("SET LOCAL statement_timeout = '10s'"))
+        await openings.finish(session, [campaign_id])
+        allowed = await session.scalar(text("SELECT setting::int FROM pg_settings WHERE name = 'statement_timeout'"))
+
+    assert allowed >= 120_000
+    assert await books.count(campaign_id) == {"pending": 2}
 
 
 async def test_a_repeat_of_the_request_finishes_what_the_first_one_began(

@@ -87,3 +87,25 @@ async def test_one_who_leaves_before_the_work_keeps_nobody_waiting():
     assert await third == 2
     with pytest.raises(asyncio.CancelledError):
         await second
+
+
+async def test_a_whole_batch_of_those_who_left_keeps_nobody_waiting():
+    desk, entered, going = Together(2), asyncio.Event(), asyncio.Event()
+
+    async def work(numbers):
+        entered.set()
+        await going.wait()
+        return list(numbers)
+
+    first = asyncio.create_task(desk.ask(0, work))
+    await entered.wait()
+    leaving = [asyncio.create_task(desk.ask(number, work)) for number in (1, 2)]
+    last = asyncio.create_task(desk.ask(3, work))
+    await asyncio.sleep(0)
+    for task in leaving:
+        task.cancel()
+    going.set()
+
+    async with asyncio.timeout(10):
+        assert await last == 3
+    assert await first == 0

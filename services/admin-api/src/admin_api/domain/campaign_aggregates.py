@@ -119,14 +119,22 @@ class Tally:
             aggregate.add(rows)
 
 
+async def _never() -> bool:
+    return False
+
+
 class CampaignAggregates:
     """Keeps the aggregates of this process; another process has its own, from the same answers."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Key, Tally] = OrderedDict()
 
-    async def current(self, key: Key, asker: Asker, read: ReadAfter) -> Tally:
+    async def current(
+        self, key: Key, asker: Asker, read: ReadAfter, are_removed: Callable[[], Awaitable[bool]] = _never
+    ) -> Tally:
         """Return the aggregate with the answers up to now, or `is_behind` if there were too many to read at once.
+
+        Of results that are kept no longer nothing stays, whatever was counted before.
 
         It is true until the caller next waits for anything: others go on with it then.
 
@@ -138,6 +146,8 @@ class CampaignAggregates:
         async with tally.lock:
             tally.show(asker)
             await _catch_up(read, tally)
+            if await are_removed():
+                tally.start_again()
         return tally
 
     def _of(self, key: Key, asker: Asker) -> Tally:

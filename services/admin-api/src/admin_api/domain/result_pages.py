@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -12,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from admin_api.domain.answer_rows import column_names
 from admin_api.domain.campaign_progress import ANSWERED, rows_of
 from admin_api.errors import InvalidArgument
-from admin_api.store import campaign_hosts
+from admin_api.store import campaign_hosts, campaign_segments
 from admin_api.store.campaign_hosts import HostInSight
 from admin_api.store.campaign_results import CampaignResults
 from admin_api.store.campaign_rows import START, MissingAnswers, RowsEntry
@@ -79,6 +80,11 @@ class ResultReader:
     campaign_id: int
     teams: VisibleTeams
     host_id: int | None = None
+
+    async def removed_at(self) -> datetime | None:
+        """Return since when the results are kept no longer; None: they are."""
+        async with self.sessions.begin() as session:
+            return (await campaign_segments.state(session, self.campaign_id)).removed_at
 
     async def page(self, after: Cursor, limit: int) -> Page:
         """Return at most so many rows behind a place.

@@ -15,6 +15,7 @@ from admin_api.domain.campaign_aggregates import Asker, Key, Tally, column_of, g
 from admin_api.domain.campaign_distinct import Bounds
 from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.versions import Id, members_router
+from admin_api.store import campaign_segments
 from admin_api.store.campaign_hosts import sight_of
 from admin_api.store.campaign_results import NEWEST
 from admin_api.store.campaign_rows import RowsEntry
@@ -56,7 +57,11 @@ async def aggregate_now(deps: Deps, key: Key, asker: Asker, *, top: int) -> dict
     async def read(position: str) -> list[RowsEntry]:
         return await deps.results.before(key[0], position, NEWEST)
 
-    return tally_object(await deps.aggregates.current(key, asker, read), top)
+    async def are_removed() -> bool:
+        async with deps.sessions.begin() as session:
+            return (await campaign_segments.state(session, key[0])).removed_at is not None
+
+    return tally_object(await deps.aggregates.current(key, asker, read, are_removed), top)
 
 
 def tally_object(tally: Tally, top: int) -> dict[str, Any]:

@@ -27,7 +27,6 @@ from admin_api.routes.downloads import download, patiently
 from admin_api.routes.envelope import CONTENT_TYPE, rfc3339, streamed_json
 from admin_api.routes.pretty import ROWS_AT_ONCE
 from admin_api.routes.versions import Id, members_router
-from admin_api.store import campaign_segments
 from admin_api.store.campaign_rows import START, MissingAnswers
 
 router = members_router("live queries")
@@ -58,11 +57,11 @@ async def get_results(
     cursor = result_pages.cursor_of(after)
     async with deps.sessions.begin() as session:
         campaign = await campaigns.watchable(session, viewer, campaign_id, deps.sql_reader)
-        state = await campaign_segments.state(session, campaign_id)
-    page = await _reader(deps, viewer, campaign_id, host_id).page(cursor, per_page)
+    reader = _reader(deps, viewer, campaign_id, host_id)
+    page = await reader.page(cursor, per_page)
     results = {
         "status": "running" if campaign.status == "open" else "complete",
-        "removed_at": state.removed_at,
+        "removed_at": await reader.removed_at(),  # after the page: what went meanwhile is not in it
         "rows": map(row_object, page.rows),
         "missing": list(map(missing_data, page.missing)),
     }
@@ -213,7 +212,13 @@ async def _first_line(reader: ResultReader, columns: Columns) -> AsyncIterator[b
 
 
 async def as_json(reader: ResultReader) -> AsyncIterator[bytes]:
-    """Yield what the API answers for a page with all rows."""
+    """Yield what the API answers for a page with all rows.
+
+    Raises:
+        Unavailable: they have been removed meanwhile; or a part stays away.
+
+    """
+    removed_before = await reader.removed_at()
     mark, separator = b'{"results": {"rows": [', b"\n"
     missing = list[dict[str, Any]]()
     async for _, part in patiently(reader.all, START):
@@ -224,4 +229,11 @@ async def as_json(reader: ResultReader) -> AsyncIterator[bytes]:
             text = b",\n".join(map(msgspec.json.encode, map(row_object, some)))
             yield mark + (separator + text if text else b"")
             mark, separator = b"", b",\n" if text else separator
+    async for _, removed_at in patiently(partial(_removal, reader), START, begun=True):
+        if removed_at != removed_before:
+            raise Unavailable(f"rows of campaign {reader.campaign_id} have been removed")
     yield mark + b'\n], "missing": ' + json.dumps(missing).encode() + b"}}\n"
+
+
+async def _removal(reader: ResultReader, place: str) -> AsyncIterator[tuple[str, datetime | None]]:
+    yield place, await reader.removed_at()

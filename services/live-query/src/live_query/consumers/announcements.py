@@ -58,6 +58,18 @@ async def tell_or_leave(deps: Deps, campaign_id: int, command: bytes) -> bool:
     return True
 
 
+async def withdraw_if_over(deps: Deps, campaign_id: int) -> None:
+    """Withdraw the command of a campaign that somebody else opened, and that has ended or paused since.
+
+    Whoever told gateways may have done so after that. The keeper repairs what an outage prevents.
+    """
+    try:
+        if await _command(deps, campaign_id) is None:
+            await silence(deps, campaign_id)
+    except outage.kinds() as error:
+        log.warning("withdrawal waits", campaign_id=campaign_id, error=repr(error))
+
+
 async def silence(deps: Deps, campaign_id: int) -> None:
     """Withdraw a paused campaign's command; one that goes on meanwhile is announced again."""
     await commands.withdraw(deps.bucket, campaign_id)

@@ -9,7 +9,7 @@ from flotilla_common.contracts.campaigns import CampaignStartedV1, StartCampaign
 from opentelemetry import trace
 
 from live_query import metrics
-from live_query.consumers.announcements import announce_or_leave, tell_or_leave
+from live_query.consumers.announcements import announce_or_leave, tell_or_leave, withdraw_if_over
 from live_query.deps import Deps
 from live_query.domain.campaigns import Draft, Trace, draft_campaign, enter
 from live_query.domain.openings import begin, finish, is_told_first, started_before
@@ -41,7 +41,9 @@ async def _tell_and_finish(draft: Draft, deps: Deps) -> None:
     if is_told_first(draft):
         is_told = await tell_or_leave(deps, campaign_id, draft.signed)
         async with deps.sessions.begin() as session:
-            await finish(session, [campaign_id])
+            is_first = bool(await finish(session, [campaign_id]))
+        if is_told and not is_first:
+            await withdraw_if_over(deps, campaign_id)
         if is_told:
             return
     await announce_or_leave(deps, campaign_id)

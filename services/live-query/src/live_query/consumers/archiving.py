@@ -22,7 +22,7 @@ from live_query import metrics
 from live_query.deps import Deps
 from live_query.domain.archive import segment_of
 from live_query.domain.hot_memory import HotMemory
-from live_query.store import campaigns, segments
+from live_query.store import campaigns, openings, segments
 from live_query.store.hot_rows import HotRows
 from live_query.store.segments import Archived
 
@@ -220,8 +220,9 @@ class Archiver:
         cursor, held = await self._hot.held(0)
         while True:
             async with self._deps.sessions.begin() as session:
+                opening = await openings.ids(session)  # first: each is a campaign, or still one of them
                 known = await segments.known(session, held)
-            for campaign_id in held:
+            for campaign_id in held - opening:
                 if campaign_id not in known:
                     await self._hot.let_expire(campaign_id)
                 elif known[campaign_id]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from live_query import metrics
 from live_query.deps import Deps
@@ -25,6 +25,11 @@ class DoneSets:
     def note(self, campaign_ids: Iterable[int]) -> None:
         """Note that the ledgers of these campaigns may have changed."""
         self._changed.update(campaign_ids)
+
+    def check(self, held: Collection[int], running: Iterable[int]) -> None:
+        """Look again at these campaigns; of those that the bucket holds no set of, nothing has been told."""
+        self._told = {one: count for one, count in self._told.items() if one in held or not count}
+        self.note(running)
 
     async def publish(self) -> float:
         """Publish what has changed and is due; return in how many seconds more is due, EVERY_SECONDS at most."""

@@ -151,8 +151,9 @@ class Keeper:
         await keep_switch(self._deps)
         await repair(self._deps)
         await self._ramps.repair()
+        held = await commands.contents(self._deps.bucket)
         async with self._deps.sessions.begin() as session:
-            self._done.note(await campaigns.running_ids(session, self._deps.clock()))
+            self._done.check(held.done, await campaigns.running_ids(session, self._deps.clock()))
 
     async def _leave_vanished(self) -> None:
         """A host can be deleted while a campaign that targets it is being started."""

@@ -31,7 +31,7 @@ class Together(Generic[R, A]):
         future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
         async with self._turn:
-            if not future.done():
+            while not future.done():  # those before it may have left without their turn
                 batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
                 await self._answer(batch, work)
         return await future

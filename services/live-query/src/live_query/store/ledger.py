@@ -15,7 +15,7 @@ from sqlmodel import col
 
 Outcome = Literal["answered", "failed", "denylisted"]
 End = Literal["expired", "cancelled", "unreachable"]
-END_TIMEOUT_SECONDS = 120
+LARGE_TIMEOUT_SECONDS = 120  # for all hosts of a campaign: a million, say
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -34,7 +34,8 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 async def add_pending(session: AsyncSession, campaign_id: int, host_ids: list[int]) -> None:
-    """Insert one pending row per host."""
+    """Insert one pending row per host. Of a broad campaign gateways know already: it must not be too large for ever."""
+    await _take_time(session)
     await session.execute(
         text(
             "INSERT INTO live_query.ledger (campaign_id, host_id)"
@@ -122,7 +123,7 @@ async def campaigns_waiting_for(session: AsyncSession, host_id: int) -> list[int
 
 async def end_campaign(session: AsyncSession, campaign_id: int, state: End, now: datetime) -> int:
     """Settle all that is pending in a campaign; return how many hosts that were."""
-    await session.execute(text(f"SET LOCAL statement_timeout = '{END_TIMEOUT_SECONDS}s'"))  # a million hosts, say
+    await _take_time(session)
     result = await session.execute(
         text(
             "UPDATE live_query.ledger SET state = :state, settled_at = :now"
@@ -172,3 +173,7 @@ async def vanished_hosts(session: AsyncSession) -> list[int]:
         .distinct()
     )
     return list((await session.execute(statement)).scalars())
+
+
+async def _take_time(session: AsyncSession) -> None:
+    await session.execute(text(f"SET LOCAL statement_timeout = '{LARGE_TIMEOUT_SECONDS}s'"))
