@@ -9,6 +9,9 @@ import sys
 from contextlib import asynccontextmanager
 
 import httpx2
+import uvloop
+from admin_api.__main__ import main
+from flotilla_common import service
 from flotilla_common.contracts.hosts import HostEnrolledV1, HostRecord
 from flotilla_common.testing.waiting import eventually
 from flotilla_stack.servers.ports import choose_port
@@ -75,3 +78,21 @@ async def test_a_missing_setting_is_named_and_nothing_starts(service_environment
 
     assert process.returncode not in {0, None}
     assert b"SECRETS_KEY" in said
+
+
+def test_people_are_served_on_uvloop(service_environment, monkeypatch):
+    loops = []
+    policy = asyncio.get_event_loop_policy()
+    environment = service_environment("admin_api") | {"FLOTILLA_LISTEN_PORT": "0", "FLOTILLA_HEALTH_PORT": "0"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(service, "run", lambda *_: loops.append(asyncio.new_event_loop()))
+
+    try:
+        main()
+    finally:
+        asyncio.set_event_loop_policy(policy)
+
+    [loop] = loops
+    loop.close()
+    assert isinstance(loop, uvloop.Loop)

@@ -1,6 +1,7 @@
 """Consumers settle every message: handled, waiting or buried."""
 
 import asyncio
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -266,3 +267,33 @@ class Unknown(TeamChangedV1):
 async def test_a_subject_without_stream_is_a_mistake_seen_at_import():
     with pytest.raises(LookupError):
         event_subscription(Unknown, "x", lambda _event, _deps: asyncio.sleep(0))
+
+
+async def test_what_comes_one_by_one_is_handled_together(bus_for):
+    admin, merger, seen = await bus_for("admin_api"), await bus_for("config_merger"), list[int]()
+
+    async def handle(items: list[bytes], _deps: None) -> None:
+        seen.append(len(items))
+
+    task = await run_consumer(merger, replace(batches("config-merger-gathers", handle), gather_seconds=3.0), None)
+    await admin.client.publish("definitions.batch_test.v1", b"first")
+    await eventually(lambda: seen == [1])  # it does not wait for others
+    for number in range(5):
+        await admin.js.publish("definitions.batch_test.v1", b"%d" % number)
+
+    await eventually(lambda: seen == [1, 5], timeout=15.0)
+    task.cancel()
+
+
+async def test_a_backlog_does_not_wait_for_more(bus_for):
+    admin, merger, seen = await bus_for("admin_api"), await bus_for("config_merger"), list[int]()
+    for number in range(50):
+        await admin.js.publish("definitions.batch_test.v1", b"%d" % number)
+
+    async def handle(items: list[bytes], _deps: None) -> None:
+        seen.append(len(items))
+
+    task = await run_consumer(merger, replace(batches("config-merger-backlog", handle), gather_seconds=600.0), None)
+
+    await eventually(lambda: sum(seen) == 50, timeout=15.0)
+    task.cancel()

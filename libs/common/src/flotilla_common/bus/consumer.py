@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -50,6 +51,9 @@ class Subscription(Generic[T, D]):
     `handle` gets up to `batch` decoded messages at once, of `batch_bytes` together, and must be idempotent for each of
     them. When it fails for a batch of several, each is tried alone, so that one bad message harms no other. What a
     killed process had in hand comes again after `ack_wait_seconds`; a handler may take longer than that.
+
+    With `gather_seconds` a batch begins so long after the one before it, or later: what comes one by one is handled
+    together, at the price of one batch. The first message after a pause does not wait, nor does a backlog.
     """
 
     stream: str
@@ -60,6 +64,7 @@ class Subscription(Generic[T, D]):
     batch: int = 1
     batch_bytes: int = BATCH_BYTES
     ack_wait_seconds: float = 10.0
+    gather_seconds: float = 0.0
 
 
 def event_subscription(event: type[E], durable: str, handle: Callable[[E, D], Awaitable[None]]) -> Subscription[E, D]:
@@ -100,7 +105,10 @@ async def consume(bus: Bus, subscription: Subscription[T, D], deps: D, *, ready:
                 while True:
                     messages = await pull.take(subscription.batch, FETCH_TIMEOUT_SECONDS)
                     heed()
+                    began = time.monotonic()
                     await settler.settle_all(messages)
+                    if messages and not messages[-1].metadata.num_pending:
+                        await asyncio.sleep(began + subscription.gather_seconds - time.monotonic())
         except TooManyBurials as error:
             log.critical("consumer stopped for good", durable=subscription.durable, error=str(error))
             bus.stopped_consumers[subscription.durable] = str(error)

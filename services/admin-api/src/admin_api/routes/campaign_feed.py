@@ -29,7 +29,7 @@ from admin_api.routes.campaign_traces import ViewerTrace
 from admin_api.store import campaign_hosts
 from admin_api.store import campaigns as campaign_store
 from admin_api.store.campaign_hosts import HostInSight
-from admin_api.store.campaign_rows import MOST_ENTRIES, START, RowsEntry
+from admin_api.store.campaign_rows import MOST_ENTRIES, START, RowsEntry, is_full
 from admin_api.store.host_scope import VisibleTeams
 
 log = structlog.get_logger()
@@ -37,6 +37,8 @@ log = structlog.get_logger()
 NEWS_SECONDS = 5.0
 OUTAGE_SECONDS = 1.0
 LARGE_READ = 1024 * 1024  # bytes of rows in one read; after a larger one the next read takes a single entry
+GATHER_SECONDS = 0.1  # from one read to the next, where that one left none: answers of a fleet come one by one
+SIGHT_SECONDS = 1.0  # then it is looked up again who may be seen, though a slow viewer has not taken all of a read
 
 
 class CampaignFeed:
@@ -55,7 +57,7 @@ class CampaignFeed:
         self._behind = False
         self._clock = asyncio.get_running_loop().time
         self._trace = ViewerTrace(b"", self._clock)
-        self._next_news = self._clock()
+        self._next_read = self._next_news = self._clock()
         self._next_beat = self._clock() + HEARTBEAT_SECONDS
 
     @property
@@ -126,39 +128,54 @@ class CampaignFeed:
             await self._read(int(pause * 1000))
 
     async def _read(self, block_ms: int) -> None:
-        was_open = self._is_open
+        await asyncio.sleep(self._next_read - self._clock())
+        was_open, began = self._is_open, self._clock()
         entries = await self._deps.results.read(self._id, self._position, block_ms=block_ms, count=self._count)
-        await self._pass_on(entries)
+        waiting = entries
+        while waiting:
+            waiting = await self._pass_on(waiting)
         # What a campaign has got is in the stream before it is complete: once it is, an empty read is the end of it.
         self._ended = self._ended or not (was_open or entries)
-        more_may_follow = len(entries) == self._count or any(entry.is_archived for entry in entries)
+        is_long = len(entries) == self._count or is_full(entries, self._count)
+        more_may_follow = is_long or any(entry.is_archived for entry in entries)
         self._behind = more_may_follow and not self._ended
+        self._next_read = self._clock() if more_may_follow or not entries else began + GATHER_SECONDS
         if self._ended or (self._progress.looks_finished and not self._behind):
             self._next_news = self._clock()
         self._count = (
             1 if sum(len(entry.rows) for entry in entries) > LARGE_READ else min(2 * self._count, MOST_ENTRIES)
         )
 
-    async def _pass_on(self, entries: list[RowsEntry]) -> None:
-        began = time.time_ns()
+    async def _pass_on(self, entries: list[RowsEntry]) -> list[RowsEntry]:
+        """Send answers for SIGHT_SECONDS; return those that are left."""
+        began, until, number = time.time_ns(), self._clock() + SIGHT_SECONDS, 0
         sight = await self._in_sight(entries)
         sent: list[RowsEntry] = []
-        for entry in entries:
-            if entry.missing is not None:
-                await self._socket.send(missing_message(self._id, entry.missing))
-                self._progress.count(entry)
-            if entry.outcome in ANSWERS:
-                host, rows = sight.get(entry.host_id), Rows()
-                if host is not None:
-                    rows = rows_of(entry)
-                    text = result_message(self._id, entry, names_of(host), rows)
-                    rows = rows[:1]  # enough to count by; the others need not wait for a slow viewer
-                    await self._socket.send(text)
-                    sent.append(entry)
-                self._progress.count(entry, in_sight=host is not None, rows=rows)
+        while number < len(entries) and (number == 0 or self._clock() < until):
+            entry = entries[number]
+            if await self._show(entry, sight.get(entry.host_id)):
+                sent.append(entry)
             self._ended = self._ended or entry.is_end
             self._position = entry.position
+            number += 1
         self._trace.sent(sent, began)
+        return entries[number:]
+
+    async def _show(self, entry: RowsEntry, host: HostInSight | None) -> bool:
+        """Send an entry and count it; return whether it was an answer that the viewer may see (`host`: it may)."""
+        if entry.missing is not None:
+            await self._socket.send(missing_message(self._id, entry.missing))
+            self._progress.count(entry)
+        if entry.outcome not in ANSWERS:
+            return False
+        rows = Rows()
+        if host is not None:
+            rows = rows_of(entry)
+            text = result_message(self._id, entry, names_of(host), rows)
+            rows = rows[:1]  # enough to count by; the others need not wait for a slow viewer
+            await self._socket.send(text)
+        self._progress.count(entry, in_sight=host is not None, rows=rows)
+        return host is not None
 
     async def _in_sight(self, entries: list[RowsEntry]) -> Mapping[int, HostInSight]:
         """Look up, right before they are sent, whose answers the viewer may see."""

@@ -51,13 +51,14 @@ class CampaignResults:
     async def read(self, campaign_id: int, after: str, *, block_ms: int, count: int = MOST_ENTRIES) -> list[RowsEntry]:
         """Return the next answers behind a position; waits up to `block_ms` (2 s at most) for the first one.
 
-        They are `count` at most from Redis, a row group (256 KiB, or a single answer) from the archive.
+        They are `count` at most from Redis, or 256 KiB of small ones where MOST_ENTRIES may come; a row group (256 KiB,
+        or a single answer) from the archive.
         """
         if not await campaign_rows.has(self.redis, campaign_id, after):
             found = await self.now(campaign_id, after, count=count)
             if found:
                 return found
-        entries = await campaign_rows.read(self.redis, campaign_id, after, block_ms=block_ms, count=count)
+        entries = await campaign_rows.gather(self.redis, campaign_id, after, block_ms=block_ms, count=count)
         if await campaign_rows.has(self.redis, campaign_id, after):
             return entries  # what is behind an entry that is there was there as well
         return await self.now(campaign_id, after, count=count)

@@ -22,6 +22,7 @@ from live_query.domain.settling import Received, settle
 DURABLE = "live-query-on_campaign_answers"
 BATCH = 1024  # messages
 HOSTS = 4096  # in one transaction, which costs as much as the answers of a hundred; of small ones a message has many
+GATHER_SECONDS = 0.05  # a person does not see it, and a fleet that answers one by one costs a fraction
 VERSION = 1
 log = structlog.get_logger()
 _decoder = msgspec.json.Decoder(AnswerBatch | list[AnswerBatch])  # one alone is of version 1 of the subject
@@ -91,4 +92,6 @@ async def _settle(received: list[Received], deps: Deps) -> None:
     trace_answers(deps.sampling, received, settled, began, time.time_ns())
 
 
-SUBSCRIPTION = Subscription(ANSWERS_STREAM, "answers.campaign.>", DURABLE, decode, handle, batch=BATCH)
+SUBSCRIPTION = Subscription(
+    ANSWERS_STREAM, "answers.campaign.>", DURABLE, decode, handle, batch=BATCH, gather_seconds=GATHER_SECONDS
+)
