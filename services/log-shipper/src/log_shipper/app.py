@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from flotilla_common.bus.answering import respond
+from flotilla_common.bus.answering import Responder, respond
 
 from log_shipper import metrics
+from log_shipper.consumers.answer_destinations import RESPONDERS
 from log_shipper.consumers.answer_ledger import RESPONDER
 from log_shipper.consumers.count_received import count_received
 from log_shipper.consumers.manage import Manager
@@ -15,12 +17,14 @@ from log_shipper.deps import Deps
 
 
 async def start(tasks: asyncio.TaskGroup, deps: Deps, manager: Manager, replay_window: float) -> None:
-    """Start all work in the group; return when declared destinations are known and the ledger can be asked."""
+    """Start all work in the group; return when declared destinations are known and requests are answered."""
     await manager.look()
     tasks.create_task(manager.run(), name="destinations")
     tasks.create_task(count_received(deps), name="count received")
     tasks.create_task(purge(deps, replay_window), name="purge")
     tasks.create_task(metrics.publish(deps), name="metrics")
-    ready = asyncio.Event()
-    tasks.create_task(respond(deps.bus, RESPONDER, deps, ready=ready), name="answer ledger")
-    await ready.wait()
+    responders: tuple[Responder[Any, Deps], ...] = (RESPONDER, *RESPONDERS)
+    for responder in responders:
+        ready = asyncio.Event()
+        tasks.create_task(respond(deps.bus, responder, deps, ready=ready), name=responder.request.subject)
+        await ready.wait()

@@ -23,5 +23,10 @@ class NowhereSink:
         del batch, target
         return []
 
+    async def try_out(self, line: bytes) -> str:
+        """There is no place."""
+        del line
+        return ""
+
     async def close(self) -> None:
         """Nothing is open."""

@@ -157,6 +157,9 @@ class Sink(Protocol):
     async def deliver(self, batch: Batch, target: Target) -> list[Refusal]:
         """Deliver a batch, return the lines refused for good. Raises DestinationDown when it must be tried again."""
 
+    async def try_out(self, line: bytes) -> str:
+        """Send a line that no host sent, now; return where it is. Raises DestinationDown."""
+
     async def close(self) -> None:
         """Give back connections and files."""
 
@@ -166,10 +169,14 @@ S = TypeVar("S", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Kind(Generic[S]):
-    """A kind of destination. Members of `settings` that are secrets are of a secret type."""
+    """A kind of destination. Members of `settings` that are secrets are of a secret type.
+
+    One that `is_local` writes where log-shipper runs: whoever runs that declares it, and nobody makes one by the API.
+    """
 
     settings: type[S]
     create: Callable[[S], Sink]
+    is_local: bool = False
 
     def open(self, settings: Mapping[str, Any]) -> Sink:
         """Make a sink.

@@ -57,6 +57,15 @@ class FileSink:
             raise DestinationDown(f"{self._directory}: {error}") from error
         return []
 
+    async def try_out(self, line: bytes) -> str:
+        """Write `test.log`, with this line alone: the others hold what hosts sent and nothing else."""
+        path = self._path("test")
+        try:
+            await asyncio.to_thread(_write_alone, path, line + b"\n")
+        except OSError as error:
+            raise DestinationDown(f"{path}: {error}") from error
+        return str(path)
+
     async def close(self) -> None:
         """Nothing is kept open between batches, so that files may be moved away (rotation)."""
 
@@ -122,6 +131,16 @@ def _append(path: Path, offset: int | None, chunks: Sequence[Chunk]) -> None:
         os.close(descriptor)
 
 
+def _write_alone(path: Path, body: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, MODE)
+    try:
+        _write_all(descriptor, body)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _write_all(descriptor: int, body: bytes) -> None:
     view = memoryview(body)
     while view:
@@ -136,4 +155,4 @@ def _fsync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-KIND = Kind(Settings, lambda settings: FileSink(settings.directory))
+KIND = Kind(Settings, lambda settings: FileSink(settings.directory), is_local=True)

@@ -14,7 +14,7 @@ from obstore.store import S3Store
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from log_shipper.errors import DestinationDown
-from log_shipper.sinks import Batch, Chunk, Kind, Limits, Refusal, Target
+from log_shipper.sinks import Batch, Kind, Limits, Refusal, Target
 
 MIB = 1024 * 1024
 TIMEOUT_SECONDS = 60.0
@@ -88,25 +88,33 @@ class S3Sink:
     async def deliver(self, batch: Batch, target: Target) -> list[Refusal]:
         """Put one object per log type of the batch."""
         for log_type, chunks in batch.by_type().items():
-            name = self._path(log_type, str(target["object"]))
-            body = await asyncio.to_thread(_gzip, chunks)
-            try:
-                async with asyncio.timeout(TIMEOUT_SECONDS):
-                    await obstore.put_async(
-                        self._store, name, body, attributes={"Content-Type": "application/gzip"}, use_multipart=False
-                    )
-            except (BaseError, OSError, TimeoutError) as error:
-                raise DestinationDown(f"{name}: {type(error).__name__}: {str(error)[:300]}") from error
+            body = await asyncio.to_thread(_gzip, [chunk.body for chunk in chunks])
+            await self._put(self._path(log_type, str(target["object"])), body)
         return []
+
+    async def try_out(self, line: bytes) -> str:
+        """Put an object with this line alone."""
+        name = self._path("test", "test.ndjson.gz")
+        await self._put(name, _gzip([line + b"\n"]))
+        return name
+
+    async def _put(self, name: str, body: bytes) -> None:
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await obstore.put_async(
+                    self._store, name, body, attributes={"Content-Type": "application/gzip"}, use_multipart=False
+                )
+        except (BaseError, OSError, TimeoutError) as error:
+            raise DestinationDown(f"{name}: {type(error).__name__}: {str(error)[:300]}") from error
 
     async def close(self) -> None:
         """The client keeps nothing that must be given back."""
 
 
-def _gzip(chunks: Sequence[Chunk]) -> bytes:
+def _gzip(bodies: Sequence[bytes]) -> bytes:
     """Compress without a time stamp: the same range gives the same bytes."""
     packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_FORMAT)
-    parts = [packer.compress(chunk.body) for chunk in chunks]
+    parts = [packer.compress(body) for body in bodies]
     return b"".join([*parts, packer.flush()])
 
 

@@ -21,6 +21,16 @@ async def all_rows(session: AsyncSession) -> Sequence[Destination]:
     return (await session.execute(select(Destination).order_by(col(Destination.name)))).scalars().all()
 
 
+async def find(session: AsyncSession, name: str) -> Destination | None:
+    """Return a destination, locked; None when there is none, or it was taken away."""
+    found = await session.execute(
+        select(Destination)
+        .where(col(Destination.name) == name, col(Destination.until_sequence).is_(None))
+        .with_for_update()
+    )
+    return found.scalar_one_or_none()
+
+
 async def put(session: AsyncSession, row: Destination) -> None:
     """Add a destination, or change one: its kind, origin, spec and secrets. One that was taken away comes back.
 
