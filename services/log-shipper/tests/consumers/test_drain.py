@@ -220,6 +220,7 @@ async def test_a_destination_that_nobody_declares_any_more_filters_what_it_lacks
         await gateway.send()
         await eventually(lambda: is_true(books_of(deps, "file"), (12, 0, 12, 0)))
         assert await books_of(deps, "other") == (9, 6, 3, 0)
+        await eventually(lambda: counted(database, 4))
         await purge_once(deps, 0.0)
     assert len(lines_in(tmp_path / "other")) == 3
     assert (await state(deps.bus)).messages == 0
