@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from flotilla_common.settings import PREFIX, CommonSettings
+from log_shipper.declared import settings_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = {
@@ -19,15 +20,17 @@ CLASSES = {
     "live-query": ["live_query.settings.Settings"],
     "log-shipper": ["log_shipper.settings.Settings"],
 }
-SINKS = {"file": "log_shipper.sinks.file.Settings", "s3": "log_shipper.sinks.s3.Settings"}
 
 
 def classes_of(deployable: str, environment: dict[str, str]) -> list[type[CommonSettings]]:
     """The settings classes of a deployable; log-shipper has one more for each destination."""
-    paths = list(CLASSES[deployable])
+    found = [
+        getattr(importlib.import_module(path.rpartition(".")[0]), path.rpartition(".")[2])
+        for path in CLASSES[deployable]
+    ]
     if deployable == "log-shipper":
-        paths += [SINKS[name] for name in environment["FLOTILLA_DESTINATIONS"].split(",")]
-    return [getattr(importlib.import_module(path.rpartition(".")[0]), path.rpartition(".")[2]) for path in paths]
+        found += [settings_of(kind) for kind in environment["FLOTILLA_DESTINATIONS"].split(",")]
+    return found
 
 
 def setting_of(variable: str, known: set[str]) -> str | None:

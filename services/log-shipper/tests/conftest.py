@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,16 +17,20 @@ import pytest
 from flotilla_common.bus import outage
 from flotilla_common.bus.connection import Bus
 from flotilla_common.bus.provision import make
+from flotilla_common.contracts.log_destinations import Destination, LogFilter, Retry
 from flotilla_common.contracts.log_ledger import LedgerEntry
-from flotilla_common.contracts.logs import LINES_HEADER, LogType, Manifest, Segment, subject
+from flotilla_common.contracts.logs import LINES_HEADER, LOG_TYPES, LogType, Manifest, Segment, subject
 from flotilla_common.db.engine import session_maker
 from flotilla_common.testing.database import Database
 from log_shipper.app import start
+from log_shipper.consumers.manage import Declared, Manager
 from log_shipper.deps import Deps
 from log_shipper.domain.ledger import read_ledger
-from log_shipper.sinks import Batch, Limits, Refusal, Sink, Target
+from log_shipper.sinks import Batch, Limits, Refusal, Sink, Target, kind_of
+from log_shipper.sinks.file import FileSink
 from sqlalchemy.ext.asyncio import create_async_engine
 
+QUICK = Retry(first_seconds=0.05, longest_seconds=0.2)
 BusFor = Callable[[str], Awaitable[Bus]]
 
 
@@ -72,10 +77,12 @@ class Gateway:
 class WatchedSink:
     """A sink around another, that fails where a test says and remembers what it was given."""
 
-    def __init__(self, inner: Sink, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self, inner: Sink, *, name: str = "file", limits: Limits | None = None, log_types: Collection[str] = LOG_TYPES
+    ) -> None:
         self.inner = inner
-        self.name = inner.name
-        self.log_types = inner.log_types
+        self.spec = Destination(name=name, kind="file", filter=LogFilter(log_types=log_types), retry=QUICK)
+        self.replaces = inner.replaces
         self.limits = limits or inner.limits
         self.before: Callable[[], None] | None = None
         self.after: Callable[[], None] | None = None
@@ -95,6 +102,11 @@ class WatchedSink:
 
     async def close(self) -> None:
         await self.inner.close()
+
+
+def to_file(directory: Path, **changes: object) -> WatchedSink:
+    """A destination of kind file."""
+    return WatchedSink(FileSink(directory), **changes)  # type: ignore[arg-type]
 
 
 class Crash(Exception):
@@ -138,12 +150,21 @@ def shipping() -> Shipping:
     """All of log-shipper's work, for as long as the context is open."""
 
     @asynccontextmanager
-    async def run(deps: Deps, *sinks: Sink, replay_window: float = 0.5) -> AsyncIterator[None]:
+    async def run(
+        deps: Deps, *sinks: WatchedSink, replay_window: float = 0.5, undeclared: float = 0.0
+    ) -> AsyncIterator[None]:
+        opened = {sink.spec.name: sink for sink in sinks}
+        declared = Declared({sink.spec.name: sink.spec for sink in sinks})
+
+        def open_sink(spec: Destination) -> Sink:
+            return opened.get(spec.name) or kind_of(spec.kind).open(spec.settings)
+
+        manager = Manager(deps, declared, open_sink, undeclared=timedelta(seconds=undeclared))
         started = asyncio.Event()
 
         async def work() -> None:
             async with asyncio.TaskGroup() as tasks:
-                await start(tasks, deps, sinks, replay_window)
+                await start(tasks, deps, manager, replay_window)
                 started.set()
 
         task = asyncio.create_task(work())

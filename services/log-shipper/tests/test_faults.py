@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 from flotilla_common.testing import eventually
-from log_shipper.consumers import drain as drain_module
-from log_shipper.sinks.file import FileSink
 
-from .conftest import WatchedSink, balanced, lines_in
-
-
-@pytest.fixture(autouse=True)
-def short_delays(monkeypatch):
-    monkeypatch.setattr(drain_module, "LONGEST_DELAY_SECONDS", 0.5)
+from .conftest import balanced, lines_in, to_file
 
 
 async def is_settled(deps, lines: int) -> bool:
@@ -21,7 +13,7 @@ async def is_settled(deps, lines: int) -> bool:
 
 
 async def test_nats_is_stopped_and_started_again(gateway, deps, shipping, directory, nats_server):
-    async with shipping(deps, FileSink(directory)):
+    async with shipping(deps, to_file(directory)):
         await gateway.send(messages=5)
         await eventually(lambda: len(lines_in(directory)) == 15)
         nats_server.running.stop()
@@ -35,7 +27,7 @@ async def test_nats_is_stopped_and_started_again(gateway, deps, shipping, direct
 async def test_every_database_connection_is_cut_in_the_middle_of_deliveries(
     gateway, deps, shipping, directory, database
 ):
-    sink = WatchedSink(FileSink(directory))
+    sink = to_file(directory)
     cuts = 0
 
     async with shipping(deps, sink):

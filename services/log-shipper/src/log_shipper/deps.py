@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flotilla_common.bus.connection import Bus
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
@@ -15,3 +15,5 @@ class Deps:
     engine: AsyncEngine
     sessions: async_sessionmaker[AsyncSession]
     bus: Bus
+    secrets_key: bytes | None = field(default=None, repr=False)
+    """What the secrets of destinations made by the API are encrypted with; without it there can be none."""

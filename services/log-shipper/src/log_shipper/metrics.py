@@ -31,6 +31,7 @@ STREAM = Gauge("flotilla_log_stream_last_sequence", "Last sequence of stream LOG
 FAILING = Gauge("flotilla_log_destination_failing", "1 while deliveries fail", ["destination"])
 BATCHES = Counter("flotilla_log_batches", "Batches settled by this process", ["destination"])
 FAILURES = Counter("flotilla_log_delivery_failures", "Deliveries of this process that failed", ["destination"])
+CONFIG_BROKEN = Gauge("flotilla_log_destinations_config_broken", "1 while the file of destinations makes no sense")
 
 EVERY_SECONDS = 10.0
 DUTY = 20  # a long walk is repeated more rarely: at most 1/20 of the time goes into it

@@ -1,17 +1,27 @@
-"""Settings of log-shipper. Each destination has its own, in its file in `sinks/`."""
+"""Settings of log-shipper. Those of destinations that the environment names are in `declared`."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+from pathlib import Path
+
 from flotilla_common.settings import DatabaseSettings
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from log_shipper import sinks
+
+KEY_BYTES = 32
 
 
 class Settings(DatabaseSettings):
     """What log-shipper itself needs."""
 
-    destinations: str = Field("file", description="destinations, comma separated: the files of sinks/, e.g. file,s3")
+    destinations: str = Field("", description="destinations, comma separated: the files of sinks/, e.g. file,s3")
+    destinations_config: Path | None = Field(None, description="file (YAML or JSON) that names destinations")
+    secrets_key: SecretStr | None = Field(
+        None, description="32 random bytes in base64: protects the secrets of destinations that the API makes"
+    )
     replay_window: float = Field(
         0.5, description="share of the stream's limit that is kept, though delivered, for replay", ge=0, le=0.8
     )
@@ -25,10 +35,28 @@ class Settings(DatabaseSettings):
             raise ValueError(message)
         return value
 
+    @field_validator("secrets_key")
+    @classmethod
+    def _is_key(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            if value is not None and len(base64.b64decode(value.get_secret_value(), validate=True)) == KEY_BYTES:
+                return value
+        except binascii.Error:
+            pass
+        if value is None:
+            return None
+        message = f"must be {KEY_BYTES} bytes in base64, e.g. of: openssl rand -base64 32"
+        raise ValueError(message)
+
     @property
     def kinds(self) -> tuple[str, ...]:
         """The wanted destinations, in order, each once."""
         return _names(self.destinations)
+
+    @property
+    def secrets_key_bytes(self) -> bytes | None:
+        """The key itself."""
+        return None if self.secrets_key is None else base64.b64decode(self.secrets_key.get_secret_value())
 
 
 def _names(value: str) -> tuple[str, ...]:

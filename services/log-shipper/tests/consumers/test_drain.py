@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import pytest
 from flotilla_common.db.models.log_shipper import Batch as RecordedBatch
 from flotilla_common.db.models.log_shipper import Destination, Intake
 from flotilla_common.testing import eventually
-from log_shipper.consumers import drain as drain_module
+from log_shipper.consumers.purge import purge_once
 from log_shipper.errors import DestinationDown
 from log_shipper.sinks import Limits, Refusal
-from log_shipper.sinks.file import FileSink
+from log_shipper.store.stream import state
 
-from ..conftest import WatchedSink, balanced, crash, lines_in
+from ..conftest import WatchedSink, balanced, crash, lines_in, to_file
 
 
-@pytest.fixture(autouse=True)
-def short_delays(monkeypatch):
-    monkeypatch.setattr(drain_module, "FIRST_DELAY_SECONDS", 0.05)
-    monkeypatch.setattr(drain_module, "LONGEST_DELAY_SECONDS", 0.2)
+def is_down() -> None:
+    raise DestinationDown("no route")
+
+
+async def is_true(found, wanted) -> bool:
+    return await found == wanted
 
 
 async def test_every_line_arrives_once_and_in_order(gateway, deps, shipping, directory):
     await gateway.send("result", 5, messages=10)
-    async with shipping(deps, FileSink(directory)):
+    async with shipping(deps, to_file(directory)):
         await gateway.send("result", 1, messages=10)
         await gateway.send("status", 2, messages=3)
         await eventually(lambda: len(lines_in(directory)) == 60 and len(lines_in(directory, "status")) == 6)
@@ -42,14 +43,14 @@ async def test_bytes_are_delivered_as_they_came(gateway, deps, shipping, directo
     ]
     await gateway.send_lines(odd)
 
-    async with shipping(deps, FileSink(directory)):
+    async with shipping(deps, to_file(directory)):
         await eventually(lambda: len(lines_in(directory)) == len(odd))
 
     assert lines_in(directory) == odd
 
 
 async def test_a_crash_before_the_delivery_loses_nothing(gateway, deps, shipping, directory, database):
-    sink = WatchedSink(FileSink(directory))
+    sink = to_file(directory)
     sink.before = crash
     await gateway.send(messages=4)
     async with shipping(deps, sink):
@@ -59,7 +60,7 @@ async def test_a_crash_before_the_delivery_loses_nothing(gateway, deps, shipping
     assert (await balanced(deps))["file", "result"].pending == 12
     await gateway.send(messages=4)
 
-    async with shipping(deps, FileSink(directory)):
+    async with shipping(deps, to_file(directory)):
         await eventually(lambda: len(lines_in(directory)) == 24)
 
     assert lines_in(directory) == gateway.sent["result"]
@@ -67,17 +68,17 @@ async def test_a_crash_before_the_delivery_loses_nothing(gateway, deps, shipping
 
 async def test_a_crash_between_delivery_and_cursor_leaves_no_duplicate(gateway, deps, shipping, directory, database):
     await gateway.send(messages=2)
-    async with shipping(deps, FileSink(directory)):
+    async with shipping(deps, to_file(directory)):
         await eventually(lambda: len(lines_in(directory)) == 6)
     await gateway.send(messages=2)
-    sink = WatchedSink(FileSink(directory))
+    sink = to_file(directory)
     sink.after = crash
     async with shipping(deps, sink):
         await eventually(lambda: len(sink.batches) >= 3)  # written, died, and written again
         await balanced(deps)
     await gateway.send(messages=2)
 
-    async with shipping(deps, FileSink(directory)):
+    async with shipping(deps, to_file(directory)):
 
         async def all_settled() -> bool:
             entry = (await balanced(deps))["file", "result"]
@@ -90,14 +91,10 @@ async def test_a_crash_between_delivery_and_cursor_leaves_no_duplicate(gateway, 
 
 
 async def test_a_destination_that_is_down_holds_only_its_own_cursor(gateway, deps, shipping, directory, tmp_path):
-    other = WatchedSink(FileSink(tmp_path / "other"))
-    other.name = "other"
+    other = to_file(tmp_path / "other", name="other")
 
-    def down() -> None:
-        raise DestinationDown("no route")
-
-    other.before = down
-    async with shipping(deps, FileSink(directory), other):
+    other.before = is_down
+    async with shipping(deps, to_file(directory), other):
         await gateway.send(messages=5)
         await eventually(lambda: len(lines_in(directory)) == 15)
         books = await balanced(deps)
@@ -114,7 +111,7 @@ async def test_a_message_without_a_sound_manifest_is_buried_and_blocks_nobody(ga
     await gateway.send_raw(b"{}\n", None)
     await gateway.send()
 
-    async with shipping(deps, FileSink(directory)):
+    async with shipping(deps, to_file(directory)):
         await eventually(lambda: lines_in(directory) == gateway.sent["result"])
 
         async def all_settled():
@@ -128,7 +125,7 @@ async def test_a_message_without_a_sound_manifest_is_buried_and_blocks_nobody(ga
 async def test_dead_letters_carry_reason_and_position(gateway, deps, shipping, directory, nats_server, provision_js):
     await gateway.send_raw(b"rubbish", "4", "status")
 
-    async with shipping(deps, FileSink(directory)):
+    async with shipping(deps, to_file(directory)):
         dead = await eventually(provision_js.last_dead)
 
     assert dead.data == b"rubbish"
@@ -139,7 +136,7 @@ async def test_dead_letters_carry_reason_and_position(gateway, deps, shipping, d
 
 
 async def test_lines_too_long_for_a_destination_are_buried_alone(gateway, deps, shipping, directory, provision_js):
-    sink = WatchedSink(FileSink(directory), limits=Limits(1_000_000, 1000, 0.0, line_bytes=20))
+    sink = to_file(directory, limits=Limits(1_000_000, 1000, 0.0, line_bytes=20))
     await gateway.send_lines([b"short", b"x" * 21, b"short too"])
 
     async with shipping(deps, sink):
@@ -162,7 +159,7 @@ async def test_lines_refused_for_good_are_buried_and_counted(gateway, deps, ship
             return [Refusal(batch.first_sequence, "result", 0, b"line 0", "400 bad field")]
 
     await gateway.send(lines=3)
-    async with shipping(deps, Picky(FileSink(directory))):
+    async with shipping(deps, Picky(to_file(directory))):
         dead = await eventually(provision_js.last_dead)
 
         async def counted():
@@ -174,7 +171,7 @@ async def test_lines_refused_for_good_are_buried_and_counted(gateway, deps, ship
 
 
 async def test_two_replicas_do_not_both_deliver(gateway, make_deps, shipping, directory):
-    sinks = [WatchedSink(FileSink(directory)), WatchedSink(FileSink(directory))]
+    sinks = [to_file(directory), to_file(directory)]
     async with shipping(await make_deps(), sinks[0]), shipping(await make_deps(), sinks[1]):
         for _ in range(20):
             await gateway.send()
@@ -185,8 +182,8 @@ async def test_two_replicas_do_not_both_deliver(gateway, make_deps, shipping, di
 
 
 async def test_another_replica_takes_over(gateway, make_deps, shipping, directory):
-    second = WatchedSink(FileSink(directory))
-    async with shipping(await make_deps(), FileSink(directory)):
+    second = to_file(directory)
+    async with shipping(await make_deps(), to_file(directory)):
         await gateway.send()
         await eventually(lambda: lines_in(directory) == gateway.sent["result"])
         waiting = shipping(await make_deps(), second)
@@ -198,63 +195,90 @@ async def test_another_replica_takes_over(gateway, make_deps, shipping, director
     await waiting.__aexit__(None, None, None)
 
 
-async def test_a_destination_taken_out_of_the_settings_filters_what_it_lacks(
-    gateway, deps, shipping, directory, tmp_path
+async def counted(database, sequence: int) -> bool:
+    return [row.cursor_sequence for row in await database.rows(Intake)] == [sequence]
+
+
+async def books_of(deps, name: str) -> tuple[int, int, int, int]:
+    entry = (await balanced(deps))[name, "result"]
+    return entry.received, entry.filtered, entry.delivered, entry.pending
+
+
+async def test_a_destination_that_nobody_declares_any_more_filters_what_it_lacks(
+    gateway, deps, shipping, directory, tmp_path, database
 ):
-    other = FileSink(tmp_path / "other")
-    other.name = "other"
-    async with shipping(deps, FileSink(directory), other):
+    other = to_file(tmp_path / "other", name="other")
+    async with shipping(deps, to_file(directory), other):
         await gateway.send()
+        await eventually(lambda: is_true(books_of(deps, "other"), (3, 0, 3, 0)))
+        other.before = is_down
+        await gateway.send(messages=2)
+        await eventually(lambda: counted(database, 3))
 
-        async def settled():
-            # Lines that stand in the file and are not settled yet would be filtered below, with those that it lacks.
-            return (await balanced(deps))["other", "result"].delivered == 3
-
-        await eventually(settled)
-    await gateway.send()
-
-    async with shipping(deps, FileSink(directory)):
-
-        async def filtered():
-            return (await balanced(deps))["other", "result"].filtered == 3
-
-        await eventually(filtered)
+    async with shipping(deps, to_file(directory)):
+        await eventually(lambda: is_true(books_of(deps, "other"), (9, 6, 3, 0)))
+        await gateway.send()
+        await eventually(lambda: is_true(books_of(deps, "file"), (12, 0, 12, 0)))
+        assert await books_of(deps, "other") == (9, 6, 3, 0)
+        await eventually(lambda: counted(database, 4))
+        await purge_once(deps, 0.0)
     assert len(lines_in(tmp_path / "other")) == 3
+    assert (await state(deps.bus)).messages == 0
 
 
-async def test_a_destination_taken_out_while_a_batch_is_unsettled_filters_that_batch(
-    gateway, deps, shipping, directory, tmp_path
+async def test_a_destination_taken_away_while_a_batch_is_unsettled_filters_that_batch(
+    gateway, deps, shipping, directory, tmp_path, database
 ):
-    other = WatchedSink(FileSink(tmp_path / "other"))
-    other.name = "other"
+    other = to_file(tmp_path / "other", name="other")
     other.after = crash
-    async with shipping(deps, FileSink(directory), other):
+    async with shipping(deps, to_file(directory), other):
         await gateway.send()
         await eventually(lambda: len(lines_in(tmp_path / "other")) == 3)
-    await gateway.send()
+        await eventually(lambda: counted(database, 1))
 
-    async with shipping(deps, FileSink(directory)):
+    async with shipping(deps, to_file(directory)):
+        await eventually(lambda: is_true(books_of(deps, "other"), (3, 3, 0, 0)))
 
-        async def filtered():
-            entry = (await balanced(deps))["other", "result"]
-            return (entry.received, entry.filtered, entry.delivered, entry.pending) == (6, 6, 0, 0)
 
-        await eventually(filtered)
+async def test_a_destination_that_another_replica_declares_is_not_taken_away(
+    gateway, deps, make_deps, shipping, directory, tmp_path
+):
+    other = to_file(tmp_path / "other", name="other")
+    async with shipping(deps, to_file(directory), other), shipping(await make_deps(), undeclared=60.0):
+        await gateway.send()
+        await eventually(lambda: lines_in(tmp_path / "other") == gateway.sent["result"])
+
+    assert await books_of(deps, "other") == (3, 0, 3, 0)
+
+
+async def test_a_destination_that_comes_back_begins_where_the_intake_stands(
+    gateway, deps, shipping, directory, database
+):
+    async with shipping(deps, to_file(directory)):
+        await gateway.send()
+        await eventually(lambda: is_true(books_of(deps, "file"), (3, 0, 3, 0)))
+    async with shipping(deps):
+        await gateway.send(messages=2)
+        await eventually(lambda: counted(database, 3))
+
+    async with shipping(deps, to_file(directory)):
+        await gateway.send()
+        await eventually(lambda: is_true(books_of(deps, "file"), (6, 0, 6, 0)))
+    assert lines_in(directory) == gateway.sent["result"][:3] + gateway.sent["result"][9:]
 
 
 async def test_a_destination_added_later_begins_where_the_intake_stands(
     gateway, deps, shipping, directory, tmp_path, database
 ):
-    async with shipping(deps, FileSink(directory)):
+    async with shipping(deps, to_file(directory)):
         await gateway.send()
 
         async def counted():
             return [row.cursor_sequence for row in await database.rows(Intake)] == [1]
 
         await eventually(counted)
-    other = FileSink(tmp_path / "other")
-    other.name = "other"
-    async with shipping(deps, FileSink(directory), other):
+    other = to_file(tmp_path / "other", name="other")
+    async with shipping(deps, to_file(directory), other):
         await gateway.send()
         await eventually(lambda: lines_in(tmp_path / "other") == gateway.sent["result"][3:])
         books = await balanced(deps)
@@ -263,7 +287,7 @@ async def test_a_destination_added_later_begins_where_the_intake_stands(
 
 
 async def test_a_stream_made_anew_is_read_from_its_beginning(gateway, deps, shipping, directory, remake_streams):
-    async with shipping(deps, FileSink(directory)):
+    async with shipping(deps, to_file(directory)):
         await gateway.send(messages=4)
 
         async def all_settled() -> bool:
@@ -274,14 +298,14 @@ async def test_a_stream_made_anew_is_read_from_its_beginning(gateway, deps, ship
     await remake_streams()
     await gateway.send(messages=6)
 
-    async with shipping(deps, FileSink(directory)):
+    async with shipping(deps, to_file(directory)):
         await eventually(lambda: lines_in(directory) == gateway.sent["result"])
 
 
 async def test_a_stream_that_ends_before_the_cursor_goes_on_where_it_ends(gateway, deps, shipping, directory, database):
     await gateway.send()
     await database.add(Destination(name="file", cursor_sequence=100), Intake(id=1, cursor_sequence=100))
-    async with shipping(deps, FileSink(directory)):
+    async with shipping(deps, to_file(directory)):
 
         async def moved() -> bool:
             return [row.cursor_sequence for row in await database.rows(Destination)] == [1]

@@ -10,10 +10,9 @@ from flotilla_common.testing import eventually
 from log_shipper.consumers.purge import purge_once
 from log_shipper.domain.ledger import read_ledger
 from log_shipper.metrics import LINES, UNBALANCED, show
-from log_shipper.sinks.file import FileSink
 from log_shipper.store.stream import state
 
-from ..conftest import balanced, lines_in
+from ..conftest import balanced, lines_in, to_file
 
 
 async def test_lines_that_nobody_has_seen_yet_are_received_and_pending(gateway, deps, database):
@@ -35,7 +34,7 @@ async def test_the_books_balance_at_every_look_while_lines_come_and_go(gateway, 
             await gateway.send("result", 7)
             await gateway.send_raw(b"rubbish", "2", "status")
 
-    async with shipping(deps, FileSink(directory, log_types=frozenset({"result"}))):
+    async with shipping(deps, to_file(directory, log_types={"result"})):
         sending = asyncio.create_task(keep_sending())
         while not sending.done():
             await balanced(deps)
@@ -54,7 +53,7 @@ async def test_the_books_balance_at_every_look_while_lines_come_and_go(gateway, 
 
 
 async def test_other_log_types_are_filtered(gateway, deps, shipping, directory):
-    async with shipping(deps, FileSink(directory, log_types=frozenset({"result"}))):
+    async with shipping(deps, to_file(directory, log_types={"result"})):
         await gateway.send("result", 2)
         await gateway.send("status", 4)
 
@@ -66,7 +65,7 @@ async def test_other_log_types_are_filtered(gateway, deps, shipping, directory):
 
 
 async def test_received_survives_the_purge(gateway, deps, shipping, directory, database):
-    async with shipping(deps, FileSink(directory)):
+    async with shipping(deps, to_file(directory)):
         await gateway.send("result", 5, messages=10)
 
         async def counted():
@@ -102,7 +101,7 @@ async def test_the_replay_window_is_kept(gateway, deps, database):
 
 
 async def test_admin_api_can_ask_for_the_ledger(gateway, deps, shipping, directory, bus_for):
-    async with shipping(deps, FileSink(directory)):
+    async with shipping(deps, to_file(directory)):
         await gateway.send("result", 5)
         answer = await (await bus_for("admin_api")).request(LogLedgerV1())
 

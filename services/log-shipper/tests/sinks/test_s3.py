@@ -7,21 +7,22 @@ import obstore
 import pytest
 from flotilla_common.testing import eventually
 from log_shipper.errors import DestinationDown
-from log_shipper.sinks import Batch, Chunk
-from log_shipper.sinks.s3 import S3Sink, Settings, create
+from log_shipper.sinks import Batch, Chunk, Limits
+from log_shipper.sinks.s3 import KIND, S3Sink
 from obstore.store import S3Store
 
 from ..conftest import WatchedSink, crash
 
+AT_ONCE = Limits(batch_bytes=8_000_000, batch_lines=1_000_000, batch_seconds=0.0)
 FIRST = datetime(2026, 11, 24, 5, 59, 59, tzinfo=UTC)
 
 
 def sink_for(place, **changes) -> S3Sink:
-    settings = Settings(
-        nats_url="", nats_user="", nats_password="", health_port=0, s3_endpoint=changes.pop("endpoint", place.endpoint),
-        s3_bucket=place.bucket, s3_access_key=place.key, s3_secret_key=place.secret, s3_region=place.region, **changes,
-    )  # fmt: skip
-    return create(settings)
+    settings = {
+        "endpoint": place.endpoint, "bucket": place.bucket, "access_key": place.key, "secret_key": place.secret,
+        "region": place.region,
+    }  # fmt: skip
+    return KIND.open(settings | changes)
 
 
 async def objects(place) -> dict[str, bytes]:
@@ -37,7 +38,7 @@ async def objects(place) -> dict[str, bytes]:
 
 
 async def test_an_object_per_type_is_named_by_its_range_and_first_hour(s3):
-    sink = sink_for(s3, s3_prefix="/fleet/")
+    sink = sink_for(s3, prefix="/fleet/")
     chunks = [Chunk(7, "result", 1, b"one\n"), Chunk(8, "status", 1, b"two\n"), Chunk(9, "result", 1, b"three\n")]
     target = await sink.plan(7, 9, FIRST)
 
@@ -77,13 +78,13 @@ async def test_an_endpoint_that_does_not_answer_is_an_outage(s3):
 
 async def test_a_crash_after_the_upload_leaves_every_line_once(s3, gateway, deps, shipping):
     await gateway.send("result", 5, messages=4)
-    dying = WatchedSink(sink_for(s3, s3_batch_seconds=0.0))
+    dying = WatchedSink(sink_for(s3), limits=AT_ONCE)
     dying.after = crash
     async with shipping(deps, dying):
         await eventually(lambda: len(dying.batches) >= 2)
     await gateway.send("result", 5, messages=4)
 
-    async with shipping(deps, sink_for(s3, s3_batch_seconds=0.0)):
+    async with shipping(deps, WatchedSink(sink_for(s3), limits=AT_ONCE)):
 
         async def complete():
             found = await objects(s3)
@@ -93,7 +94,7 @@ async def test_a_crash_after_the_upload_leaves_every_line_once(s3, gateway, deps
 
 
 async def test_lines_wait_for_company_until_the_time_or_the_size_is_reached(s3, gateway, deps, shipping):
-    sink = WatchedSink(sink_for(s3, s3_batch_seconds=60.0, s3_batch_bytes=4000))
+    sink = WatchedSink(sink_for(s3), limits=Limits(batch_bytes=4000, batch_lines=1000, batch_seconds=60.0))
     async with shipping(deps, sink):
         await gateway.send_lines([b"x" * 1500])
         await gateway.send_lines([b"y" * 1500])

@@ -158,7 +158,7 @@ def shipper_settings(at: Layout) -> dict[str, str]:
     """Return the two destinations."""
     return {
         "FLOTILLA_DESTINATIONS": "file,s3",
-        "FLOTILLA_LOG_DIRECTORY": str(at.home.shipped),
+        "FLOTILLA_FILE_DIRECTORY": str(at.home.shipped),
         "FLOTILLA_S3_ENDPOINT": at.s3.endpoint,
         "FLOTILLA_S3_BUCKET": BUCKET,
         "FLOTILLA_S3_REGION": REGION,

@@ -8,7 +8,10 @@ from flotilla_common.contracts.base import Answer, Message, Request
 
 
 class LedgerEntry(Message):
-    """Lines of one log type at one destination: received = filtered + delivered + dead_lettered + pending."""
+    """Lines of one log type at one destination: received = filtered + delivered + dead_lettered + pending.
+
+    `duplicates` stand beside: lines delivered once more than needed, or perhaps so.
+    """
 
     destination: str
     log_type: str
@@ -17,6 +20,7 @@ class LedgerEntry(Message):
     delivered: int
     dead_lettered: int
     pending: int
+    duplicates: int = 0
 
 
 class LogLedgerAnsweredV1(Answer):

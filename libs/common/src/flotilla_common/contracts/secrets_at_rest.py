@@ -1,7 +1,7 @@
-"""Enroll secrets at rest: encrypted for people who may read them, hashed with a key for those who look them up.
+"""Secrets at rest: encrypted for those who may read them, hashed with a key for those who look them up.
 
-The key file (32 random bytes in base64) is shared by admin-api, which writes the secrets, and inventory, which only
-looks them up. Different keys are derived for the two uses.
+The key file (32 random bytes in base64) is shared by admin-api, which writes enroll secrets, and inventory, which only
+looks them up. log-shipper keeps the secrets of log destinations; its key may be another. Each use has a derived key.
 """
 
 from __future__ import annotations
@@ -19,3 +19,8 @@ def enroll_secret_lookup(key: bytes, secret: str) -> bytes:
 def enroll_secret_encryption_key(key: bytes) -> bytes:
     """Return the 32-byte AES-256-GCM key that encrypts enroll secrets."""
     return hmac.new(key, b"flotilla enroll secret encryption v1", hashlib.sha256).digest()
+
+
+def log_destination_encryption_key(key: bytes) -> bytes:
+    """Return the 32-byte AES-256-GCM key that encrypts the secrets of log destinations."""
+    return hmac.new(key, b"flotilla log destination encryption v1", hashlib.sha256).digest()

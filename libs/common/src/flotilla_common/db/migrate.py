@@ -24,7 +24,7 @@ READS: dict[str, dict[str, tuple[str, ...]]] = {
         "inventory": ("hosts", "host_seen", "label_membership"),
         "admin_api": ("labels", "app_config(id, live_query_disabled)"),
     },
-    "log_shipper": {},
+    "log_shipper": {"inventory": ("hosts(id, platform)", "label_membership")},
     "analytics": {
         "inventory": ("hosts", "host_seen"),
         "admin_api": ("labels", "queries", "teams", "users(id)", "sessions(user_id, accessed_at)"),

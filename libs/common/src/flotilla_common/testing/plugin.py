@@ -317,7 +317,7 @@ def service_environment(
             "FLOTILLA_NATS_PASSWORD": where.passwords[service],
             "FLOTILLA_HEALTH_PORT": "0",
             "FLOTILLA_SECRETS_KEY_FILE": str(secrets_key_file),
-            "FLOTILLA_LOG_DIRECTORY": str(tmp_path / "logs"),
+            "FLOTILLA_FILE_DIRECTORY": str(tmp_path / "logs"),
             "FLOTILLA_S3_ENDPOINT": s3.endpoint,
             "FLOTILLA_S3_BUCKET": s3.bucket,
             "FLOTILLA_S3_REGION": s3.region,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 
 import structlog
 from flotilla_common.bus import outage
@@ -81,14 +82,23 @@ async def _collect(reader: LogReader) -> list[StoredMessage]:
 
 async def _add(deps: Deps, cursor: int, messages: list[StoredMessage]) -> int:
     """Write the books up to the last message; return its sequence."""
-    tally = ledger.Tally()
-    for message in messages:
-        tally.add(message.log_type, message.hour, "received", message.lines)
     async with deps.sessions.begin() as session:
         found = await destinations.lock_intake(session)
         if found != cursor:
             raise LeaseLost(f"intake: the cursor stands at {found}, not at {cursor}")
-        for name in sorted(await destinations.cursors(session)):
-            await ledger.add(session, name, tally)
+        places = await destinations.places(session)
+        whole = _tally(messages)
+        for name, place in sorted(places.items()):
+            if place.until is None:
+                await ledger.add(session, name, whole)
+            elif place.until > cursor:
+                await ledger.add(session, name, _tally([one for one in messages if place.is_for(one.sequence)]))
         await destinations.move_intake(session, messages[-1].sequence)
     return messages[-1].sequence
+
+
+def _tally(messages: Iterable[StoredMessage]) -> ledger.Tally:
+    tally = ledger.Tally()
+    for message in messages:
+        tally.add(message.log_type, message.hour, "received", message.lines)
+    return tally

@@ -19,6 +19,7 @@ from flotilla_common.errors import Unavailable
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from log_shipper.store import destinations, ledger
+from log_shipper.store.destinations import Place
 from log_shipper.store.stream import LogReader, StoredMessage, state
 
 ATTEMPTS = 5
@@ -30,29 +31,30 @@ class Books:
     """What is stored, at one moment."""
 
     intake: int
-    cursors: Mapping[str, int]
+    places: Mapping[str, Place]
     totals: Mapping[tuple[str, str], Counter[ledger.Column]]
 
     @property
     def settled(self) -> int:
         """The last sequence that everybody is done with."""
-        return min([self.intake, *self.cursors.values()])
+        return min([self.intake, *(place.cursor for place in self.places.values() if not place.is_finished)])
 
 
 @dataclass
 class Beyond:
     """Lines that the stream holds beyond the cursors."""
 
-    uncounted: Counter[str] = field(default_factory=Counter)  # log type -> lines beyond the intake
+    uncounted: Counter[tuple[str, str]] = field(default_factory=Counter)  # (destination, log type) -> beyond the intake
     pending: Counter[tuple[str, str]] = field(default_factory=Counter)  # (destination, log type) -> lines
     oldest: dict[str, datetime] = field(default_factory=dict)  # destination -> when its oldest pending line came
 
     def add(self, books: Books, message: StoredMessage) -> None:
         """Count a message for everybody who has not had it."""
-        if message.sequence > books.intake:
-            self.uncounted[message.log_type] += message.lines
-        for name, cursor in books.cursors.items():
-            if message.sequence > cursor:
+        is_uncounted = message.sequence > books.intake
+        for name, place in books.places.items():
+            if is_uncounted and place.is_for(message.sequence):
+                self.uncounted[name, message.log_type] += message.lines
+            if place.lacks(message.sequence):
                 self.pending[name, message.log_type] += message.lines
                 self.oldest.setdefault(name, message.stored_at)
 
@@ -65,6 +67,7 @@ class Ledger:
     entries: tuple[LedgerEntry, ...]
     oldest_pending: Mapping[str, datetime]
     cursors: Mapping[str, int]
+    """Of destinations that are not finished."""
 
 
 async def read_books(sessions: async_sessionmaker[AsyncSession]) -> Books:
@@ -72,7 +75,7 @@ async def read_books(sessions: async_sessionmaker[AsyncSession]) -> Books:
     async with sessions.begin() as session:
         await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         return Books(
-            await destinations.intake(session), await destinations.cursors(session), await ledger.totals(session)
+            await destinations.intake(session), await destinations.places(session), await ledger.totals(session)
         )
 
 
@@ -92,7 +95,8 @@ async def read_ledger(sessions: async_sessionmaker[AsyncSession], bus: Bus) -> L
         first = (await state(bus)).first_sequence
         # Purged meanwhile: what is missing here has been settled since, so the books must be read again.
         if first <= books.settled + 1 or (await read_books(sessions)).settled == books.settled:
-            return Ledger(last, entries(books, beyond), beyond.oldest, books.cursors)
+            cursors = {name: place.cursor for name, place in books.places.items() if not place.is_finished}
+            return Ledger(last, entries(books, beyond), beyond.oldest, cursors)
     raise Unavailable("the stream moves faster than its headers can be read")
 
 
@@ -101,7 +105,7 @@ def entries(books: Books, beyond: Beyond) -> tuple[LedgerEntry, ...]:
     seen = {log_type for _, log_type in (*books.totals, *beyond.pending)}
     return tuple(
         _entry(name, log_type, books.totals.get((name, log_type), Counter()), beyond)
-        for name in sorted(books.cursors)
+        for name in sorted(books.places)
         for log_type in sorted(seen | set(LOG_TYPES))
     )
 
@@ -110,11 +114,12 @@ def _entry(name: str, log_type: str, total: Counter[ledger.Column], beyond: Beyo
     return LedgerEntry(
         destination=name,
         log_type=log_type,
-        received=total["received"] + beyond.uncounted[log_type],
+        received=total["received"] + beyond.uncounted[name, log_type],
         filtered=total["filtered"],
         delivered=total["delivered"],
         dead_lettered=total["dead_lettered"],
         pending=beyond.pending[name, log_type],
+        duplicates=total["duplicates"],
     )
 
 

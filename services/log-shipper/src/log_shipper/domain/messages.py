@@ -1,9 +1,12 @@
-"""What a message of LOGS holds: a manifest, then lines that match it exactly."""
+"""What a message of LOGS holds: a manifest, then lines that match it exactly, segment by segment."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
 import msgspec
-from flotilla_common.contracts.logs import LOG_TYPES, Manifest
+from flotilla_common.contracts.logs import LOG_TYPES, Manifest, Segment
 
 from log_shipper.errors import BadManifest
 from log_shipper.store.stream import StoredMessage
@@ -11,8 +14,25 @@ from log_shipper.store.stream import StoredMessage
 _decode = msgspec.json.Decoder(Manifest).decode
 
 
-def body_of(message: StoredMessage) -> bytes:
-    """Return the lines of a message, as they came, each ended by a newline.
+@dataclass(frozen=True)
+class OpenedMessage:
+    """A message whose manifest describes its lines; `body` holds these as they came, each ended by a newline."""
+
+    message: StoredMessage
+    segments: tuple[Segment, ...]
+    body: bytes
+
+    def parts(self) -> Iterator[tuple[Segment, bytes]]:
+        """Yield each segment with its lines."""
+        start = 0
+        for segment in self.segments:
+            end = start + segment.bytes
+            yield segment, self.body[start:end]
+            start = end
+
+
+def open_message(message: StoredMessage) -> OpenedMessage:
+    """Read a message.
 
     Raises:
         BadManifest: the manifest is missing, or does not describe the lines.
@@ -26,7 +46,19 @@ def body_of(message: StoredMessage) -> bytes:
     except (msgspec.DecodeError, RecursionError) as error:
         raise BadManifest(f"the manifest makes no sense: {error}") from error
     _check(message, manifest, body)
-    return body
+    return OpenedMessage(message, tuple(manifest.segments), body)
+
+
+def open_all(messages: Iterable[StoredMessage]) -> tuple[list[OpenedMessage], list[tuple[StoredMessage, str]]]:
+    """Return the messages that can be read, and the others with the reasons."""
+    opened: list[OpenedMessage] = []
+    poison: list[tuple[StoredMessage, str]] = []
+    for message in messages:
+        try:
+            opened.append(open_message(message))
+        except BadManifest as error:
+            poison.append((message, str(error)))
+    return opened, poison
 
 
 def _check(message: StoredMessage, manifest: Manifest, body: bytes) -> None:
@@ -40,6 +72,10 @@ def _check(message: StoredMessage, manifest: Manifest, body: bytes) -> None:
         raise BadManifest(f"the manifest counts {lines} lines, the header {message.lines}")
     if size != len(body):
         raise BadManifest(f"the manifest counts {size} bytes, there are {len(body)}")
-    found = body.count(b"\n")
-    if found != lines or (body and not body.endswith(b"\n")):
-        raise BadManifest(f"the manifest counts {lines} lines, there are {found}")
+    start = 0
+    for segment in manifest.segments:
+        end = start + segment.bytes
+        found = body.count(b"\n", start, end) if segment.bytes >= 0 else -1
+        if found != segment.lines or (segment.bytes and body[end - 1 : end] != b"\n"):
+            raise BadManifest(f"a segment counts {segment.lines} lines, there are {found}")
+        start = end

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
-from log_shipper.domain.messages import body_of
-from log_shipper.errors import BadManifest
+from flotilla_common.contracts.logs import Segment
+
+from log_shipper.domain.messages import OpenedMessage
+from log_shipper.domain.selecting import NO_FACTS, HostFacts, Selection
 from log_shipper.sinks import Chunk, Limits, Refusal
 from log_shipper.store.ledger import Tally
 from log_shipper.store.stream import StoredMessage
@@ -32,48 +33,98 @@ class Routed:
             self.refusals.append(refusal)
 
 
-def route(messages: Iterable[StoredMessage], log_types: frozenset[str], limits: Limits) -> Routed:
+def route(
+    opened: Iterable[OpenedMessage],
+    poison: Iterable[tuple[StoredMessage, str]],
+    selection: Selection,
+    limits: Limits,
+    facts: HostFacts = NO_FACTS,
+) -> Routed:
     """Sort the lines of messages."""
     routed = Routed()
-    for message in messages:
+    for message, reason in poison:
         routed.messages[message.sequence] = message
-        try:
-            body = body_of(message)
-        except BadManifest as error:
-            routed.poison.append((message, str(error)))
-            routed.tally.add(message.log_type, message.hour, "dead_lettered", message.lines)
-            continue
-        if message.log_type not in log_types:
+        routed.poison.append((message, reason))
+        routed.tally.add(message.log_type, message.hour, "dead_lettered", message.lines)
+    for one in opened:
+        message = one.message
+        routed.messages[message.sequence] = message
+        if not selection.takes_type(message.log_type):
             routed.tally.add(message.log_type, message.hour, "filtered", message.lines)
-            continue
-        _take(routed, message, body, limits.line_bytes)
+        elif selection.takes_all and _is_short(one.body, limits):
+            _keep(routed, Chunk(message.sequence, message.log_type, message.lines, one.body, one.segments))
+        else:
+            _pick(routed, one, selection, limits, facts)
     return routed
 
 
-def _take(routed: Routed, message: StoredMessage, body: bytes, line_bytes: int | None) -> None:
-    kept, refusals = (body, []) if line_bytes is None else _split(message, body, line_bytes)
-    lines = message.lines - len(refusals)
-    if lines:
-        routed.chunks.append(Chunk(message.sequence, message.log_type, lines, kept))
-    routed.refusals += refusals
-    _count(routed.tally, message.log_type, message.hour, lines, len(refusals))
+def _is_short(body: bytes, limits: Limits) -> bool:
+    """Whether no line can be too long, seen without looking at them."""
+    return limits.line_bytes is None or len(body) <= limits.line_bytes
 
 
-def _count(tally: Tally, log_type: str, hour: datetime, delivered: int, dead_lettered: int) -> None:
-    tally.add(log_type, hour, "delivered", delivered)
-    tally.add(log_type, hour, "dead_lettered", dead_lettered)
+def _keep(routed: Routed, chunk: Chunk) -> None:
+    if chunk.lines:
+        routed.chunks.append(chunk)
+    message = routed.messages[chunk.sequence]
+    routed.tally.add(chunk.log_type, message.hour, "delivered", chunk.lines)
 
 
-def _split(message: StoredMessage, body: bytes, line_bytes: int) -> tuple[bytes, list[Refusal]]:
-    """Take out the lines that are longer than `line_bytes` (without their newline)."""
-    if len(body) <= line_bytes:
-        return body, []
-    kept: list[bytes] = []
-    refusals: list[Refusal] = []
-    for index, line in enumerate(body.split(b"\n")[:-1]):
-        if len(line) <= line_bytes:
-            kept.append(line + b"\n")
-        else:
-            reason = f"a line of {len(line)} bytes is longer than the destination's {line_bytes}"
-            refusals.append(Refusal(message.sequence, message.log_type, index, line, reason))
-    return b"".join(kept), refusals
+def _pick(routed: Routed, one: OpenedMessage, selection: Selection, limits: Limits, facts: HostFacts) -> None:
+    """Take a message apart, line by line where that is needed."""
+    message = one.message
+    picked = _Picked(message, limits)
+    number = 0
+    for segment, part in one.parts():
+        if selection.takes_host(segment, facts):
+            if selection.takes_all_lines and _is_short(part, limits):
+                picked.take(segment, part, range(number, number + segment.lines))
+            else:
+                picked.choose(segment, part, number, selection)
+        number += segment.lines
+    body = b"".join(picked.parts)
+    _keep(
+        routed,
+        Chunk(message.sequence, message.log_type, len(picked.indexes), body, picked.segments, picked.indexes),
+    )
+    routed.refusals += picked.refusals
+    filtered = message.lines - len(picked.indexes) - len(picked.refusals)
+    routed.tally.add(message.log_type, message.hour, "filtered", filtered)
+    routed.tally.add(message.log_type, message.hour, "dead_lettered", len(picked.refusals))
+
+
+@dataclass
+class _Picked:
+    """What is taken of one message."""
+
+    message: StoredMessage
+    limits: Limits
+    parts: list[bytes] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
+    indexes: list[int] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def take(self, segment: Segment, part: bytes, indexes: Sequence[int]) -> None:
+        """Take lines of a segment; `indexes` are their places in the message."""
+        if not indexes:
+            return
+        kept = Segment(segment.host_id, segment.team_id, segment.received_ms, len(indexes), len(part))
+        self.parts.append(part)
+        self.segments.append(kept)
+        self.indexes += indexes
+
+    def choose(self, segment: Segment, part: bytes, number: int, selection: Selection) -> None:
+        """Take those lines of a segment that are wanted and not longer than the destination takes."""
+        longest = self.limits.line_bytes
+        lines: list[bytes] = []
+        indexes: list[int] = []
+        for index, line in enumerate(part.split(b"\n")[:-1], number):
+            if not selection.takes_line(line):
+                continue
+            if longest is not None and len(line) > longest:
+                reason = f"a line of {len(line)} bytes is longer than the destination's {longest}"
+                self.refusals.append(Refusal(self.message.sequence, self.message.log_type, index, line, reason))
+                continue
+            lines.append(line + b"\n")
+            indexes.append(index)
+        self.take(segment, b"".join(lines), indexes)

@@ -1,41 +1,24 @@
-"""Destinations. One file each: a class that is a `Sink`, its `Settings`, and `create(settings)`.
+"""Kinds of destinations. One file each: a class that is a `Sink`, its `Settings`, and `KIND`.
 
-A new file here is a new kind that FLOTILLA_DESTINATIONS may name; nothing else has to change.
+A new file here is a new kind that destinations may name; nothing else has to change.
 """
 
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
-from typing import Annotated, Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
-from flotilla_common.contracts.logs import LOG_TYPES
-from flotilla_common.settings import load_or_exit
-from pydantic import BeforeValidator
-from pydantic_settings import NoDecode
+from flotilla_common.contracts.logs import Segment
+from pydantic import BaseModel
 
 Target = dict[str, Any]
 """What a sink decided about where a batch goes, as JSON. Recorded before the first try, the same at every retry."""
-
-
-def _log_types_of(value: object) -> object:
-    """Read the comma separated log types of a setting. None at all is a mistake, not a wish."""
-    if not isinstance(value, str):
-        return value
-    names = frozenset(name for part in value.split(",") if (name := part.strip()))
-    unknown = names - set(LOG_TYPES)
-    if unknown or not names:
-        problem = f"unknown log types {', '.join(sorted(unknown))}" if unknown else "no log type"
-        message = f"{problem}; there are {', '.join(LOG_TYPES)}"
-        raise ValueError(message)
-    return names
-
-
-LogTypeSet = Annotated[frozenset[str], NoDecode, BeforeValidator(_log_types_of)]
-"""The type of a setting that lists log types, comma separated."""
+Position = tuple[int, int]
+"""A line's place: the sequence of its message, and which line of it, from 0."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +32,73 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Line:
+    """One line with where it came from; `raw` is as the host sent it, without a newline."""
+
+    sequence: int
+    index: int  # which line of its message, from 0
+    log_type: str
+    host_id: int
+    team_id: int  # 0: none
+    received_ms: int  # Unix time
+    raw: bytes
+
+    @property
+    def position(self) -> Position:
+        """Return where it stands in the stream."""
+        return self.sequence, self.index
+
+
+@dataclass(frozen=True)
 class Chunk:
-    """The lines of one message that this destination takes: NDJSON, byte for byte as the host sent it."""
+    """The lines of one message that this destination takes: NDJSON, byte for byte as the hosts sent it."""
 
     sequence: int
     log_type: str
     lines: int
     body: bytes
+    segments: Sequence[Segment] = ()
+    indexes: Sequence[int] | None = None  # places of the lines in their message; None: it is taken whole
+
+    def each(self) -> Iterator[Line]:
+        """Yield the lines one by one."""
+        raws = iter(self.body.split(b"\n"))
+        indexes = iter(range(self.lines) if self.indexes is None else self.indexes)
+        for segment in self.segments:
+            for _ in range(segment.lines):
+                yield Line(
+                    self.sequence, next(indexes), self.log_type, segment.host_id, segment.team_id,
+                    segment.received_ms, next(raws),
+                )  # fmt: skip
+
+
+class Progress:
+    """What became of a batch so far, for a sink that sends it in several requests or record by record.
+
+    It outlives failures of one process, so that a retry sends what is missing alone. `accepted`: the destination said
+    that it has the line. `doubtful`: sent, and no word came; a line that is accepted after that may stand there twice.
+    """
+
+    def __init__(self, doubtful: Iterable[Position] = ()) -> None:
+        self.accepted: set[Position] = set()
+        self.refusals: list[Refusal] = []
+        self.repeated: set[Position] = set()
+        self._doubtful = set(doubtful)
+
+    def accept(self, lines: Iterable[Line]) -> None:
+        """Note that the destination has these lines."""
+        positions = {line.position for line in lines}
+        self.repeated |= positions & self._doubtful
+        self.accepted |= positions
+
+    def doubt(self, lines: Iterable[Line]) -> None:
+        """Note that these lines were sent and nobody knows whether they came."""
+        self._doubtful |= {line.position for line in lines}
+
+    def refuse(self, line: Line, reason: str) -> None:
+        """Note that the destination will never take this line."""
+        self.accepted.add(line.position)
+        self.refusals.append(Refusal(line.sequence, line.log_type, line.index, line.raw, reason))
 
 
 @dataclass(frozen=True)
@@ -71,6 +114,7 @@ class Batch:
     last_sequence: int
     started_at: datetime  # custody time of its first message
     chunks: Sequence[Chunk]
+    progress: Progress = field(default_factory=Progress)
 
     def by_type(self) -> Mapping[str, list[Chunk]]:
         """Return log type -> chunks, in order."""
@@ -78,6 +122,11 @@ class Batch:
         for chunk in self.chunks:
             found.setdefault(chunk.log_type, []).append(chunk)
         return found
+
+    def missing(self) -> Iterator[Line]:
+        """Yield the lines that are neither accepted nor refused yet, in order."""
+        accepted = self.progress.accepted
+        return (line for chunk in self.chunks for line in chunk.each() if line.position not in accepted)
 
 
 @dataclass(frozen=True)
@@ -94,13 +143,13 @@ class Refusal:
 class Sink(Protocol):
     """A place that lines go to.
 
-    `deliver` is called again with the same batch and target after any failure, on any replica: whatever an earlier try
-    left there must be replaced, not added to.
+    `deliver` is called again with the same batch and target after any failure, on any replica. A sink that `replaces`
+    replaces what an earlier try left there. Another one adds to it, and keeps `batch.progress`, so that as few lines as
+    can be stand there twice, and the books can say how many.
     """
 
-    name: str
     limits: Limits
-    log_types: frozenset[str]  # lines of other types are filtered
+    replaces: bool
 
     async def plan(self, first_sequence: int, last_sequence: int, started_at: datetime) -> Target:
         """Decide where a new batch goes. Raises DestinationDown."""
@@ -108,8 +157,35 @@ class Sink(Protocol):
     async def deliver(self, batch: Batch, target: Target) -> list[Refusal]:
         """Deliver a batch, return the lines refused for good. Raises DestinationDown when it must be tried again."""
 
+    async def try_out(self, line: bytes) -> str:
+        """Send a line that no host sent, now; return where it is. Raises DestinationDown."""
+
     async def close(self) -> None:
         """Give back connections and files."""
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Kind(Generic[S]):
+    """A kind of destination. Members of `settings` that are secrets are of a secret type.
+
+    One that `is_local` writes where log-shipper runs: whoever runs that declares it, and nobody makes one by the API.
+    """
+
+    settings: type[S]
+    create: Callable[[S], Sink]
+    is_local: bool = False
+
+    def open(self, settings: Mapping[str, Any]) -> Sink:
+        """Make a sink.
+
+        Raises:
+            pydantic.ValidationError: the settings are wrong.
+
+        """
+        return self.create(self.settings.model_validate(settings))
 
 
 def kinds() -> tuple[str, ...]:
@@ -117,8 +193,14 @@ def kinds() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
-def open_sink(kind: str) -> Sink:
-    """Read a kind's settings and make its sink; leaves the process with a message when they are wrong."""
-    module = import_module(f"{__name__}.{kind}")
-    sink: Sink = module.create(load_or_exit(module.Settings))
-    return sink
+def kind_of(name: str) -> Kind[Any]:
+    """Return a kind by its name.
+
+    Raises:
+        KeyError: there is none.
+
+    """
+    if name not in kinds():
+        raise KeyError(name)
+    found: Kind[Any] = import_module(f"{__name__}.{name}").KIND
+    return found

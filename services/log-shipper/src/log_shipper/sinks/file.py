@@ -16,11 +16,10 @@ from pathlib import Path
 
 import structlog
 from flotilla_common.contracts.logs import LOG_TYPES
-from flotilla_common.settings import CommonSettings
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from log_shipper.errors import DestinationDown, LeaseLost
-from log_shipper.sinks import Batch, Chunk, Limits, LogTypeSet, Refusal, Target
+from log_shipper.sinks import Batch, Chunk, Kind, Limits, Refusal, Target
 
 log = structlog.get_logger()
 
@@ -28,33 +27,21 @@ MIB = 1024 * 1024
 MODE = 0o640  # lines hold facts about hosts
 
 
-class Settings(CommonSettings):
-    """Settings of the file destination."""
+class Settings(BaseModel):
+    """Settings of a file destination."""
 
-    log_directory: Path = Field(description="directory of result.log and status.log")
-    file_log_types: LogTypeSet = Field(frozenset(LOG_TYPES), description="log types that go to files, comma separated")
-    file_batch_seconds: float = Field(0.05, description="how long lines wait for company", ge=0)
+    model_config = ConfigDict(extra="forbid")
 
-
-def create(settings: Settings) -> FileSink:
-    """Make the sink."""
-    return FileSink(
-        settings.log_directory,
-        log_types=settings.file_log_types,
-        batch_seconds=settings.file_batch_seconds,
-    )
+    directory: Path = Field(description="directory of result.log and status.log; replicas must share it")
 
 
 class FileSink:
     """Appends to one file per log type."""
 
-    name = "file"
+    replaces = True
 
-    def __init__(
-        self, directory: Path, *, log_types: frozenset[str] = frozenset(LOG_TYPES), batch_seconds: float = 0.05
-    ) -> None:
-        self.log_types = log_types
-        self.limits = Limits(batch_bytes=8 * MIB, batch_lines=100_000, batch_seconds=batch_seconds)
+    def __init__(self, directory: Path) -> None:
+        self.limits = Limits(batch_bytes=8 * MIB, batch_lines=100_000, batch_seconds=0.05)
         self._directory = directory
 
     async def plan(self, first_sequence: int, last_sequence: int, started_at: datetime) -> Target:
@@ -69,6 +56,15 @@ class FileSink:
         except OSError as error:
             raise DestinationDown(f"{self._directory}: {error}") from error
         return []
+
+    async def try_out(self, line: bytes) -> str:
+        """Write `test.log`, with this line alone: the others hold what hosts sent and nothing else."""
+        path = self._path("test")
+        try:
+            await asyncio.to_thread(_write_alone, path, line + b"\n")
+        except OSError as error:
+            raise DestinationDown(f"{path}: {error}") from error
+        return str(path)
 
     async def close(self) -> None:
         """Nothing is kept open between batches, so that files may be moved away (rotation)."""
@@ -135,6 +131,16 @@ def _append(path: Path, offset: int | None, chunks: Sequence[Chunk]) -> None:
         os.close(descriptor)
 
 
+def _write_alone(path: Path, body: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, MODE)
+    try:
+        _write_all(descriptor, body)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _write_all(descriptor: int, body: bytes) -> None:
     view = memoryview(body)
     while view:
@@ -147,3 +153,6 @@ def _fsync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+KIND = Kind(Settings, lambda settings: FileSink(settings.directory), is_local=True)

@@ -9,13 +9,12 @@ from datetime import UTC, datetime, timedelta
 
 import obstore
 from flotilla_common.contracts.logs import LOG_TYPES
-from flotilla_common.settings import CommonSettings
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import S3Store
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from log_shipper.errors import DestinationDown
-from log_shipper.sinks import Batch, Chunk, Limits, LogTypeSet, Refusal, Target
+from log_shipper.sinks import Batch, Kind, Limits, Refusal, Target
 
 MIB = 1024 * 1024
 TIMEOUT_SECONDS = 60.0
@@ -23,56 +22,40 @@ GZIP_LEVEL = 1  # logs shrink tenfold at the cheapest level already
 GZIP_FORMAT = 16 + zlib.MAX_WBITS
 
 
-class Settings(CommonSettings):
-    """Settings of the S3 destination."""
+class Settings(BaseModel):
+    """Settings of an S3 destination."""
 
-    s3_endpoint: str = Field("", description="URL of the S3 API; empty: Amazon's")
-    s3_bucket: str = Field(description="bucket")
-    s3_region: str = Field("us-east-1", description="region")
-    s3_access_key: str = Field(description="access key id")
-    s3_secret_key: SecretStr = Field(description="secret access key")
-    s3_prefix: str = Field("logs", description="first part of object names")
-    s3_log_types: LogTypeSet = Field(frozenset(LOG_TYPES), description="log types that go to S3, comma separated")
-    s3_batch_seconds: float = Field(5.0, description="how long lines wait for company", ge=0)
-    s3_batch_bytes: int = Field(8 * MIB, description="size of a batch before gzip, in bytes", gt=0)
+    model_config = ConfigDict(extra="forbid")
+
+    endpoint: str = Field("", description="URL of the S3 API; empty: Amazon's")
+    bucket: str = Field(description="bucket", min_length=1)
+    region: str = Field("us-east-1", description="region")
+    access_key: str = Field(description="access key id")
+    secret_key: SecretStr = Field(description="secret access key")
+    prefix: str = Field("logs", description="first part of object names")
 
 
 def create(settings: Settings) -> S3Sink:
     """Make the sink."""
     store = S3Store(
-        settings.s3_bucket,
-        endpoint=settings.s3_endpoint or None,
-        region=settings.s3_region,
-        access_key_id=settings.s3_access_key,
-        secret_access_key=settings.s3_secret_key.get_secret_value(),
+        settings.bucket,
+        endpoint=settings.endpoint or None,
+        region=settings.region,
+        access_key_id=settings.access_key,
+        secret_access_key=settings.secret_key.get_secret_value(),
         client_options={"allow_http": True, "timeout": timedelta(seconds=TIMEOUT_SECONDS)},
         retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=10)},  # drain has a back-off of its own
     )
-    return S3Sink(
-        store,
-        prefix=settings.s3_prefix,
-        log_types=settings.s3_log_types,
-        batch_seconds=settings.s3_batch_seconds,
-        batch_bytes=settings.s3_batch_bytes,
-    )
+    return S3Sink(store, settings.prefix)
 
 
 class S3Sink:
     """Puts `<prefix>/<type>/date=YYYY-MM-DD/hour=HH/<first>-<last>.ndjson.gz`."""
 
-    name = "s3"
+    replaces = True
 
-    def __init__(
-        self,
-        store: S3Store,
-        *,
-        prefix: str,
-        log_types: frozenset[str] = frozenset(LOG_TYPES),
-        batch_seconds: float = 5.0,
-        batch_bytes: int = 8 * MIB,
-    ) -> None:
-        self.log_types = log_types
-        self.limits = Limits(batch_bytes=batch_bytes, batch_lines=1_000_000, batch_seconds=batch_seconds)
+    def __init__(self, store: S3Store, prefix: str) -> None:
+        self.limits = Limits(batch_bytes=8 * MIB, batch_lines=1_000_000, batch_seconds=5.0)
         self._store = store
         self._prefix = prefix.strip("/")
 
@@ -88,7 +71,7 @@ class S3Sink:
 
     async def _exists(self, name: str) -> bool:
         """Whether the name is taken: by a stream that was deleted and made again, whose numbers begin anew."""
-        for log_type in sorted(self.log_types):
+        for log_type in LOG_TYPES:
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     await obstore.head_async(self._store, self._path(log_type, name))
@@ -105,23 +88,34 @@ class S3Sink:
     async def deliver(self, batch: Batch, target: Target) -> list[Refusal]:
         """Put one object per log type of the batch."""
         for log_type, chunks in batch.by_type().items():
-            name = self._path(log_type, str(target["object"]))
-            body = await asyncio.to_thread(_gzip, chunks)
-            try:
-                async with asyncio.timeout(TIMEOUT_SECONDS):
-                    await obstore.put_async(
-                        self._store, name, body, attributes={"Content-Type": "application/gzip"}, use_multipart=False
-                    )
-            except (BaseError, OSError, TimeoutError) as error:
-                raise DestinationDown(f"{name}: {type(error).__name__}: {str(error)[:300]}") from error
+            body = await asyncio.to_thread(_gzip, [chunk.body for chunk in chunks])
+            await self._put(self._path(log_type, str(target["object"])), body)
         return []
+
+    async def try_out(self, line: bytes) -> str:
+        """Put an object with this line alone."""
+        name = self._path("test", "test.ndjson.gz")
+        await self._put(name, _gzip([line + b"\n"]))
+        return name
+
+    async def _put(self, name: str, body: bytes) -> None:
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await obstore.put_async(
+                    self._store, name, body, attributes={"Content-Type": "application/gzip"}, use_multipart=False
+                )
+        except (BaseError, OSError, TimeoutError) as error:
+            raise DestinationDown(f"{name}: {type(error).__name__}: {str(error)[:300]}") from error
 
     async def close(self) -> None:
         """The client keeps nothing that must be given back."""
 
 
-def _gzip(chunks: Sequence[Chunk]) -> bytes:
+def _gzip(bodies: Sequence[bytes]) -> bytes:
     """Compress without a time stamp: the same range gives the same bytes."""
     packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_FORMAT)
-    parts = [packer.compress(chunk.body) for chunk in chunks]
+    parts = [packer.compress(body) for body in bodies]
     return b"".join([*parts, packer.flush()])
+
+
+KIND = Kind(Settings, create)

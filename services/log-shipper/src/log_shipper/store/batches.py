@@ -33,6 +33,17 @@ async def record(
     return batch
 
 
+async def attempt(session: AsyncSession, batch_id: int) -> int:
+    """Note that a process begins to deliver a batch; return how many have, this one included."""
+    done = await session.execute(
+        update(Batch)
+        .where(col(Batch.id) == batch_id)
+        .values(attempts=col(Batch.attempts) + 1)
+        .returning(col(Batch.attempts))
+    )
+    return done.scalar_one()
+
+
 async def settle(session: AsyncSession, batch_id: int) -> None:
     """Mark a batch as delivered.
 

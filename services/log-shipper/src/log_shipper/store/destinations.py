@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from flotilla_common.db.models.log_shipper import Destination, Intake
-from sqlalchemy import func, select, update
+from flotilla_common.errors import Conflict
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -14,17 +16,100 @@ from sqlmodel import col
 from log_shipper.errors import LeaseLost
 
 
-async def register(session: AsyncSession, names: Iterable[str]) -> Sequence[str]:
-    """Add the destinations that are new; return the names of all, also of those that are not wanted any more.
+async def all_rows(session: AsyncSession) -> Sequence[Destination]:
+    """Return all destinations, by name; those that are taken away too."""
+    return (await session.execute(select(Destination).order_by(col(Destination.name)))).scalars().all()
+
+
+async def find(session: AsyncSession, name: str) -> Destination | None:
+    """Return a destination, locked; None when there is none, or it was taken away."""
+    found = await session.execute(
+        select(Destination)
+        .where(col(Destination.name) == name, col(Destination.until_sequence).is_(None))
+        .with_for_update()
+    )
+    return found.scalar_one_or_none()
+
+
+async def put(session: AsyncSession, row: Destination) -> None:
+    """Add a destination, or change one: its kind, origin, spec and secrets. One that was taken away comes back.
 
     A new destination begins where the intake stands, so that its `received` counts exactly what it will see: from the
-    first line in a new installation, from now on in an older one.
+    first line in a new installation, from now on in an older one. So does one that comes back.
+
+    Raises:
+        Conflict: it is being taken away, and its books are not closed yet.
+
     """
     intake = await lock_intake(session)
-    for name in names:
-        row = {"name": name, "cursor_sequence": intake}
-        await session.execute(insert(Destination).values(row).on_conflict_do_nothing())
-    return (await session.execute(select(col(Destination.name)).order_by(col(Destination.name)))).scalars().all()
+    name = row.name
+    found = (
+        await session.execute(select(Destination).where(col(Destination.name) == name).with_for_update())
+    ).scalar_one_or_none()
+    if found is None:
+        row.cursor_sequence = intake
+        session.add(row)
+        await session.flush()
+        return
+    if found.until_sequence is not None:
+        if found.cursor_sequence < found.until_sequence:
+            raise Conflict(f"{name} is being taken away; try again in a moment")
+        found.cursor_sequence = max(intake, found.cursor_sequence)
+        found.removed_at = found.until_sequence = found.paused_at = None
+    elif (found.kind, found.origin, found.spec, found.secrets) == (row.kind, row.origin, row.spec, row.secrets):
+        return
+    found.kind, found.origin, found.spec, found.secrets = row.kind, row.origin, row.spec, row.secrets
+    found.revision += 1
+    await session.flush()
+
+
+async def declare(session: AsyncSession, names: Iterable[str], undeclared: timedelta) -> Sequence[str]:
+    """Say what a replica declares; return the names of those that no replica has declared for so long."""
+    mine = col(Destination.name).in_(list(names))
+    await session.execute(update(Destination).where(mine).values(declared_at=func.now()))
+    found = await session.execute(
+        select(col(Destination.name)).where(
+            col(Destination.origin) != "api",
+            col(Destination.until_sequence).is_(None),
+            ~mine,
+            or_(col(Destination.declared_at).is_(None), col(Destination.declared_at) < func.now() - undeclared),
+        )
+    )
+    return found.scalars().all()
+
+
+async def take_away(session: AsyncSession, name: str) -> None:
+    """Mark a destination as taken away: it gets no line that comes after this moment, nor one it lacks."""
+    intake = await lock_intake(session)
+    await session.execute(
+        update(Destination)
+        .where(col(Destination.name) == name, col(Destination.removed_at).is_(None))
+        .values(
+            removed_at=func.now(),
+            until_sequence=func.greatest(col(Destination.cursor_sequence), intake),
+            failing_since=None,
+            last_error="",
+            revision=col(Destination.revision) + 1,
+        )
+    )
+
+
+async def note_failure(session: AsyncSession, name: str, error: str) -> None:
+    """Say that deliveries fail, and why."""
+    await session.execute(
+        update(Destination)
+        .where(col(Destination.name) == name)
+        .values(failing_since=func.coalesce(col(Destination.failing_since), func.now()), last_error=error)
+    )
+
+
+async def note_success(session: AsyncSession, name: str) -> None:
+    """Say that deliveries do not fail any more."""
+    await session.execute(
+        update(Destination)
+        .where(col(Destination.name) == name, col(Destination.failing_since).is_not(None))
+        .values(failing_since=None, last_error="")
+    )
 
 
 async def lock_intake(session: AsyncSession) -> int:
@@ -73,23 +158,47 @@ async def intake(session: AsyncSession) -> int:
     return (await session.execute(select(col(Intake.cursor_sequence)))).scalar_one_or_none() or 0
 
 
-async def cursors(session: AsyncSession) -> dict[str, int]:
-    """Return destination -> the last sequence that is settled for it."""
-    rows = await session.execute(select(col(Destination.name), col(Destination.cursor_sequence)))
-    return {row[0]: row[1] for row in rows}
+@dataclass(frozen=True)
+class Place:
+    """How far a destination is, and after which sequence nothing is for it (None: everything is)."""
+
+    cursor: int
+    until: int | None = None
+
+    def lacks(self, sequence: int) -> bool:
+        """Whether this message is still to be settled for it."""
+        return sequence > self.cursor and (self.until is None or sequence <= self.until)
+
+    def is_for(self, sequence: int) -> bool:
+        """Whether this message is or was for it, as far as its end says."""
+        return self.until is None or sequence <= self.until
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it was taken away and its books are closed."""
+        return self.until is not None and self.cursor >= self.until
 
 
-async def lock(session: AsyncSession, name: str, expected_cursor: int) -> Destination:
-    """Lock a destination whose cursor must stand at `expected_cursor`.
+async def places(session: AsyncSession) -> dict[str, Place]:
+    """Return destination -> its place."""
+    columns = col(Destination.name), col(Destination.cursor_sequence), col(Destination.until_sequence)
+    return {row[0]: Place(row[1], row[2]) for row in await session.execute(select(*columns))}
+
+
+async def lock(session: AsyncSession, name: str, expected_cursor: int, until: int | None = None) -> Destination:
+    """Lock a destination whose cursor must stand at `expected_cursor`, and that must end at `until`.
 
     Raises:
-        LeaseLost: it stands elsewhere: another replica settled what this one was about to.
+        LeaseLost: it stands elsewhere: another replica settled what this one was about to. Or it was taken away, or
+            came back.
 
     """
     found = await session.execute(select(Destination).where(col(Destination.name) == name).with_for_update())
     row = found.scalar_one()
     if row.cursor_sequence != expected_cursor:
         raise LeaseLost(f"{name}: the cursor stands at {row.cursor_sequence}, not at {expected_cursor}")
+    if row.until_sequence != until:
+        raise LeaseLost(f"{name}: it was taken away or came back")
     return row
 
 

@@ -14,8 +14,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-Column = Literal["received", "filtered", "delivered", "dead_lettered"]
-COLUMNS: tuple[Column, ...] = ("received", "filtered", "delivered", "dead_lettered")
+Column = Literal["received", "filtered", "delivered", "dead_lettered", "duplicates"]
+COLUMNS: tuple[Column, ...] = ("received", "filtered", "delivered", "dead_lettered", "duplicates")
 Key = tuple[str, datetime]
 """Log type and hour."""
 

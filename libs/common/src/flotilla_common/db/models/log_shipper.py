@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, DateTime, Index, Text
 from sqlmodel import Field, SQLModel
 
-from flotilla_common.db.models.columns import bigint, identity, json_document, text, timestamp
+from flotilla_common.db.models.columns import bigint, binary, identity, json_document, text, timestamp
 
 SCHEMA = "log_shipper"
 
@@ -26,7 +26,12 @@ class Intake(SQLModel, table=True):
 
 
 class Destination(SQLModel, table=True):
-    """A place that lines go to. `cursor_sequence`: the last sequence of the stream that is settled for it."""
+    """A place that lines go to. `cursor_sequence`: the last sequence of the stream that is settled for it.
+
+    `spec` is a `contracts.log_destinations.Destination` without secrets; `secrets` holds those of one that the API
+    made, encrypted. `declared_at`: when a replica last found it in its environment or file. What was taken away keeps
+    its row, since its books stay: nothing after `until_sequence` is for it.
+    """
 
     __tablename__ = "destinations"
     __table_args__ = {"schema": SCHEMA}
@@ -36,6 +41,17 @@ class Destination(SQLModel, table=True):
     stream_created_at: datetime | None = timestamp(nullable=True)
     created_at: datetime = timestamp(now=True)
     updated_at: datetime = timestamp(now=True)
+    kind: str = text()
+    origin: str = text("environment")
+    spec: dict[str, Any] = json_document()
+    secrets: bytes | None = binary(nullable=True)
+    revision: int = bigint(default=1)
+    declared_at: datetime | None = timestamp(nullable=True)
+    paused_at: datetime | None = timestamp(nullable=True)
+    removed_at: datetime | None = timestamp(nullable=True)
+    until_sequence: int | None = bigint(nullable=True)
+    failing_since: datetime | None = timestamp(nullable=True)
+    last_error: str = text()
 
 
 class Batch(SQLModel, table=True):
@@ -53,6 +69,7 @@ class Batch(SQLModel, table=True):
     last_sequence: int = bigint()
     lines: int = bigint(default=0)
     target: dict[str, Any] = json_document()
+    attempts: int = bigint(default=0)
     created_at: datetime = timestamp(now=True)
     delivered_at: datetime | None = timestamp(nullable=True)
 
@@ -61,7 +78,8 @@ class LedgerHour(SQLModel, table=True):
     """Lines per destination, log type and hour (UTC) of custody.
 
     received = filtered + delivered + dead_lettered + pending. `received` is counted from message headers up to the
-    intake's cursor, the others from bodies up to the destination's cursor.
+    intake's cursor, the others from bodies up to the destination's cursor. `duplicates` stand beside: lines delivered
+    once more than needed, or perhaps so.
     """
 
     __tablename__ = "ledger"
@@ -74,3 +92,4 @@ class LedgerHour(SQLModel, table=True):
     filtered: int = bigint(default=0)
     delivered: int = bigint(default=0)
     dead_lettered: int = bigint(default=0)
+    duplicates: int = bigint(default=0)

@@ -1,0 +1,200 @@
+"""Which destinations have a worker here: those that are declared to this replica, and those that the API made.
+
+The table is looked at every second, so that a change takes effect within two. A worker that delivers is given time to
+finish its batch; one that waits is stopped at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import structlog
+from flotilla_common.bus import outage
+from flotilla_common.cancellation import heed
+from flotilla_common.contracts.log_destinations import Destination, Origin
+from flotilla_common.db.models.log_shipper import Destination as Row
+from flotilla_common.errors import Conflict, Invalid
+
+from log_shipper import metrics
+from log_shipper.config_file import ConfigFile
+from log_shipper.consumers.drain import Worker
+from log_shipper.deps import Deps
+from log_shipper.domain.running import Running, finishing, running
+from log_shipper.domain.specs import restored, shown
+from log_shipper.sinks import Sink
+from log_shipper.store import destinations
+
+log = structlog.get_logger()
+
+EVERY_SECONDS = 1.0
+DECLARE_SECONDS = 5.0
+GRACE_SECONDS = 1.0  # for a batch that is being delivered
+UNDECLARED = timedelta(seconds=60)
+"""A destination that no replica has declared for so long is taken away: one with older settings may not do that."""
+
+Opener = Callable[[Destination], Sink]
+Version = tuple[str, int]
+"""What a worker was started for: how its destination is known, and which version of it."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What the environment and the file name. A name in both is the environment's."""
+
+    environment: Mapping[str, Destination] = field(default_factory=dict)
+    file: ConfigFile | None = None
+
+    def look(self) -> dict[str, tuple[Origin, Destination]]:
+        """Return what is declared now. A file that makes no sense is as it was before."""
+        found: dict[str, tuple[Origin, Destination]] = {}
+        if self.file is not None:
+            try:
+                self.file.look()
+            except Invalid as error:
+                metrics.CONFIG_BROKEN.set(1)
+                log.warning("destinations are as they were before: their file makes no sense", error=str(error))
+            else:
+                metrics.CONFIG_BROKEN.set(0)
+            found |= {name: ("file", spec) for name, spec in self.file.destinations.items()}
+        return found | {name: ("environment", spec) for name, spec in self.environment.items()}
+
+
+@dataclass
+class _Running:
+    """A worker's task."""
+
+    version: Version
+    worker: Worker
+    task: asyncio.Task[None]
+
+
+class Manager:
+    """Keeps one worker here for each destination that should have one; leases choose among replicas."""
+
+    def __init__(
+        self, deps: Deps, declared: Declared, open_sink: Opener, *, undeclared: timedelta = UNDECLARED
+    ) -> None:
+        self._deps = deps
+        self._declared = declared
+        self._open_sink = open_sink
+        self._undeclared = undeclared
+        self._here: dict[str, tuple[Origin, Destination]] = {}
+        self._numbers: dict[str, int] = {}
+        self._unwritten: set[str] = set()
+        self._workers: dict[str, _Running] = {}
+        self._wrong: dict[str, int] = {}
+        self._began = time.monotonic()
+        self._declared_at = -DECLARE_SECONDS
+
+    async def run(self) -> None:
+        """Look after the workers for ever (cancel to stop), through outages."""
+        try:
+            while True:
+                try:
+                    await self.look()
+                except outage.kinds() as error:
+                    log.warning("destinations cannot be looked after", error=repr(error))
+                heed()
+                await asyncio.sleep(EVERY_SECONDS)
+        finally:
+            await asyncio.gather(*(self._stop(name) for name in list(self._workers)))
+
+    async def look(self) -> None:
+        """Bring what runs in line with what is wanted."""
+        self._read_declared()
+        await self._declare()
+        async with self._deps.sessions.begin() as session:
+            rows = await destinations.all_rows(session)
+        wanted = {row.name: self._version(row) for row in rows}
+        stale = [name for name, one in self._workers.items() if wanted.get(name) != one.version or one.task.done()]
+        await asyncio.gather(*(self._stop(name) for name in stale))
+        for row in rows:
+            version = wanted[row.name]
+            if version is not None and row.name not in self._workers:
+                self._start(row, version)
+
+    def _read_declared(self) -> None:
+        now = self._declared.look()
+        for name, found in now.items():
+            if found != self._here.get(name):
+                self._numbers[name] = self._numbers.get(name, 0) + 1
+                self._unwritten.add(name)
+        self._here = now
+        self._unwritten &= set(now)
+
+    async def _declare(self) -> None:
+        """Say what is declared here, and take away what no replica declares any more.
+
+        A declared destination is written to the table when it changes here: replicas with different settings would
+        write it to and fro.
+        """
+        for name in sorted(self._unwritten):
+            await self._write(*self._here[name])
+        if time.monotonic() < self._declared_at + DECLARE_SECONDS:
+            return
+        async with self._deps.sessions.begin() as session:
+            gone = await destinations.declare(session, self._here, self._undeclared)
+            if time.monotonic() < self._began + self._undeclared.total_seconds():
+                gone = ()
+            for name in gone:
+                log.warning("destination is taken away: no replica declares it", destination=name)
+                await destinations.take_away(session, name)
+        self._declared_at = time.monotonic()
+
+    async def _write(self, origin: Origin, spec: Destination) -> None:
+        row = Row(name=spec.name, kind=spec.kind, origin=origin, spec=shown(spec))
+        try:
+            async with self._deps.sessions.begin() as session:
+                await destinations.put(session, row)
+                await destinations.declare(session, [spec.name], self._undeclared)
+        except Conflict as error:
+            log.info("destination waits", destination=spec.name, error=str(error))
+        else:
+            self._unwritten.discard(spec.name)
+
+    def _version(self, row: Row) -> Version | None:
+        """Return what a destination's worker is to be started for; None when it should have none here."""
+        if row.until_sequence is not None:
+            return None if row.cursor_sequence >= row.until_sequence else ("finishing", row.until_sequence)
+        if row.paused_at is not None:
+            return None
+        if row.origin == "api":
+            return "api", row.revision
+        return ("declared", self._numbers[row.name]) if row.name in self._here else None
+
+    def _start(self, row: Row, version: Version) -> None:
+        try:
+            destination = self._running(row, version)
+        except Invalid as error:
+            if self._wrong.get(row.name) != version[1]:
+                log.warning("destination cannot be opened", destination=row.name, error=str(error))
+            self._wrong[row.name] = version[1]
+            metrics.FAILING.labels(row.name).set(1)
+            return
+        worker = Worker(destination, self._deps)
+        task = asyncio.create_task(worker.run(), name=f"drain {row.name}")
+        self._workers[row.name] = _Running(version, worker, task)
+
+    def _running(self, row: Row, version: Version) -> Running:
+        how, number = version
+        if how == "finishing":
+            return finishing(row.name, number)
+        if how == "api":
+            spec = restored(row.spec, row.secrets, self._deps.secrets_key)
+        else:
+            _, spec = self._here[row.name]
+        return running(spec, self._open_sink(spec))
+
+    async def _stop(self, name: str) -> None:
+        """End a worker; one that delivers may finish its batch."""
+        one = self._workers.pop(name)
+        if not one.task.done():
+            await one.worker.rest(GRACE_SECONDS)
+        one.task.cancel()
+        await asyncio.wait([one.task])
+        if not one.task.cancelled() and (error := one.task.exception()) is not None:
+            log.error("worker failed", destination=name, error=repr(error))

@@ -1,0 +1,31 @@
+"""Which query and pack a result line is of."""
+
+from __future__ import annotations
+
+import msgspec
+
+PACK = "pack"
+
+
+class _Named(msgspec.Struct):
+    name: str = ""
+
+
+_decode = msgspec.json.Decoder(_Named).decode
+
+
+def query_of(line: bytes) -> tuple[str, str]:
+    """Return the query and the pack that a line names; both empty when it names none.
+
+    osquery writes `pack<d>PACK<d>QUERY` for a query of a pack, `<d>` being the option `pack_delimiter` (`/` usually,
+    one character), and the query alone for one of the schedule.
+    """
+    try:
+        name = _decode(line).name
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return "", ""
+    delimiter = name[len(PACK) : len(PACK) + 1]
+    if not name.startswith(PACK) or not delimiter or delimiter.isalnum():
+        return name, ""
+    pack, found, query = name[len(PACK) + 1 :].partition(delimiter)
+    return (query, pack) if found else (name, "")

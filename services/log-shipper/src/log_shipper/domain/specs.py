@@ -1,0 +1,101 @@
+"""A destination's settings: which are secret, what may be shown, and how secrets are kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from flotilla_common.contracts.log_destinations import Destination
+from flotilla_common.contracts.secrets_at_rest import log_destination_encryption_key
+from flotilla_common.errors import Invalid
+from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
+
+from log_shipper import sinks
+
+MASK = "********"
+NONCE_BYTES = 12
+
+
+def checked(spec: Destination) -> Destination:
+    """Return a destination whose settings are of its kind's types.
+
+    Raises:
+        Invalid: there is no such kind, or its settings are wrong; the text names each.
+
+    """
+    try:
+        settings = sinks.kind_of(spec.kind).settings.model_validate(spec.settings)
+    except KeyError:
+        raise Invalid(f"there is no kind {spec.kind!r} of destination; there are {', '.join(sinks.kinds())}") from None
+    except ValidationError as error:
+        raise Invalid("; ".join(_explained(item) for item in error.errors(include_input=False))) from None
+    return spec.model_copy(update={"settings": _members(settings)})
+
+
+def _explained(item: Mapping[str, Any]) -> str:
+    where = ".".join(["settings", *(str(part) for part in item["loc"])])
+    return f"{where}: {item['msg']}"
+
+
+def _members(settings: BaseModel) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in type(settings).model_fields}
+
+
+def shown(spec: Destination) -> dict[str, Any]:
+    """Return a checked destination as JSON, each secret replaced by MASK (an empty one stays empty)."""
+    dumped = spec.model_copy(update={"settings": {}}).model_dump(mode="json")
+    plain = sinks.kind_of(spec.kind).settings.model_construct(**spec.settings).model_dump(mode="json")
+    masks = {name: MASK if revealed else "" for name, revealed in _secrets(spec).items()}
+    return dumped | {"settings": plain | masks}
+
+
+def sealed(spec: Destination, key: bytes) -> bytes | None:
+    """Return a checked destination's secrets, encrypted under its name; None when it has none."""
+    secrets = _secrets(spec)
+    if not any(secrets.values()):
+        return None
+    nonce = os.urandom(NONCE_BYTES)
+    cipher = AESGCM(log_destination_encryption_key(key))
+    return nonce + cipher.encrypt(nonce, msgspec.json.encode(secrets), spec.name.encode())
+
+
+def restored(shown_spec: Mapping[str, Any], secrets: bytes | None, key: bytes | None) -> Destination:
+    """Return the destination that was shown and sealed.
+
+    Raises:
+        Invalid: the secrets cannot be read with this key, or the kind knows its settings no more.
+
+    """
+    spec = Destination.model_validate(shown_spec)
+    if secrets is None:
+        return checked(spec)
+    if key is None:
+        raise Invalid(f"{spec.name}: its secrets cannot be read: FLOTILLA_SECRETS_KEY is not set")
+    cipher = AESGCM(log_destination_encryption_key(key))
+    try:
+        plain = cipher.decrypt(secrets[:NONCE_BYTES], secrets[NONCE_BYTES:], spec.name.encode())
+    except InvalidTag:
+        message = f"{spec.name}: its secrets were written with another FLOTILLA_SECRETS_KEY; set them again"
+        raise Invalid(message) from None
+    return checked(spec.model_copy(update={"settings": spec.settings | msgspec.json.decode(plain)}))
+
+
+def with_kept_secrets(spec: Destination, before: Destination) -> Destination:
+    """Return a destination as a person sent it, whose masked secrets are those that it had before."""
+    old = _secrets(before)
+    kept = {name: old[name] for name, value in spec.settings.items() if value == MASK and name in old}
+    return spec.model_copy(update={"settings": spec.settings | kept})
+
+
+def _secrets(spec: Destination) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in spec.settings.items():
+        if isinstance(value, SecretStr):
+            found[name] = value.get_secret_value()
+        elif isinstance(value, SecretBytes):
+            raise TypeError(f"{spec.kind}.{name}: secrets of destinations are text")
+    return found

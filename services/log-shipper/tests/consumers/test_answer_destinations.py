@@ -1,0 +1,160 @@
+"""Destinations by request: made, changed, paused, tried, taken away; secrets go in and never come out."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+
+import obstore
+import pytest
+from flotilla_common.contracts.log_destinations import (
+    DestinationState,
+    DestinationsV1,
+    PauseDestinationV1,
+    PutDestinationV1,
+    RemoveDestinationV1,
+    TryDestinationV1,
+)
+from flotilla_common.db.models.log_shipper import Destination as Row
+from flotilla_common.errors import Conflict, Invalid, NotFound
+from flotilla_common.testing import eventually
+from obstore.store import S3Store
+
+from ..conftest import balanced, to_file
+
+KEY = b"k" * 32
+SECRET = "hush hush"
+
+
+@pytest.fixture
+def keyed(deps):
+    return dataclasses.replace(deps, secrets_key=KEY)
+
+
+@pytest.fixture
+def document(s3) -> dict[str, object]:
+    settings = {
+        "endpoint": s3.endpoint, "bucket": s3.bucket, "region": s3.region, "access_key": s3.key,
+        "secret_key": SECRET,
+    }  # fmt: skip
+    return {"name": "archive", "kind": "s3", "settings": settings, "batch": {"seconds": 0.1}}
+
+
+async def put(admin, document, *, is_new: bool = True, revision: int | None = None) -> DestinationState:
+    request = PutDestinationV1(document=json.dumps(document), is_new=is_new, revision=revision)
+    return (await admin.request(request)).destination
+
+
+async def objects(place) -> list[str]:
+    store = S3Store(
+        place.bucket, endpoint=place.endpoint, region=place.region, access_key_id=place.key,
+        secret_access_key=place.secret, client_options={"allow_http": True},
+    )  # fmt: skip
+    found = await obstore.list(store).collect_async()
+    bodies = [bytes(await (await obstore.get_async(store, entry["path"])).bytes_async()) for entry in found]
+    return [line for body in bodies for line in gzip.decompress(body).decode().splitlines()]
+
+
+async def test_one_that_is_made_delivers_and_its_secret_is_never_shown(
+    gateway, keyed, shipping, bus_for, document, s3, database
+):
+    admin = await bus_for("admin_api")
+    async with shipping(keyed):
+        made = await put(admin, document)
+        await gateway.send()
+
+        async def delivered() -> bool:
+            return (await balanced(keyed))["archive", "result"].delivered == 3
+
+        await eventually(delivered)
+        listed = await admin.request(DestinationsV1())
+
+    assert await objects(s3) == [line.decode() for line in gateway.sent["result"]]
+    assert (made.origin, made.spec["settings"]["secret_key"]) == ("api", "********")
+    assert listed.destinations[0].spec == made.spec
+    assert set(listed.kinds) >= {"file", "s3"}
+    [row] = await database.rows(Row)
+    assert SECRET not in json.dumps(row.spec)
+    assert SECRET.encode() not in row.secrets
+
+
+async def test_a_change_keeps_a_masked_secret_and_knows_what_it_changes(keyed, shipping, bus_for, document, s3):
+    admin = await bus_for("admin_api")
+    async with shipping(keyed):
+        made = await put(admin, document)
+        changed = dict(made.spec) | {"settings": made.spec["settings"] | {"prefix": "other"}}
+
+        with pytest.raises(Conflict, match="changed meanwhile"):
+            await put(admin, changed, is_new=False, revision=made.revision + 1)
+        again = await put(admin, changed, is_new=False, revision=made.revision)
+        tried = await admin.request(TryDestinationV1(name="archive"))
+
+    assert again.revision == made.revision + 1
+    assert (tried.error, tried.place) == ("", "other/test/test.ndjson.gz")
+    assert [json.loads(line)["action"] for line in await objects(s3)] == ["test"]
+
+
+async def test_what_cannot_be_is_refused_with_words(keyed, shipping, bus_for, document, directory):
+    admin = await bus_for("admin_api")
+    async with shipping(keyed, to_file(directory)):
+        await put(admin, document)
+
+        def making(**changes: object) -> PutDestinationV1:
+            return PutDestinationV1(document=json.dumps(document | changes), is_new=True)
+
+        unknown = PutDestinationV1(document=json.dumps(document | {"name": "moon"}), is_new=False)
+        refused = [
+            (Conflict, "already", making()),
+            (NotFound, "no destination moon", unknown),
+            (Invalid, "name: ", making(name="A B")),
+            (Invalid, "Invalid JSON", PutDestinationV1(document="{", is_new=True)),
+            (Invalid, "there is no kind", making(name="x", kind="y")),
+            (Invalid, "declare it there", making(name="x", kind="file")),
+            (Invalid, "settings.bucket: Field required", making(name="x", settings={})),
+            (Conflict, "declared by FLOTILLA_DESTINATIONS", RemoveDestinationV1(name="file")),
+            (NotFound, "no destination moon", PauseDestinationV1(name="moon", is_paused=True)),
+        ]
+        for kind, words, request in refused:
+            with pytest.raises(kind, match=words):
+                await admin.request(request)
+
+
+async def test_without_a_key_no_secret_is_kept(deps, shipping, bus_for, document):
+    async with shipping(deps):
+        with pytest.raises(Invalid, match="set FLOTILLA_SECRETS_KEY"):
+            await put(await bus_for("admin_api"), document)
+
+
+async def test_a_try_of_what_does_not_work_says_why_and_keeps_nothing(keyed, shipping, bus_for, document, database):
+    wrong = document | {"settings": document["settings"] | {"endpoint": "http://127.0.0.1:9"}}
+    async with shipping(keyed):
+        tried = await (await bus_for("admin_api")).request(TryDestinationV1(document=json.dumps(wrong)))
+
+    assert "test.ndjson.gz" in tried.error
+    assert not await database.rows(Row)
+
+
+async def test_pause_and_removal(gateway, keyed, shipping, bus_for, document, s3):
+    admin = await bus_for("admin_api")
+    async with shipping(keyed):
+        await put(admin, document)
+        paused = (await admin.request(PauseDestinationV1(name="archive", is_paused=True))).destination
+        assert paused.paused_at is not None
+        await gateway.send()
+
+        async def counted() -> bool:
+            return (await balanced(keyed))["archive", "result"].pending == 3
+
+        await eventually(counted)
+        resumed = (await admin.request(PauseDestinationV1(name="archive", is_paused=False))).destination
+        assert resumed.paused_at is None
+        await admin.request(RemoveDestinationV1(name="archive"))
+
+        assert not (await admin.request(DestinationsV1())).destinations
+
+        async def closed() -> bool:
+            entry = (await balanced(keyed))["archive", "result"]
+            return not entry.pending and entry.received == entry.delivered + entry.filtered
+
+        await eventually(closed)

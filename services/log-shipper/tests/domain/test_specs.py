@@ -1,0 +1,76 @@
+"""Settings of a destination: checked by its kind, shown without secrets, kept encrypted."""
+
+import json
+
+import pytest
+from flotilla_common.contracts.log_destinations import Destination
+from flotilla_common.errors import Invalid
+from log_shipper.domain.specs import MASK, checked, restored, sealed, shown, with_kept_secrets
+
+KEY = b"k" * 32
+SETTINGS = {"bucket": "b", "access_key": "k", "secret_key": "hush hush"}
+
+
+@pytest.fixture
+def spec() -> Destination:
+    return checked(Destination(name="archive", kind="s3", settings=SETTINGS))
+
+
+def test_what_is_shown_holds_no_secret(spec):
+    found = shown(spec)
+
+    assert found["settings"] == {
+        "endpoint": "", "bucket": "b", "region": "us-east-1", "access_key": "k", "secret_key": MASK, "prefix": "logs",
+    }  # fmt: skip
+    assert "hush" not in json.dumps(found) + repr(spec)
+
+
+def test_what_was_shown_and_sealed_comes_back(spec):
+    secrets = sealed(spec, KEY)
+
+    assert b"hush" not in secrets
+    assert restored(shown(spec), secrets, KEY) == spec
+
+
+def test_secrets_belong_to_one_destination_and_one_key(spec):
+    secrets, other = sealed(spec, KEY), shown(spec) | {"name": "other"}
+
+    with pytest.raises(Invalid, match="another FLOTILLA_SECRETS_KEY"):
+        restored(other, secrets, KEY)
+    with pytest.raises(Invalid, match="another FLOTILLA_SECRETS_KEY"):
+        restored(shown(spec), secrets, b"x" * 32)
+    with pytest.raises(Invalid, match="FLOTILLA_SECRETS_KEY is not set"):
+        restored(shown(spec), secrets, None)
+
+
+def test_a_destination_without_secrets_needs_no_key(tmp_path):
+    spec = checked(Destination(name="f", kind="file", settings={"directory": str(tmp_path)}))
+
+    assert sealed(spec, KEY) is None
+    assert restored(shown(spec), None, None) == spec
+
+
+def test_a_masked_secret_is_the_one_of_before(spec):
+    sent = Destination.model_validate(shown(spec) | {"settings": shown(spec)["settings"] | {"bucket": "c"}})
+
+    kept = checked(with_kept_secrets(sent, spec))
+
+    assert kept.settings["secret_key"].get_secret_value() == "hush hush"
+    assert kept.settings["bucket"] == "c"
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "reason"),
+    [
+        ("moon", {}, "there is no kind 'moon' of destination; there are .*file.*s3"),
+        ("s3", {}, "settings.bucket: Field required; settings.access_key"),
+        ("s3", SETTINGS | {"bukket": "b"}, "settings.bukket: Extra inputs"),
+        ("s3", SETTINGS | {"secret_key": ["hush"]}, "settings.secret_key: Input should be a valid string"),
+        ("../file", {}, "there is no kind"),
+    ],
+)
+def test_what_is_wrong_is_named_and_shows_no_value(kind, settings, reason):
+    with pytest.raises(Invalid, match=reason) as refused:
+        checked(Destination(name="x", kind=kind, settings=settings))
+
+    assert "hush" not in str(refused.value)
