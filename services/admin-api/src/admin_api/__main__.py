@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import uvloop
 from flotilla_common import service
 from flotilla_common.blobs import open_blobs
 from flotilla_common.bus import connection, provision
@@ -63,15 +64,14 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
     for subscription in SUBSCRIPTIONS:
         tasks.create_task(consume(bus, subscription, deps), name=subscription.durable)
     where = (settings.listen_host, settings.listen_port)
-    serving = serve(
-        create_app(deps), *where, stuck_seconds=SEND_SECONDS, unsent_bytes=UNSENT_BYTES, loop="uvloop", **SERVER_OPTIONS
-    )
+    serving = serve(create_app(deps), *where, stuck_seconds=SEND_SECONDS, unsent_bytes=UNSENT_BYTES, **SERVER_OPTIONS)
     tasks.create_task(serving, name="http")
 
 
 def main() -> None:
     """Run until told to stop."""
     settings = load_or_exit(Settings)
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # the whole process's: uvicorn starts none of its own here
     service.run("admin-api", settings, lambda tasks, health: start(settings, tasks, health))
 
 
