@@ -16,6 +16,7 @@ from flotilla_stack.servers import RunningServer, Valkey
 from live_query.consumers.on_campaign_answers import DURABLE
 from redis._parsers import BaseParser
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 
 from .conftest import Books, answer_to
 
@@ -148,7 +149,8 @@ async def test_a_word_that_has_no_class_of_its_own_is_an_outage_in_every_call(ma
         raise error
 
     monkeypatch.setattr(Redis, "execute_command", refuse)
-    for call in (deps.rows.check(), deps.rows.kept_for(1, [1]), deps.rows.end(1, "stopped")):
+    monkeypatch.setattr(Pipeline, "execute", refuse)
+    for call in (deps.rows.check(), deps.rows.kept_for(1, [1]), deps.rows.end({1: "stopped"})):
         with pytest.raises(Unavailable, match=word):
             await call
 

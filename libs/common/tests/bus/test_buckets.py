@@ -37,6 +37,16 @@ async def test_a_deleted_key_reaches_followers_as_a_deletion(bus_for):
     task.cancel()
 
 
+async def test_many_keys_are_deleted_at_once(bus_for):
+    bucket = await open_bucket(await bus_for("config_merger"), "PLANS")
+    for name in ("head.a", "head.b", "head.c"):
+        await bucket.put(name, b"1")
+
+    await bucket.delete_all(["head.a", "head.c", "head.never"])
+
+    assert await bucket.keys() == ["head.b"]
+
+
 async def test_the_keys_of_a_bucket_are_complete_however_often_they_are_asked_for(bus_for):
     bus = await bus_for("config_merger")
     bucket = await open_bucket(bus, "PLANS")

@@ -71,7 +71,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
 def main() -> None:
     """Run until told to stop."""
     settings = load_or_exit(Settings)
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # the whole process's: uvicorn starts none of its own here
     service.run("admin-api", settings, lambda tasks, health: start(settings, tasks, health))
 
 

@@ -19,8 +19,12 @@ from admin_api.domain.campaign_views import CampaignViews
 from admin_api.domain.carves import CarveReads
 from admin_api.domain.passwords import Passwords
 from admin_api.domain.sql_reader import SqlReader
+from admin_api.domain.turns import Turns
 from admin_api.settings import Settings
 from admin_api.store.campaign_results import Archive, CampaignResults
+
+START_SECONDS = 0.25  # that the start of a live query keeps the next one waiting
+MOST_STARTS = 5_000  # live queries that wait to be started
 
 
 @dataclass
@@ -46,6 +50,7 @@ class Deps:
     setup: SetupState = field(default_factory=SetupState)
     aggregates: CampaignAggregates = field(default_factory=CampaignAggregates)
     views: CampaignViews = field(default_factory=CampaignViews)
+    starts: Turns = field(default_factory=lambda: Turns(START_SECONDS, MOST_STARTS))
     carve_reads: CarveReads = field(default_factory=CarveReads)
     archive: Archive = field(default_factory=Archive)
 

@@ -10,7 +10,7 @@ from flotilla_common.contracts.labels import ALL_HOSTS
 from flotilla_common.db.models.admin_api import AppConfig, Query
 from flotilla_common.db.models.live_query import LedgerRow
 from flotilla_common.errors import Invalid
-from sqlalchemy import update
+from sqlalchemy import event, update
 from sqlmodel import col
 
 SQL = "SELECT pid FROM processes"
@@ -47,6 +47,19 @@ async def test_a_run_by_ids_answers_the_campaign(ask, fleet, admin, live_query):
         "NewHosts": 0,
     }
     assert datetime.fromisoformat(campaign["created_at"]).tzinfo is not None
+
+
+async def test_a_run_asks_postgres_once_for_the_app_config_and_counts_no_hosts(ask, fleet, admin, live_query, deps):
+    host = await fleet.host("a")
+    said: list[str] = []
+    engine = deps.sessions.kw["bind"].sync_engine
+    event.listen(engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+
+    answer = await ask(admin, "POST /queries/run", {"query": SQL, "selected": {"hosts": [host]}})
+
+    assert answer.status_code == 200
+    assert sum("FROM admin_api.app_config" in statement for statement in said) == 1
+    assert not [statement for statement in said if "count(" in statement]
 
 
 async def test_live_query_gets_what_was_selected_and_how_far_the_caller_reaches(

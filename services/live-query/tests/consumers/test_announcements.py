@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from flotilla_common.contracts.campaigns import StopCampaignV1
+from flotilla_common.contracts.campaigns import StartCampaignV1, StopCampaignV1
 from flotilla_common.testing import eventually
-from live_query.consumers import announcements, answer_stop_campaign
+from live_query.consumers import announcements, answer_start_campaign, answer_stop_campaign
 from live_query.store import campaigns, commands
 from nats.js.errors import Error
 
@@ -32,7 +32,21 @@ async def test_traces_are_wiped_a_day_after_the_end(deps, running, fleet, start,
 
 async def make_old(deps, campaign_id: int, cleared_at) -> None:
     async with deps.sessions.begin() as session:
-        await campaigns.mark_cleared(session, campaign_id, cleared_at)
+        await campaigns.mark_cleared(session, [campaign_id], cleared_at)
+
+
+async def test_a_campaign_that_is_stopped_while_it_is_started_is_not_left_in_the_bucket(deps, fleet, monkeypatch):
+    hosts = await fleet.hosts(1)
+    real = commands.put
+
+    async def stopped_meanwhile(bucket, campaign_id, command) -> None:
+        await answer_stop_campaign.answer(StopCampaignV1(campaign_id=campaign_id), deps)
+        await real(bucket, campaign_id, command)
+
+    monkeypatch.setattr(announcements.commands, "put", stopped_meanwhile)
+    await answer_start_campaign.answer(StartCampaignV1(sql="SELECT 1", query_id=None, user_id=1, host_ids=hosts), deps)
+
+    assert (await commands.contents(deps.bucket)).commands == frozenset()
 
 
 async def test_a_campaign_that_is_stopped_while_it_is_announced_is_not_left_in_the_bucket(

@@ -11,6 +11,7 @@ from flotilla_common.contracts.streams import bucket_stream, bucket_subject
 from flotilla_common.testing import eventually
 from live_query.consumers import housekeeping
 from live_query.consumers.done_sets import DoneSets
+from live_query.consumers.housekeeping import Keeper
 from pyroaring import BitMap
 
 from ..conftest import answer_to, done
@@ -89,6 +90,25 @@ async def test_a_set_that_the_bucket_lost_is_put_again_by_the_keeper_that_put_it
         await eventually(
             lambda: is_done(deps, campaign.campaign_id, {hosts[0]}), timeout=housekeeping.REPAIR_SECONDS + 15
         )
+
+
+async def test_campaigns_without_a_settled_host_are_not_looked_at_by_the_repair(deps, running, fleet, start, gateway):
+    hosts = await fleet.hosts(4)
+    async with running(deps):
+        silent = (await start(host_ids=hosts[:2])).campaign_id
+        heard = (await start(host_ids=hosts[2:])).campaign_id
+        forged = (await start(host_ids=hosts)).campaign_id
+        await gateway.answer(hosts[2], answer_to(heard))
+        await eventually(lambda: is_done(deps, heard, {hosts[2]}), timeout=30)
+    await deps.bucket.put(done_key(forged), BitMap(hosts).serialize())
+    keeper = Keeper(deps)
+    await keeper._repair()
+    looked_at = set(keeper._done._changed)
+    await keeper._done.publish()
+
+    assert looked_at == {heard, forged}
+    assert silent not in looked_at
+    assert await is_done(deps, forged, set())
 
 
 async def is_done(deps, campaign_id: int, hosts: set[int]) -> bool:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 from flotilla_common.clock import utc_now
-from flotilla_common.contracts.campaigns import CampaignViewedV1, StopCampaignV1, command_key
+from flotilla_common.contracts.campaigns import (
+    Budget,
+    CampaignViewedV1,
+    StopCampaignV1,
+    command_key,
+    released_key,
+)
 from flotilla_common.contracts.redis_keys import campaign_rows, campaign_seen
 from flotilla_common.db.models.live_query import Campaign
 from flotilla_common.errors import NotFound
 from flotilla_common.testing import eventually
-from live_query.consumers import on_campaign_answers, on_campaign_viewed
+from live_query.consumers import announcements, on_campaign_answers, on_campaign_viewed
 from live_query.consumers.housekeeping import Keeper
 from live_query.domain import settling
 from live_query.domain.settling import Received
+from live_query.store import campaigns, commands
 from sqlalchemy import update
 from sqlmodel import col
 
@@ -63,6 +71,61 @@ async def test_the_reason_of_a_stop_is_told_without_what_no_text_can_hold(deps, 
     [entry] = await books.entries(campaign.campaign_id)
     assert entry["end"].startswith("enoughenough")
     assert len(entry["end"]) == 200
+
+
+async def test_many_campaigns_end_together_and_one_that_is_locked_holds_up_none(
+    deps, running, fleet, start, gateway, books, monkeypatch
+):
+    hosts = await fleet.hosts(12)
+    async with running(deps):
+        numbers = [(await start(host_ids=[host])).campaign_id for host in hosts]
+    received = [
+        Received(gateway.batch(host, answer_to(number)), deps.clock())
+        for host, number in zip(hosts, numbers, strict=True)
+    ]
+    async with deps.sessions.begin() as session:
+        await settling.settle(session, deps.rows, received, deps.limits, now=deps.clock())
+    commits = count_calls(monkeypatch, deps.bucket, "delete_all")
+    keeper = Keeper(deps)
+    async with deps.sessions.begin() as session:
+        await campaigns.seize(session, numbers[3])  # somebody is at it
+        completing = asyncio.create_task(keeper._complete())
+        others = {*numbers} - {numbers[3]}
+        await eventually(lambda: are_cleared(books, others), timeout=30)
+        assert not await books.is_complete(numbers[3])
+    await completing
+
+    assert len(commits) < 6  # not one for each
+    assert await are_cleared(books, set(numbers))
+    assert (await commands.contents(deps.bucket)).commands == frozenset()
+    assert [(await books.entries(number))[-1] for number in numbers] == [{"end": "complete"}] * 12
+
+
+def count_calls(monkeypatch, owner, name: str) -> list[None]:
+    real, calls = getattr(owner, name), []
+
+    async def counted(*arguments):
+        calls.append(None)
+        return await real(*arguments)
+
+    monkeypatch.setattr(owner, name, counted)
+    return calls
+
+
+async def are_cleared(books, numbers: set[int]) -> bool:
+    return all([(await books.campaign(number)).cleared_at is not None for number in numbers])
+
+
+async def test_what_is_left_of_a_ramped_campaign_at_one_host_is_removed(deps, running, fleet, start, gateway, books):
+    [host] = await fleet.hosts(1)
+    async with running(deps):
+        number = (await start(host_ids=[host], budget=Budget(hosts_at_a_time=1))).campaign_id
+        await eventually(lambda: deps.bucket.get(released_key(number)), timeout=30)
+        await gateway.answer(host, answer_to(number))
+        await eventually(lambda: are_cleared(books, {number}), timeout=30)
+        await announcements.repair(deps)
+
+    assert await deps.bucket.keys() == []
 
 
 async def test_an_unknown_campaign_cannot_be_stopped(deps, running, admin):

@@ -70,13 +70,16 @@ async def test_gateways_are_told_while_there_is_no_campaign_for_anybody_else(dep
     assert await database.rows(Opening) == []
 
 
-async def test_a_narrow_or_ramped_campaign_is_told_after_its_ledger(deps, fleet, monkeypatch):
+async def test_a_narrow_or_ramped_campaign_is_told_after_its_ledger(deps, fleet, books, monkeypatch):
     [host, _] = await fleet.hosts(2)
+    real = answer_start_campaign.tell_or_leave
 
-    async def never(*_: object) -> None:
-        raise AssertionError("it is told first")
+    async def look(deps, campaign_id, command, *, is_open: bool) -> bool:
+        assert is_open
+        assert set((await books.states(campaign_id)).values()) == {"pending"}
+        return await real(deps, campaign_id, command, is_open=is_open)
 
-    monkeypatch.setattr(answer_start_campaign, "tell_or_leave", never)
+    monkeypatch.setattr(answer_start_campaign, "tell_or_leave", look)
     narrow = request_of().model_copy(update={"label_ids": (), "host_ids": (host,)})
     ramped = StartCampaignV1.model_validate(request_of().model_dump() | {"budget": {"hosts_at_a_time": 1}})
     ids = {(await answer_start_campaign.answer(request, deps)).campaign_id for request in (narrow, ramped)}

@@ -142,10 +142,10 @@ async def test_a_campaign_whose_end_could_not_be_told_is_not_forgotten(full, run
     await answer(deps, number, host)
     keeper = Keeper(deps)
 
-    async def never(_: int, __: str) -> None:
+    async def never(_: object) -> None:
         """The process ends here."""
 
-    monkeypatch.setattr(keeper, "_tell_end", never)
+    monkeypatch.setattr(keeper, "_tell_ends", never)
     await keeper._close(number)
     await books.redis.config_set("maxmemory", 1)
     archiver = Archiver(deps)

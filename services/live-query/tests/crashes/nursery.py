@@ -7,6 +7,7 @@ With `--hurry` what a real process waits for by the clock comes sooner: a crash 
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -91,6 +92,8 @@ def live(wish: dict[str, Any]) -> None:
     if wish["plan"] is not None:
         log = os.open(wish["points"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         Points(Plan.parse(wish["plan"]), log).watch()
+    # What a transport of asyncio's own still holds can be written out before the end; uvloop's cannot.
+    live_query.__main__.uvloop.EventLoopPolicy = asyncio.DefaultEventLoopPolicy
     code = 1
     try:
         live_query.__main__.main()

@@ -23,8 +23,8 @@ async def test_the_first_answer_wins_and_is_told_to_the_others(deps, books):
 
 async def test_nothing_comes_after_the_end_and_the_end_comes_once(deps, books):
     await deps.rows.keep([rows(7, b"x")])
-    await deps.rows.end(1, "stopped")
-    await deps.rows.end(1, "again")
+    await deps.rows.end({1: "stopped"})
+    await deps.rows.end({1: "again"})
 
     assert await deps.rows.keep([rows(8, b"y")]) == []
     assert [entry.get("end") for entry in await books.entries(1)] == [None, "stopped"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
+
 import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
@@ -10,7 +13,7 @@ from nats.js.client import JetStreamContext
 from nats.js.kv import KeyValue
 
 from flotilla_common.bus import outage
-from flotilla_common.bus.connection import Bus
+from flotilla_common.bus.connection import PUBLISH_TIMEOUT_SECONDS, Bus
 from flotilla_common.bus.provision import verify_bucket
 from flotilla_common.contracts.streams import bucket_stream, bucket_subject
 from flotilla_common.errors import Unavailable
@@ -70,6 +73,18 @@ class Bucket:
         try:
             await self._kv.delete(key)
         except outage.kinds() as error:
+            raise Unavailable(f"bucket {self.name}: {error!r}") from error
+
+    async def delete_all(self, keys: Iterable[str]) -> None:
+        """Delete many keys, without waiting for one before the next is sent; followers see as many messages."""
+        headers = {"KV-Operation": "DEL"}
+        try:
+            futures = [
+                await self._js.publish_async(bucket_subject(self.name, key), headers=dict(headers)) for key in keys
+            ]
+            async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS * 2):
+                await asyncio.gather(*futures)
+        except outage.kinds(nats.errors.Error, nats.js.errors.Error) as error:
             raise Unavailable(f"bucket {self.name}: {error!r}") from error
 
     async def keys(self) -> list[str]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import select
+import time
+from functools import partial
+
 import psycopg
 import sqlalchemy.exc
 from psycopg.errors import ReadOnlySqlTransaction
-from sqlalchemy import ExceptionContext, event, text
+from sqlalchemy import Dialect, ExceptionContext, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from flotilla_common.bus import outage
 from flotilla_common.errors import Unavailable
@@ -23,6 +29,7 @@ outage.register(
 
 STATEMENT_TIMEOUT_MS = 10_000
 LOCK_TIMEOUT_MS = 5_000
+TRUSTED_SECONDS = 1.0  # since a connection's last use
 CONNECTION: dict[str, int | str] = {
     "connect_timeout": 3,
     "tcp_user_timeout": 10_000,  # ms; a server whose host or network is gone is given up, not waited for
@@ -40,13 +47,49 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
         settings.database_url.get_secret_value(),
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_pool_size,
-        pool_pre_ping=True,
         pool_timeout=5,
         hide_parameters=True,  # an error is logged: without the tokens, addresses and SQL that people sent
         connect_args={**CONNECTION, "application_name": settings.nats_user},
     )
     event.listen(engine.sync_engine, "handle_error", _notice_failover, retval=True)
+    event.listen(engine.sync_engine, "checkin", _note_use)
+    event.listen(engine.sync_engine, "checkout", partial(_check_before_use, engine.sync_engine.dialect))
     return engine
+
+
+def _note_use(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _check_before_use(
+    dialect: Dialect, connection: DBAPIConnection, record: ConnectionPoolEntry, _: PoolProxiedConnection
+) -> None:
+    """Find out whether a pooled connection still works: by a question only where it may not, which is a round trip.
+
+    What the server has closed can be read from: its last words, or the end. A server whose machine or network is gone
+    says nothing, so one that was not used for some time is asked in any case.
+
+    Raises:
+        InvalidatePoolError: it does not; the pool makes new ones.
+
+    """
+    now = time.monotonic()
+    if now - record.info.get("used_at", now) < TRUSTED_SECONDS and not _has_something_to_read(connection):
+        return
+    try:
+        dialect.do_ping(connection)
+    except psycopg.Error as error:
+        raise sqlalchemy.exc.InvalidatePoolError from error
+
+
+def _has_something_to_read(connection: DBAPIConnection) -> bool:
+    try:
+        socket = connection.driver_connection.fileno()
+    except psycopg.Error:  # it is closed on our side
+        return True
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _notice_failover(context: ExceptionContext) -> Exception | None:

@@ -53,7 +53,7 @@ async def check_enabled(session: AsyncSession) -> None:
         PermissionDenied: they are off.
 
     """
-    if await campaigns.are_off(session):
+    if (await stored_config.once(session)).live_query_disabled:
         raise PermissionDenied
 
 
@@ -136,7 +136,7 @@ async def held(session: AsyncSession, viewer: Viewer, asked: Asked, reader: SqlR
         Unavailable: the query cannot be read now, and somebody's role has something denied.
 
     """
-    policy = app_config.live_query_policy(await stored_config.get(session))
+    policy = app_config.live_query_policy(await stored_config.once(session))
     try:
         facts = await reader.read(asked.query.query, holding=True)
     except Unavailable as error:
@@ -192,7 +192,6 @@ async def request(
     viewer: Viewer,
     asked: Cleared,
     selection: Selection,
-    now: datetime,
     *,
     kind: CampaignKind = "viewer",
     deadline: datetime | None = None,
@@ -208,8 +207,8 @@ async def request(
         InvalidArgument: the viewer's role may not have such a budget.
 
     """
-    limits = app_config.live_query_budgets(await stored_config.get(session))
-    await _check_reach(session, viewer, asked, selection, now)
+    limits = app_config.live_query_budgets(await stored_config.once(session))
+    await _check_reach(session, viewer, asked, selection)
     on = None if viewer.global_role else await targets.teams_of(session, selection, asked.teams)
     return StartCampaignV1(
         sql=asked.query.query,
@@ -227,17 +226,15 @@ async def request(
     )
 
 
-async def _check_reach(
-    session: AsyncSession, viewer: Viewer, asked: Cleared, selection: Selection, now: datetime
-) -> None:
+async def _check_reach(session: AsyncSession, viewer: Viewer, asked: Cleared, selection: Selection) -> None:
     """Refuse a selection that is out of reach, where the policy forbids the query, without hosts, or too large."""
     refused = frozenset(refusal.team_id for refusal in asked.refusals if refusal.team_id is not None)
     if selection.teams & refused:
         raise denied(viewer, asked)
     targets.check_teams(selection, asked.teams)
     _check_size(asked.query.query, selection)
-    if not (await targets.count(session, selection, asked.teams, now)).total:
-        if refused and (await targets.count(session, selection, refused, now)).total:
+    if not await targets.are_any(session, selection, asked.teams):
+        if refused and await targets.are_any(session, selection, refused):
             raise denied(viewer, asked)
         raise BadRequest(NO_HOSTS)
 
@@ -351,7 +348,7 @@ async def resumable(
     found = await held(session, viewer, Asked(Query(name="", query=campaign.sql, saved=False), teams), reader)
     if not await campaigns.awaits_only(session, campaign, found.teams):
         raise denied(viewer, found)
-    limits = app_config.live_query_budgets(await stored_config.get(session))
+    limits = app_config.live_query_budgets(await stored_config.once(session))
     before = (await campaigns.account(session, campaign_id)).budget
     on = None if viewer.global_role else await campaigns.awaited_teams(session, campaign)
     budget = budgets.renewed(given, before, viewer, on or found.teams, limits)

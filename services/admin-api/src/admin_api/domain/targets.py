@@ -55,6 +55,12 @@ async def count(session: AsyncSession, selection: Selection, teams: VisibleTeams
     return await host_summary.totals(session, [targets.selected(selection, builtin, teams)], now)
 
 
+async def are_any(session: AsyncSession, selection: Selection, teams: VisibleTeams) -> bool:
+    """Whether any selected host is within reach: of many no more than one is looked for."""
+    builtin = await targets.builtin_ids(session, selection.labels)
+    return await hosts.are_any(session, targets.selected(selection, builtin, teams))
+
+
 async def teams_of(session: AsyncSession, selection: Selection, teams: VisibleTeams) -> frozenset[int]:
     """Return the teams that the selected hosts within reach are in."""
     builtin = await targets.builtin_ids(session, selection.labels)

@@ -52,14 +52,15 @@ LONGEST_PAGE = 1000
 
 @asynccontextmanager
 async def starting(deps: Deps) -> AsyncIterator[AsyncSession]:
-    """One transaction to `start` a campaign in. What live-query may be running stays on record (decision 0006).
+    """In turn, a transaction to `start` a campaign in. What live-query may be running stays on record (decision 0006).
 
     Raises:
         Unanswered: after the commit.
+        Unavailable: too many are being started.
 
     """
     silence: Unanswered | None = None
-    async with deps.sessions.begin() as session:
+    async with deps.starts.take(), deps.sessions.begin() as session:
         try:
             yield session
         except Unanswered as error:
@@ -194,7 +195,7 @@ async def _run(
     kind: CampaignKind = "viewer" if deadline is None else "durable"
     cleared = await campaigns.cleared(session, viewer, asked, deps.sql_reader)
     request = await campaigns.request(
-        session, viewer, cleared, selection, deps.clock(), kind=kind, deadline=deadline, budget=body.limits()
+        session, viewer, cleared, selection, kind=kind, deadline=deadline, budget=body.limits()
     )
     started = await start(deps, session, viewer, cleared, request)
     return {"campaign": campaign_object(started, request), **warned(cleared.warnings)}

@@ -58,10 +58,10 @@ async def _start(deps: Deps, viewer: Viewer, query_id: int, host_ids: list[int],
 async def _run(
     deps: Deps, session: AsyncSession, viewer: Viewer, asked: Asked, host_ids: Iterable[int], budget: Budget
 ) -> Running:
-    now, selection = deps.clock(), Selection(hosts=frozenset(host_ids))
+    selection = Selection(hosts=frozenset(host_ids))
     cleared = await campaigns.cleared(session, viewer, asked, deps.sql_reader)
     request = await campaigns.request(
-        session, viewer, cleared, selection, now, kind="synchronous", wait_seconds=wait_seconds(deps), budget=budget
+        session, viewer, cleared, selection, kind="synchronous", wait_seconds=wait_seconds(deps), budget=budget
     )
     return Running(await start(deps, session, viewer, cleared, request), warned(cleared.warnings))
 

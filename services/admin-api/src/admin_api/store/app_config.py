@@ -16,6 +16,14 @@ async def lock_setup(session: AsyncSession) -> None:
     await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SETUP_LOCK})
 
 
+async def once(session: AsyncSession) -> AppConfig:
+    """Return the row as this session has read it first: a request that asks several things of it asks Postgres once."""
+    row: AppConfig | None = session.info.get(AppConfig)
+    if row is None:
+        row = session.info[AppConfig] = await get(session)
+    return row
+
+
 async def get(session: AsyncSession, *, lock: bool = False) -> AppConfig:
     """Return the row; before setup it is empty."""
     statement = select(AppConfig).where(col(AppConfig.id) == 1)

@@ -193,6 +193,11 @@ async def count(session: AsyncSession, where: Sequence[ColumnElement[bool]]) -> 
     return int(await session.scalar(statement) or 0)
 
 
+async def are_any(session: AsyncSession, where: ColumnElement[bool]) -> bool:
+    """Whether a condition holds for any host."""
+    return await session.scalar(select(col(Host.id)).where(where).limit(1)) is not None
+
+
 async def ids(session: AsyncSession, where: Sequence[ColumnElement[bool]]) -> list[int]:
     """Return the ids of the hosts that satisfy all conditions, ascending."""
     statement = (

@@ -29,6 +29,8 @@ class Selection:
 
 async def builtin_ids(session: AsyncSession, label_ids: Collection[int]) -> frozenset[int]:
     """Return which of these labels the server itself defines."""
+    if not label_ids:
+        return frozenset()
     where = (one_of(col(Label.id), label_ids), col(Label.label_type) == "builtin")
     return frozenset(found for found in await session.scalars(select(col(Label.id)).where(*where)) if found is not None)
 

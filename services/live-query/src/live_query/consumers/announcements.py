@@ -26,8 +26,7 @@ async def announce(deps: Deps, campaign_id: int) -> None:
     if targets:
         await _keep_targets(deps, campaign_id, targets)
     await commands.put(deps.bucket, campaign_id, command)
-    if await _command(deps, campaign_id) is None:
-        await commands.withdraw(deps.bucket, campaign_id)
+    await _take_back_if_over(deps, campaign_id)
 
 
 async def announce_or_leave(deps: Deps, campaign_id: int) -> None:
@@ -48,10 +47,15 @@ async def announce_again(deps: Deps, campaign_id: int) -> None:
     await commands.repeat_released(deps.bucket, campaign_id)
 
 
-async def tell_or_leave(deps: Deps, campaign_id: int, command: bytes) -> bool:
-    """Put the command of a campaign that is being opened; return whether nothing prevented it."""
+async def tell_or_leave(deps: Deps, campaign_id: int, command: bytes, *, is_open: bool) -> bool:
+    """Put a command that has its targets in it; return whether nothing prevented it.
+
+    `is_open`: its campaign is committed, and may have ended or been paused since. One that is being opened cannot.
+    """
     try:
         await commands.put(deps.bucket, campaign_id, command)
+        if is_open:
+            await _take_back_if_over(deps, campaign_id)
     except outage.kinds() as error:
         log.warning("command waits", campaign_id=campaign_id, error=repr(error))
         return False
@@ -93,8 +97,8 @@ async def withdraw_or_leave(deps: Deps, campaign_id: int) -> None:
         log.warning("withdrawal waits", campaign_id=campaign_id, error=repr(error))
 
 
-async def repair(deps: Deps) -> None:
-    """Put back what the bucket lacks, remove what nothing stands for.
+async def repair(deps: Deps) -> frozenset[int]:
+    """Put back what the bucket lacks, remove what nothing stands for; return the campaigns with a set of settled hosts.
 
     The bucket is listed before the campaigns are: what is in it by then was committed before. So are those that are
     being opened: each is a campaign, or still one of them.
@@ -118,6 +122,7 @@ async def repair(deps: Deps) -> None:
         await commands.remove_done(deps.bucket, campaign_id)
     for campaign_id in sorted(held.released - running):
         await commands.remove_released(deps.bucket, campaign_id)
+    return held.done
 
 
 class LargeSets:
@@ -154,6 +159,11 @@ async def forget(deps: Deps) -> None:
     for campaign_id in sorted(traces - kept - opening):
         await commands.wipe(deps.bus, campaign_id)
         metrics.REPAIRED.labels("forgotten").inc()
+
+
+async def _take_back_if_over(deps: Deps, campaign_id: int) -> None:
+    if await _command(deps, campaign_id) is None:
+        await commands.withdraw(deps.bucket, campaign_id)
 
 
 async def _command(deps: Deps, campaign_id: int) -> tuple[bytes, str] | None:

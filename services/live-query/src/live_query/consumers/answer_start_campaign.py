@@ -38,15 +38,18 @@ async def answer(request: StartCampaignV1, deps: Deps) -> CampaignStartedV1:
 
 async def _tell_and_finish(draft: Draft, deps: Deps) -> None:
     campaign_id = draft.command.campaign_id
-    if is_told_first(draft):
-        is_told = await tell_or_leave(deps, campaign_id, draft.signed)
+    if draft.command.targets_hash:  # the object with the targets comes before the command
+        await announce_or_leave(deps, campaign_id)
+        return
+    is_opening = is_told_first(draft)
+    is_told = await tell_or_leave(deps, campaign_id, draft.signed, is_open=not is_opening)
+    if is_opening:
         async with deps.sessions.begin() as session:
             is_first = bool(await finish(session, [campaign_id]))
         if is_told and not is_first:
             await withdraw_if_over(deps, campaign_id)
-        if is_told:
-            return
-    await announce_or_leave(deps, campaign_id)
+        if not is_told:
+            await announce_or_leave(deps, campaign_id)
 
 
 def current_trace() -> Trace:

@@ -44,20 +44,26 @@ class DoneSets:
         deps = self._deps
         async with deps.sessions.begin() as session:
             running = await campaigns.running_ids(session, deps.clock(), due)
-            settled = {campaign_id: await ledger.settled_hosts(session, campaign_id) for campaign_id in running}
+            counts = await ledger.settled_counts(session, running)
         for campaign_id in due - running:
             self._forget(campaign_id)
-        for campaign_id, host_ids in settled.items():
+        for campaign_id in sorted(running):
             if campaign_id not in self._told:
                 self._told[campaign_id] = await commands.done_count(deps.bucket, deps.objects, campaign_id)
-            if len(host_ids) != self._told[campaign_id]:
-                is_large = await commands.put_done(deps.bucket, deps.objects, campaign_id, host_ids)
-                # After the put: a slow one would leave less than the second between two.
-                pause = LARGE_EVERY_SECONDS if is_large else EVERY_SECONDS
-                self._not_before[campaign_id] = time.monotonic() + pause
-                self._told[campaign_id] = len(host_ids)
-                metrics.DONE_SETS.inc()
+            if counts.get(campaign_id, 0) != self._told[campaign_id]:
+                await self._tell(campaign_id)
             self._changed.discard(campaign_id)
+
+    async def _tell(self, campaign_id: int) -> None:
+        deps = self._deps
+        async with deps.sessions.begin() as session:
+            host_ids = await ledger.settled_hosts(session, campaign_id)
+        is_large = await commands.put_done(deps.bucket, deps.objects, campaign_id, host_ids)
+        # After the put: a slow one would leave less than the second between two.
+        pause = LARGE_EVERY_SECONDS if is_large else EVERY_SECONDS
+        self._not_before[campaign_id] = time.monotonic() + pause
+        self._told[campaign_id] = len(host_ids)
+        metrics.DONE_SETS.inc()
 
     def _forget(self, campaign_id: int) -> None:
         self._changed.discard(campaign_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
 
@@ -23,7 +23,7 @@ from live_query.consumers.on_campaign_answers import DURABLE
 from live_query.consumers.ramps import Ramps
 from live_query.deps import Deps
 from live_query.domain.campaigns import VIEWER_GRACE, VIEWER_LONGEST
-from live_query.domain.ending import close, leave
+from live_query.domain.ending import close, close_settled, leave
 from live_query.domain.openings import finish
 from live_query.store import answers_floor, campaigns, commands, leases, ledger, openings
 
@@ -117,43 +117,59 @@ class Keeper:
                 await self._through(partial(self._close, campaign.campaign_id))
 
     async def _complete(self, among: set[int] | None = None) -> None:
-        """Close campaigns that wait for nobody."""
+        """Close campaigns that wait for nobody: together, and by itself whichever somebody has locked."""
         async with self._deps.sessions.begin() as session:
             settled = await campaigns.settled(session, among)
-        for campaign_id in settled:
-            await self._through(partial(self._close, campaign_id))
+        for first in range(0, len(settled), AT_ONCE):
+            await self._through(partial(self._close_settled, settled[first : first + AT_ONCE]))
+
+    async def _close_settled(self, campaign_ids: list[int]) -> None:
+        async with self._deps.sessions.begin() as session:
+            ended = await close_settled(session, campaign_ids, now=self._deps.clock())
+        for campaign_id, reason in ended.items():
+            _count_end(campaign_id, reason)
+        await self._through(partial(self._tell_ends, ended))
+        for campaign_id in campaign_ids:
+            if campaign_id not in ended:
+                await self._through(partial(self._close, campaign_id))
 
     async def _close(self, campaign_id: int) -> None:
         async with self._deps.sessions.begin() as session:
             reason = await close(session, self._deps.rows, campaign_id, now=self._deps.clock())
         if reason is not None:
-            metrics.ENDED.labels(reason if reason in ("complete", "deadline") else "stopped").inc()
-            log.info("campaign ended", campaign_id=campaign_id, reason=reason)
-            await self._tell_end(campaign_id, reason)
+            _count_end(campaign_id, reason)
+            await self._tell_ends({campaign_id: reason})
 
     async def _clear(self) -> None:
         """Tell of ends that have not been told everywhere."""
         async with self._deps.sessions.begin() as session:
             uncleared = await campaigns.uncleared(session, AT_ONCE)
-        for campaign_id, reason in uncleared:
-            await self._through(partial(self._tell_end, campaign_id, reason))
+        await self._tell_ends(uncleared)
 
-    async def _tell_end(self, campaign_id: int, reason: str) -> None:
-        await commands.withdraw(self._deps.bucket, campaign_id)
-        await commands.remove_done(self._deps.bucket, campaign_id)
-        await commands.remove_released(self._deps.bucket, campaign_id)
-        await self._deps.rows.end(campaign_id, reason)
+    async def _tell_ends(self, reasons: Mapping[int, str]) -> None:
+        """Tell gateways and viewers. Whoever is stopped in between leaves it to `_clear`.
+
+        A campaign at one host is over before anybody is told that this one is settled. What there is of it all the
+        same (its end was held up, or it was ramped) the repair removes.
+        """
+        if not reasons:
+            return
         async with self._deps.sessions.begin() as session:
-            await campaigns.mark_cleared(session, campaign_id, self._deps.clock())
+            single = await campaigns.single_host_ids(session, reasons)
+        await commands.withdraw_all(self._deps.bucket, reasons)
+        await commands.remove_sets(self._deps.bucket, reasons.keys() - single)
+        await self._deps.rows.end(reasons)
+        async with self._deps.sessions.begin() as session:
+            await campaigns.mark_cleared(session, reasons, self._deps.clock())
 
     async def _repair(self) -> None:
         """The switch first: a gateway that starts with a lost bucket must not hear a command before it."""
         await keep_switch(self._deps)
-        await repair(self._deps)
+        self._done.note(await repair(self._deps))
         await self._ramps.repair()
         held = await commands.contents(self._deps.bucket)
         async with self._deps.sessions.begin() as session:
-            self._done.check(held.done, await campaigns.running_ids(session, self._deps.clock()))
+            self._done.check(held.done, await campaigns.running_settled_ids(session, self._deps.clock()))
 
     async def _leave_vanished(self) -> None:
         """A host can be deleted while a campaign that targets it is being started."""
@@ -165,6 +181,11 @@ class Keeper:
 
     async def _publish(self, pause: list[float]) -> None:
         pause.append(await self._done.publish())
+
+
+def _count_end(campaign_id: int, reason: str) -> None:
+    metrics.ENDED.labels(reason if reason in ("complete", "deadline") else "stopped").inc()
+    log.info("campaign ended", campaign_id=campaign_id, reason=reason)
 
 
 async def keep_house(database_url: str, deps: Deps) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -31,6 +32,15 @@ async def close(session: AsyncSession, rows: ResultRows, campaign_id: int, *, no
     reason = campaign.end_reason or (DEADLINE if left else COMPLETE)
     await campaigns.complete(session, campaign_id, reason, now)
     return reason
+
+
+async def close_settled(session: AsyncSession, campaign_ids: Collection[int], *, now: datetime) -> dict[int, str]:
+    """Mark those of these campaigns complete that wait for nobody; return campaign -> why it ended.
+
+    Passed over are those that an answer or another end has locked, and those that were closed before.
+    """
+    seized = await campaigns.seize_free(session, campaign_ids)
+    return await campaigns.complete_settled(session, seized, COMPLETE, now) if seized else {}
 
 
 async def leave(session: AsyncSession, rows: ResultRows, host_id: int, *, now: datetime) -> int:

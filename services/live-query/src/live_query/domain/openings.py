@@ -76,6 +76,8 @@ async def started_before(session: AsyncSession, request: StartCampaignV1) -> Cam
     if request.request_id is None:
         return None
     await campaigns.seize_request(session, request.request_id)
+    if not await openings.is_known(session, request.request_id):
+        return None
     opening = await openings.by_request(session, request.request_id)
     if opening is not None:
         await finish(session, [opening])

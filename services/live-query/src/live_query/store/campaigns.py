@@ -92,6 +92,18 @@ async def seize_all(session: AsyncSession, campaign_ids: Collection[int]) -> Non
     await _lock(session, "pg_advisory_xact_lock", campaign_ids)
 
 
+async def seize_free(session: AsyncSession, campaign_ids: Collection[int]) -> list[int]:
+    """Like `seize_all`, but passes over those that somebody else has now; return those that are seized."""
+    found = await session.execute(
+        text(
+            "SELECT campaign_id FROM unnest(CAST(:ids AS bigint[])) AS ids(campaign_id)"  # noqa: S608 - as in `_lock`
+            f" WHERE pg_try_advisory_xact_lock({_LOCK})"
+        ),
+        {"ids": list(campaign_ids)},
+    )
+    return list(found.scalars())
+
+
 async def _lock(session: AsyncSession, function: str, campaign_ids: Collection[int]) -> None:
     await session.execute(
         text(
@@ -155,31 +167,52 @@ async def resume(session: AsyncSession, campaign_id: int, now: datetime) -> date
 
 async def complete(session: AsyncSession, campaign_id: int, reason: str, now: datetime) -> None:
     """Mark a seized campaign complete, and no more paused; a reason that was decided before stays."""
-    await session.execute(
+    await session.execute(update(Campaign).where(col(Campaign.id) == campaign_id).values(**_completed(reason, now)))
+
+
+async def complete_settled(
+    session: AsyncSession, campaign_ids: Collection[int], reason: str, now: datetime
+) -> dict[int, str]:
+    """Mark those of these seized campaigns complete that wait for nobody; return campaign -> why it ended."""
+    statement = (
         update(Campaign)
-        .where(col(Campaign.id) == campaign_id)
-        .values(
-            status="complete",
-            end_reason=func.coalesce(col(Campaign.end_reason), reason),
-            ended_at=now,
-            paused_at=None,
-            pause_reason=None,
-        )
+        .where(_among(campaign_ids), col(Campaign.status) == "open", ~_waits())
+        .values(**_completed(reason, now))
+        .returning(col(Campaign.id), col(Campaign.end_reason))
+        .execution_options(synchronize_session=False)
     )
+    return {campaign_id or 0: why or reason for campaign_id, why in await session.execute(statement)}
 
 
-async def mark_cleared(session: AsyncSession, campaign_id: int, now: datetime) -> None:
-    """Remember that gateways and viewers have been told of the end."""
-    await session.execute(update(Campaign).where(col(Campaign.id) == campaign_id).values(cleared_at=now))
+def _completed(reason: str, now: datetime) -> dict[str, Any]:
+    return {
+        "status": "complete",
+        "end_reason": func.coalesce(col(Campaign.end_reason), reason),
+        "ended_at": now,
+        "paused_at": None,
+        "pause_reason": None,
+    }
 
 
-async def uncleared(session: AsyncSession, limit: int) -> list[tuple[int, str]]:
+async def mark_cleared(session: AsyncSession, campaign_ids: Collection[int], now: datetime) -> None:
+    """Remember that gateways and viewers have been told of these ends."""
+    statement = update(Campaign).where(_among(campaign_ids)).values(cleared_at=now)
+    await session.execute(statement.execution_options(synchronize_session=False))
+
+
+async def uncleared(session: AsyncSession, limit: int) -> dict[int, str]:
     """Return complete campaigns, with the reason of their end, whose end has not been told everywhere."""
     statement = select(col(Campaign.id), func.coalesce(col(Campaign.end_reason), "")).where(
         col(Campaign.status) == "complete", col(Campaign.cleared_at).is_(None)
     )
     found = await session.execute(statement.order_by(col(Campaign.id)).limit(limit))
-    return [(campaign_id or 0, reason) for campaign_id, reason in found]
+    return {campaign_id or 0: reason for campaign_id, reason in found}
+
+
+async def single_host_ids(session: AsyncSession, among: Collection[int]) -> set[int]:
+    """Return those of these campaigns that target one host."""
+    found = await session.execute(select(col(Campaign.id)).where(_among(among), col(Campaign.target_count) == 1))
+    return set(_ids(found.scalars().all()))
 
 
 async def remembered(session: AsyncSession, among: Collection[int], since: datetime) -> set[int]:
@@ -227,6 +260,12 @@ async def running_ids(session: AsyncSession, now: datetime, among: Collection[in
     if among is not None:
         statement = statement.where(_among(among))
     return set(_ids((await session.execute(statement)).scalars().all()))
+
+
+async def running_settled_ids(session: AsyncSession, now: datetime) -> set[int]:
+    """Return the running campaigns of which any host is settled."""
+    settled = exists().where(col(LedgerRow.campaign_id) == col(Campaign.id), col(LedgerRow.settled_at).is_not(None))
+    return set(_ids((await session.execute(select(col(Campaign.id)).where(*_running(now), settled))).scalars().all()))
 
 
 async def command_of(session: AsyncSession, campaign_id: int, now: datetime) -> tuple[bytes, str] | None:

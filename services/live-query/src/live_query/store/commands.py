@@ -40,6 +40,16 @@ async def withdraw(bucket: Bucket, campaign_id: int) -> None:
     await bucket.delete(command_key(campaign_id))
 
 
+async def withdraw_all(bucket: Bucket, campaign_ids: Iterable[int]) -> None:
+    """Tell gateways to ask for none of these any more."""
+    await bucket.delete_all(map(command_key, campaign_ids))
+
+
+async def remove_sets(bucket: Bucket, campaign_ids: Iterable[int]) -> None:
+    """Remove who is settled and who is released of these."""
+    await bucket.delete_all(key(campaign_id) for campaign_id in campaign_ids for key in (done_key, released_key))
+
+
 async def put_done(bucket: Bucket, objects: Objects, campaign_id: int, host_ids: list[int]) -> bool:
     """Tell gateways which hosts are settled; return whether the set was so large that it is in the object store."""
     value = bytes_of(host_ids)

@@ -9,7 +9,8 @@ from typing import Literal
 import msgspec
 from flotilla_common.db.models.inventory import Host
 from flotilla_common.db.models.live_query import Campaign, LedgerRow
-from sqlalchemy import exists, func, select, text
+from sqlalchemy import BigInteger, any_, cast, exists, func, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -158,6 +159,14 @@ async def settled_hosts(session: AsyncSession, campaign_id: int) -> list[int]:
         col(LedgerRow.campaign_id) == campaign_id, col(LedgerRow.settled_at).is_not(None)
     )
     return list((await session.execute(statement)).scalar_one() or ())
+
+
+async def settled_counts(session: AsyncSession, campaign_ids: Collection[int]) -> dict[int, int]:
+    """Return campaign -> how many hosts it does not wait for any more; those without any are absent."""
+    campaign = col(LedgerRow.campaign_id)
+    among = campaign == any_(cast(sorted(campaign_ids), ARRAY(BigInteger)))
+    statement = select(campaign, func.count()).where(among, col(LedgerRow.settled_at).is_not(None)).group_by(campaign)
+    return {row[0]: row[1] for row in await session.execute(statement)}
 
 
 async def vanished_hosts(session: AsyncSession) -> list[int]:

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
-from flotilla_common.db.models.live_query import Opening
-from sqlalchemy import BigInteger, any_, cast, delete, select
+from flotilla_common.db.models.live_query import Campaign, Opening
+from sqlalchemy import BigInteger, any_, cast, delete, exists, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -37,6 +37,12 @@ async def by_request(session: AsyncSession, request_id: UUID) -> int | None:
         select(col(Opening.campaign_id)).where(col(Opening.request_id) == request_id)
     )
     return found
+
+
+async def is_known(session: AsyncSession, request_id: UUID) -> bool:
+    """Whether a request has started a campaign, or opens one."""
+    opening = exists().where(col(Opening.request_id) == request_id)
+    return bool(await session.scalar(select(or_(opening, exists().where(col(Campaign.request_id) == request_id)))))
 
 
 async def ids(session: AsyncSession) -> set[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
@@ -132,11 +132,14 @@ class ResultRows:
             entries += [msgspec.json.decode(entry, type=Entry) for entry in found if entry is not None]
         return entries
 
-    async def end(self, campaign_id: int, reason: str) -> None:
-        """Add the last entry, once. The keys stay until the archive has all of it."""
-        keys = [campaign_seen(campaign_id), campaign_rows(campaign_id)]
-        with said_to_be_down():
-            await self._end(keys=keys, args=[reason])
+    async def end(self, reasons: Mapping[int, str]) -> None:
+        """Add the last entry of each campaign, once: why it ended. The keys stay until the archive has all of it."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for campaign_id, reason in reasons.items():
+                keys = [campaign_seen(campaign_id), campaign_rows(campaign_id)]
+                await self._end(keys=keys, args=[reason], client=pipe)
+            with said_to_be_down():
+                await pipe.execute()
 
     @property
     def client(self) -> Redis:
