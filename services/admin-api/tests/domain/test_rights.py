@@ -54,6 +54,9 @@ RULES = {
     Action.SEARCH_TARGETS: (READERS, READERS, READERS),
     Action.STOP_CAMPAIGN: ({A, M}, {A, M}, set()),
     Action.READ_CARVES: ({A}, set(), set()),
+    Action.READ_LOG_LEDGER: (ALL, set(), set()),
+    Action.READ_LOG_DESTINATIONS: ({A, M, G}, set(), set()),
+    Action.WRITE_LOG_DESTINATIONS: ({A, G}, set(), set()),
     Action.RUN_JOBS: ({A}, set(), set()),
     Action.READ_VERSION: (ALL, ALL, ALL),
 }

@@ -57,6 +57,9 @@ BODIES: dict[str, object] = {
     "PATCH /teams/{team_id:int}/secrets": {"secrets": [{"secret": "mine"}]},
     "POST /hosts/search": {"query": "A"},
     "POST /hosts/delete": {"ids": [1]},
+    "POST /logs/destinations": {"name": "x", "kind": "s3"},
+    "POST /logs/destinations/test": {"name": "x", "kind": "s3"},
+    "PATCH /logs/destinations/{destination}": {"settings": {}},
     "POST /hosts/transfer": {"team_id": None, "hosts": [1]},
     "POST /hosts/transfer/filter": {"team_id": None, "filters": {"query": "A"}},
     "POST /hosts/{host_id:int}/labels": {"labels": ["mine"]},
@@ -117,7 +120,14 @@ async def world(database, make_team) -> World:
     campaign = Campaign(sql="SELECT 1", user_id=1, command=b"", target_count=1, deadline=datetime.now(UTC))
     await database.add(host, label, query, campaign)
     ids = {"user_id": 1, "session_id": 1, "team_id": team_id, "host_id": host.id, "label_id": label.id, "carve_id": 1}
-    texts = {"query_id": query.id, "name": "q", "identifier": "A-1", "campaign_id": campaign.id, "block_id": 0}
+    texts = {
+        "query_id": query.id,
+        "name": "q",
+        "identifier": "A-1",
+        "campaign_id": campaign.id,
+        "block_id": 0,
+        "destination": "x",
+    }
     return World({name: str(value) for name, value in {**ids, **texts}.items()})
 
 

@@ -64,6 +64,9 @@ run_new_query              Y   Y   Y   -   -    own own own -   -
 stop_campaign              Y   Y   -   -   -    own own -   -   -
 search_targets             Y   Y   Y   Y   -    Y   Y   Y   Y   -
 read_carves                Y   -   -   -   -    -   -   -   -   -
+read_log_ledger            Y   Y   Y   Y   Y    -   -   -   -   -
+read_log_destinations      Y   Y   -   -   Y    -   -   -   -   -
+write_log_destinations     Y   -   -   -   Y    -   -   -   -   -
 run_jobs                   Y   -   -   -   -    -   -   -   -   -
 read_version               Y   Y   Y   Y   Y    Y   Y   Y   Y   Y
 """
@@ -109,6 +112,9 @@ class Action(StrEnum):
     STOP_CAMPAIGN = "stop_campaign"  # of somebody else, on hosts of one's teams; everybody may stop an own one
     SEARCH_TARGETS = "search_targets"
     READ_CARVES = "read_carves"
+    READ_LOG_LEDGER = "read_log_ledger"
+    READ_LOG_DESTINATIONS = "read_log_destinations"
+    WRITE_LOG_DESTINATIONS = "write_log_destinations"
     RUN_JOBS = "run_jobs"
     READ_VERSION = "read_version"
 

@@ -60,7 +60,7 @@ async def put(request: PutDestinationV1, deps: Deps) -> DestinationAnsweredV1:
             if request.revision is not None and request.revision != before.revision:
                 raise Conflict(f"{spec.name} was changed meanwhile; look at it again")
             spec = with_kept_secrets(spec, restored(before.spec, before.secrets, deps.secrets_key))
-        await destinations.put(session, _row_of(checked(spec), deps))
+        await destinations.put(session, _row_of(checked(_check_place(spec)), deps))
         return await _shown(session, spec.name)
 
 
@@ -110,15 +110,19 @@ async def _to_try(request: TryDestinationV1, deps: Deps) -> Destination:
         before = await destinations.find(session, spec.name)
     if before is not None and before.origin == "api":
         spec = with_kept_secrets(spec, restored(before.spec, before.secrets, deps.secrets_key))
-    return checked(spec)
+    return checked(_check_place(spec))
 
 
 def _spec_of(document: SecretStr) -> Destination:
     try:
-        spec = Destination.model_validate_json(document.get_secret_value())
+        return Destination.model_validate_json(document.get_secret_value())
     except ValidationError as error:
         told = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False))
         raise Invalid("; ".join(told)) from None
+
+
+def _check_place(spec: Destination) -> Destination:
+    """Refuse what only whoever runs log-shipper may say."""
     if spec.kind in sinks.kinds() and sinks.kind_of(spec.kind).is_local:
         message = f"kind: {spec.kind} writes where log-shipper runs; declare it there, in FLOTILLA_DESTINATIONS_CONFIG"
         raise Invalid(message)
