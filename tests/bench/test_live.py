@@ -14,7 +14,7 @@ from flotilla_common.testing import eventually
 from bench.fleet import node_key
 from bench.live import reach
 from bench.live.kept import KeptConnection, campaign_of, names_in
-from bench.live.polling import ROWS, Account, answer_body, poll
+from bench.live.polling import ROWS, Account, Hosts, poll
 from bench.live.reach import Sample, percentile
 from bench.load_client import LoadFailed
 from bench.measures import LONG_PAUSE_EVERY, PAUSE_SECONDS, SHORT_PAUSE_SECONDS, pause_of
@@ -34,11 +34,13 @@ def test_a_query_tells_its_campaign_and_an_odd_one_fails_the_part():
 
 def test_a_host_answers_every_query_that_it_was_given():
     other = NAME.replace("_12_", "_13_")
-    request = parse_write(answer_body(7, [NAME, other]))
+    head, _, body = Hosts(8).answer(7, [NAME, other]).partition(b"\r\n\r\n")
+    request = parse_write(body)
 
+    assert b"Content-Length: %d\r\n" % len(body) in head + b"\r\n"
     assert request.node_key == node_key(7)
     assert [campaign_at_the_door(name) for name in request.queries or {}] == [(12, 1), (13, 1)]
-    assert answer_body(7, [NAME]).count(b'"pid"') == ROWS
+    assert body.count(b'"pid"') == 2 * ROWS
 
 
 def test_a_percentile_is_a_value_that_was_measured():
