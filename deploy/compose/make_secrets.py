@@ -103,8 +103,9 @@ def s3_identities(secret: str) -> str:
 
 
 def write_keys(at: Secrets) -> None:
-    """Make the key of enroll secrets at rest, and the pair that signs campaign commands."""
-    at.keep("secrets_key", lambda: base64.b64encode(secrets.token_bytes(32)).decode())
+    """Make the keys of secrets at rest, and the pair that signs campaign commands."""
+    for name in ("secrets_key", "log_destinations_key"):
+        at.keep(name, lambda: base64.b64encode(secrets.token_bytes(32)).decode())
     text = at.keep("signing_key.pem", lambda: private_pem(ed25519.Ed25519PrivateKey.generate()))
     at.keep("command_keys.pem", lambda: public_pem(text))
 

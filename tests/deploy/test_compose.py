@@ -121,6 +121,7 @@ def test_nobody_is_given_the_secrets_of_another(compose):
 
     assert readers["signing_key.pem"] == {"live-query"}
     assert readers["secrets_key"] == {"admin-api", "inventory"}
+    assert readers["log_destinations_key"] == {"log-shipper"}
     assert readers["provision.json"] == readers["admin_database_url"] == {"migrate"}
     assert readers["redis_url"] == {"admin-api", "live-query"}
     assert secrets_of(compose, "agent-gateway-1") == secrets_of(compose, "agent-gateway-2")

@@ -69,11 +69,12 @@ def test_the_certificate_is_for_localhost_and_both_halves_of_the_signing_key_fit
 
 def test_only_certificates_that_end_soon_are_renewed(tmp_path: Path) -> None:
     keys = make_keys(tmp_path / "keys", NOW)
-    before = (keys.ca.read_bytes(), keys.signing.read_bytes(), keys.secrets_key.read_bytes())
+    files = (keys.ca, keys.signing, keys.secrets_key, keys.destinations_key)
+    before = [path.read_bytes() for path in files]
     make_keys(tmp_path / "keys", NOW + datetime.timedelta(days=700))
-    kept = (keys.ca.read_bytes(), keys.signing.read_bytes(), keys.secrets_key.read_bytes())
+    kept = [path.read_bytes() for path in files]
     make_keys(tmp_path / "keys", NOW + datetime.timedelta(days=790))
-    renewed = (keys.ca.read_bytes(), keys.signing.read_bytes(), keys.secrets_key.read_bytes())
+    renewed = [path.read_bytes() for path in files]
 
     assert kept == before
     assert renewed[0] != before[0]

@@ -56,6 +56,11 @@ class Keys:
         """The key that encrypts enroll secrets in the database: 32 bytes in base64."""
         return self.directory / "secrets.key"
 
+    @property
+    def destinations_key(self) -> Path:
+        """The key that encrypts the secrets of log destinations, log-shipper's alone: 32 bytes in base64."""
+        return self.directory / "destinations.key"
+
 
 def make_keys(directory: Path, now: datetime.datetime) -> Keys:
     """Create what is missing; renew the certificates a month before they end; never change the other keys."""
@@ -65,8 +70,9 @@ def make_keys(directory: Path, now: datetime.datetime) -> Keys:
         write_certificates(keys, now)
     if not keys.signing.exists():
         write_signing_keys(keys)
-    if not keys.secrets_key.exists():
-        write_private(keys.secrets_key, base64.b64encode(secrets.token_bytes(32)).decode() + "\n")
+    for path in (keys.secrets_key, keys.destinations_key):
+        if not path.exists():
+            write_private(path, base64.b64encode(secrets.token_bytes(32)).decode() + "\n")
     return keys
 
 

@@ -106,9 +106,7 @@ def services(at: Layout) -> list[Service]:
             blobs | {"FLOTILLA_SIGNING_KEY_FILE": str(at.keys.signing)},
             has_redis=True,
         ),
-        Service(
-            "log-shipper", ("log_shipper",), "log_shipper", "health_log_shipper", secrets_key | shipper_settings(at)
-        ),
+        Service("log-shipper", ("log_shipper",), "log_shipper", "health_log_shipper", shipper_settings(at)),
         Service(
             "admin-api",
             ("admin_api",),
@@ -157,8 +155,9 @@ def listen(at: Layout, port: str) -> dict[str, str]:
 
 
 def shipper_settings(at: Layout) -> dict[str, str]:
-    """Return the two destinations."""
+    """Return the two destinations, and the key for those that the API makes."""
     return {
+        "FLOTILLA_SECRETS_KEY_FILE": str(at.keys.destinations_key),
         "FLOTILLA_DESTINATIONS": "file,s3",
         "FLOTILLA_FILE_DIRECTORY": str(at.home.shipped),
         "FLOTILLA_S3_ENDPOINT": at.s3.endpoint,

@@ -1,7 +1,7 @@
 """Secrets at rest: encrypted for those who may read them, hashed with a key for those who look them up.
 
 The key file (32 random bytes in base64) is shared by admin-api, which writes enroll secrets, and inventory, which only
-looks them up. log-shipper keeps the secrets of log destinations; its key may be another. Each use has a derived key.
+looks them up. log-shipper keeps the secrets of log destinations with a key of its own. Each use has a derived key.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 EVERY_SECONDS = 1.0
 DECLARE_SECONDS = 5.0
-GRACE_SECONDS = 1.0  # for a batch that is being delivered
+GRACE_SECONDS = 10.0  # for a batch that is being delivered: cut off, its lines might stand in the old place and the new
 UNDECLARED = timedelta(seconds=60)
 """A destination that no replica has declared for so long is taken away: one with older settings may not do that."""
 
@@ -86,6 +86,7 @@ class Manager:
         self._numbers: dict[str, int] = {}
         self._unwritten: set[str] = set()
         self._workers: dict[str, _Running] = {}
+        self._stopping: dict[str, asyncio.Task[None]] = {}
         self._wrong: dict[str, int] = {}
         self._began = time.monotonic()
         self._declared_at = -DECLARE_SECONDS
@@ -101,7 +102,9 @@ class Manager:
                 heed()
                 await asyncio.sleep(EVERY_SECONDS)
         finally:
-            await asyncio.gather(*(self._stop(name) for name in list(self._workers)))
+            for name in list(self._workers):
+                self._stop(name)
+            await asyncio.gather(*self._stopping.values())
 
     async def look(self) -> None:
         """Bring what runs in line with what is wanted."""
@@ -111,10 +114,13 @@ class Manager:
             rows = await destinations.all_rows(session)
         wanted = {row.name: self._version(row) for row in rows}
         stale = [name for name, one in self._workers.items() if wanted.get(name) != one.version or one.task.done()]
-        await asyncio.gather(*(self._stop(name) for name in stale))
+        for name in stale:
+            self._stop(name)
+        await asyncio.sleep(0)  # most are stopped at once
+        self._stopping = {name: task for name, task in self._stopping.items() if not task.done()}
         for row in rows:
             version = wanted[row.name]
-            if version is not None and row.name not in self._workers:
+            if version is not None and row.name not in self._workers and row.name not in self._stopping:
                 self._start(row, version)
 
     def _read_declared(self) -> None:
@@ -189,12 +195,16 @@ class Manager:
             _, spec = self._here[row.name]
         return running(spec, self._open_sink(spec))
 
-    async def _stop(self, name: str) -> None:
-        """End a worker; one that delivers may finish its batch."""
+    def _stop(self, name: str) -> None:
+        """End a worker; one that delivers may finish its batch, and nobody else waits for that."""
         one = self._workers.pop(name)
-        if not one.task.done():
-            await one.worker.rest(GRACE_SECONDS)
-        one.task.cancel()
-        await asyncio.wait([one.task])
-        if not one.task.cancelled() and (error := one.task.exception()) is not None:
-            log.error("worker failed", destination=name, error=repr(error))
+        self._stopping[name] = asyncio.create_task(_end(name, one), name=f"stop {name}")
+
+
+async def _end(name: str, one: _Running) -> None:
+    if not one.task.done():
+        await one.worker.rest(GRACE_SECONDS)
+    one.task.cancel()
+    await asyncio.wait([one.task])
+    if not one.task.cancelled() and (error := one.task.exception()) is not None:
+        log.error("worker failed", destination=name, error=repr(error))
