@@ -18,8 +18,8 @@ members=""
 for member in "$@"; do members="$members -e $member"; done
 
 with_uv() {
-    say "Installing with uv into $VENV ..."
-    [ -x "$VENV/bin/python" ] || "$1" venv --quiet --python "$PYTHON" "$VENV"
+    say "Installing with uv into $VENV (a minute or two the first time) ..."
+    [ -x "$VENV/bin/python" ] || "$1" venv --quiet --python "$PYTHON" "$VENV" || return 1
     VIRTUAL_ENV="$VENV" "$1" pip sync --quiet --compile-bytecode --require-hashes requirements.lock || return 1
     # shellcheck disable=SC2086
     VIRTUAL_ENV="$VENV" "$1" pip install --quiet --no-deps --no-build-isolation $members
@@ -45,6 +45,7 @@ elif command -v uv >/dev/null 2>&1; then
 else
     tool="$VENV/.uv"
     [ -x "$tool/bin/uv" ] || [ -x "$VENV/bin/pip" ] || { rm -rf "$VENV"; "$PYTHON" -m venv "$VENV"; }
+    [ -x "$tool/bin/uv" ] || say "Fetching the installer (uv $UV_VERSION) ..."
     if [ -x "$tool/bin/uv" ] || "$VENV/bin/pip" install --quiet --disable-pip-version-check --target "$tool" "uv==$UV_VERSION"; then
         with_uv "$tool/bin/uv" || without_uv
     else

@@ -61,13 +61,13 @@ class Viewer:
         try:
             dev = json.loads((home / "dev.json").read_text("utf-8"))
             self.token = (home / "api_token").read_text("utf-8").strip()
-        except OSError as error:
-            raise Ended(f"no running Flotilla in {home} ({error.strerror}): start it with `make run`") from error
+            self.trust = ssl.create_default_context(cafile=dev["ca_file"])
+        except (OSError, ValueError) as error:
+            raise Ended(f"no running Flotilla in {home} ({error}): start it with `make run`") from error
         self.url: str = dev["url"]
-        self.trust = ssl.create_default_context(cafile=dev["ca_file"])
         self.campaign_id = 0
         self.last: str | None = None  # position of the newest answer that came
-        self.answered = self.failed = 0
+        self.answered = self.failed = self.heard = 0
 
     def start(self, sql: str) -> None:
         """Start a campaign on every host of label 'All Hosts'."""
@@ -97,17 +97,17 @@ class Viewer:
 
         A connection that breaks is made again, and goes on behind the last answer that came.
         """
-        give_up_at = time.monotonic() + BACK_SECONDS
+        broken_since: float | None = None
         while True:
-            came_before = self.answered
+            heard_before = self.heard
             try:
                 address = self.url.replace("https://", "wss://") + f"{API}/results/websocket"
                 with connect(address, ssl=self.trust, max_size=None, open_timeout=10.0) as socket:
                     return self._converse(socket)
             except (OSError, WebSocketException) as error:
-                if self.answered > came_before:
-                    give_up_at = time.monotonic() + BACK_SECONDS
-                if time.monotonic() > give_up_at:
+                if self.heard > heard_before or broken_since is None:
+                    broken_since = time.monotonic()
+                if time.monotonic() > broken_since + BACK_SECONDS:
                     raise Ended(f"the connection breaks again and again ({error}). {self.later()}") from error
                 tell(f"the connection broke ({error}); connecting again ...")
                 time.sleep(1.0)
@@ -121,6 +121,7 @@ class Viewer:
                 frame = json.loads(socket.recv(SILENCE_SECONDS))
             except TimeoutError:
                 raise Ended(f"nothing new came for {SILENCE_SECONDS:g} s. {self.later()}") from None
+            self.heard += 1
             if frame["type"] == "error":
                 raise Ended(f"refused: {frame['data']}. {self.later()}")
             if frame["type"] == "result":
