@@ -24,7 +24,7 @@ from flotilla_common.contracts.log_destinations import Destination
 from flotilla_common.errors import Invalid
 from pydantic import ValidationError
 
-from log_shipper.domain.specs import checked
+from log_shipper.domain.specs import checked, explained
 
 MEMBER = "destinations"
 LARGEST_BYTES = 1024 * 1024
@@ -60,10 +60,7 @@ def _destination(path: Path, number: int, entry: object) -> Destination:
         settings = {name: _value(value) for name, value in spec.settings.items()}
         return checked(spec.model_copy(update={"settings": settings}))
     except ValidationError as error:
-        told = "; ".join(
-            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)
-        )
-        raise Invalid(f"{where}: {told}") from None
+        raise Invalid(f"{where}: {explained(error)}") from None
     except (Invalid, OSError, UnicodeDecodeError) as error:
         raise Invalid(f"{where}: {error}") from error
 

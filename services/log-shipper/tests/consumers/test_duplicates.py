@@ -74,6 +74,8 @@ async def test_what_was_refused_is_not_sent_again(gateway, deps, shipping):
     async with shipping(deps, mailbox):
         await eventually(lambda: settled(deps, 3, 1, dead_lettered=1))
 
+    assert [int(line[10:-1]) for line in mailbox.received] == [1, 2, 2, 3]
+
 
 async def test_a_database_that_is_down_after_the_delivery_brings_nothing_twice(gateway, deps, shipping, database):
     mailbox = Mailbox([])

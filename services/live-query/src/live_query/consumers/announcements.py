@@ -68,8 +68,7 @@ async def withdraw_if_over(deps: Deps, campaign_id: int) -> None:
     Whoever told gateways may have done so after that. The keeper repairs what an outage prevents.
     """
     try:
-        if await _command(deps, campaign_id) is None:
-            await silence(deps, campaign_id)
+        await _take_back_if_over(deps, campaign_id)
     except outage.kinds() as error:
         log.warning("withdrawal waits", campaign_id=campaign_id, error=repr(error))
 
@@ -163,7 +162,7 @@ async def forget(deps: Deps) -> None:
 
 async def _take_back_if_over(deps: Deps, campaign_id: int) -> None:
     if await _command(deps, campaign_id) is None:
-        await commands.withdraw(deps.bucket, campaign_id)
+        await silence(deps, campaign_id)
 
 
 async def _command(deps: Deps, campaign_id: int) -> tuple[bytes, str] | None:

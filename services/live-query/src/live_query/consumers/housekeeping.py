@@ -165,11 +165,11 @@ class Keeper:
     async def _repair(self) -> None:
         """The switch first: a gateway that starts with a lost bucket must not hear a command before it."""
         await keep_switch(self._deps)
-        self._done.note(await repair(self._deps))
+        held = await repair(self._deps)
+        self._done.note(held)
         await self._ramps.repair()
-        held = await commands.contents(self._deps.bucket)
         async with self._deps.sessions.begin() as session:
-            self._done.check(held.done, await campaigns.running_settled_ids(session, self._deps.clock()))
+            self._done.check(held, await campaigns.running_settled_ids(session, self._deps.clock()))
 
     async def _leave_vanished(self) -> None:
         """A host can be deleted while a campaign that targets it is being started."""

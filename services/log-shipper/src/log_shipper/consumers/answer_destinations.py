@@ -30,7 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from log_shipper import sinks
 from log_shipper.deps import Deps
-from log_shipper.domain.specs import checked, restored, sealed, shown, with_kept_secrets
+from log_shipper.domain.specs import checked, explained, restored, sealed, shown, with_kept_secrets
 from log_shipper.store import destinations
 
 TRY_SECONDS = 15.0
@@ -117,8 +117,7 @@ def _spec_of(document: SecretStr) -> Destination:
     try:
         return Destination.model_validate_json(document.get_secret_value())
     except ValidationError as error:
-        told = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False))
-        raise Invalid("; ".join(told)) from None
+        raise Invalid(explained(error)) from None
 
 
 def _check_place(spec: Destination) -> Destination:

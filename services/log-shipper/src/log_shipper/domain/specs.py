@@ -32,13 +32,14 @@ def checked(spec: Destination) -> Destination:
     except KeyError:
         raise Invalid(f"there is no kind {spec.kind!r} of destination; there are {', '.join(sinks.kinds())}") from None
     except ValidationError as error:
-        raise Invalid("; ".join(_explained(item) for item in error.errors(include_input=False))) from None
+        raise Invalid(explained(error, "settings")) from None
     return spec.model_copy(update={"settings": _members(settings)})
 
 
-def _explained(item: Mapping[str, Any]) -> str:
-    where = ".".join(["settings", *(str(part) for part in item["loc"])])
-    return f"{where}: {item['msg']}"
+def explained(error: ValidationError, *inside: str) -> str:
+    """Return what is wrong and where, for people; never a value, which may be a secret."""
+    items = error.errors(include_input=False)
+    return "; ".join(f"{'.'.join([*inside, *map(str, item['loc'])])}: {item['msg']}" for item in items)
 
 
 def _members(settings: BaseModel) -> dict[str, Any]:

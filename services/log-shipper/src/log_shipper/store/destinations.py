@@ -55,7 +55,7 @@ async def put(session: AsyncSession, row: Destination) -> None:
         if found.cursor_sequence < found.until_sequence:
             raise Conflict(f"{name} is being taken away; try again in a moment")
         found.cursor_sequence = max(intake, found.cursor_sequence)
-        found.removed_at = found.until_sequence = found.paused_at = None
+        found.until_sequence = found.paused_at = None
     elif (found.kind, found.origin, found.spec, found.secrets) == (row.kind, row.origin, row.spec, row.secrets):
         return
     found.kind, found.origin, found.spec, found.secrets = row.kind, row.origin, row.spec, row.secrets
@@ -83,9 +83,8 @@ async def take_away(session: AsyncSession, name: str) -> None:
     intake = await lock_intake(session)
     await session.execute(
         update(Destination)
-        .where(col(Destination.name) == name, col(Destination.removed_at).is_(None))
+        .where(col(Destination.name) == name, col(Destination.until_sequence).is_(None))
         .values(
-            removed_at=func.now(),
             until_sequence=func.greatest(col(Destination.cursor_sequence), intake),
             failing_since=None,
             last_error="",
@@ -167,7 +166,7 @@ class Place:
 
     def lacks(self, sequence: int) -> bool:
         """Whether this message is still to be settled for it."""
-        return sequence > self.cursor and (self.until is None or sequence <= self.until)
+        return sequence > self.cursor and self.is_for(sequence)
 
     def is_for(self, sequence: int) -> bool:
         """Whether this message is or was for it, as far as its end says."""

@@ -48,7 +48,6 @@ class Destination(SQLModel, table=True):
     revision: int = bigint(default=1)
     declared_at: datetime | None = timestamp(nullable=True)
     paused_at: datetime | None = timestamp(nullable=True)
-    removed_at: datetime | None = timestamp(nullable=True)
     until_sequence: int | None = bigint(nullable=True)
     failing_since: datetime | None = timestamp(nullable=True)
     last_error: str = text()
