@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from flotilla_common.contracts.log_destinations import (
@@ -30,7 +29,6 @@ from admin_api.domain.viewer import Viewer
 from admin_api.errors import InvalidArgument, Missing
 from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.bodies import RawObject
-from admin_api.routes.envelope import rfc3339
 from admin_api.routes.versions import members_router
 
 router = members_router("logs")
@@ -156,15 +154,11 @@ def _object(state: DestinationState) -> dict[str, Any]:
         "origin": state.origin,
         "status": "paused" if state.paused_at is not None else "failing" if is_failing else "delivering",
         "revision": state.revision,
-        "created_at": rfc3339(state.created_at),
-        "paused_at": _time(state.paused_at),
-        "failing_since": _time(state.failing_since),
+        "created_at": state.created_at,
+        "paused_at": state.paused_at,
+        "failing_since": state.failing_since,
         "last_error": state.last_error,
     }
-
-
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else rfc3339(moment)
 
 
 async def _all(deps: Deps) -> DestinationsAnsweredV1:
