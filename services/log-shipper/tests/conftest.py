@@ -14,6 +14,7 @@ import msgspec
 import nats
 import nats.js.errors
 import pytest
+from flotilla_common.blobs import Blobs
 from flotilla_common.bus import outage
 from flotilla_common.bus.connection import Bus
 from flotilla_common.bus.provision import make
@@ -26,8 +27,10 @@ from log_shipper.app import start
 from log_shipper.consumers.manage import Declared, Manager
 from log_shipper.deps import Deps
 from log_shipper.domain.ledger import read_ledger
+from log_shipper.domain.spilling import Keeping
 from log_shipper.sinks import Batch, Limits, Refusal, Sink, Target, kind_of
 from log_shipper.sinks.file import FileSink
+from obstore.store import LocalStore
 from sqlalchemy.ext.asyncio import create_async_engine
 
 QUICK = Retry(first_seconds=0.05, longest_seconds=0.2)
@@ -123,14 +126,17 @@ async def gateway(bus_for: BusFor) -> Gateway:
 
 
 @pytest.fixture
-async def make_deps(database: Database, bus_for: BusFor) -> AsyncIterator[Callable[[], Awaitable[Deps]]]:
+async def make_deps(
+    database: Database, bus_for: BusFor, tmp_path: Path
+) -> AsyncIterator[Callable[[], Awaitable[Deps]]]:
     """Make the connections of a replica."""
     engines = []
+    blobs = Blobs(LocalStore(str(tmp_path / "blobs"), automatic_cleanup=True, mkdir=True))
 
     async def make() -> Deps:
         engine = create_async_engine(database.url("log_shipper"), pool_pre_ping=True)
         engines.append(engine)
-        return Deps(engine, session_maker(engine), await bus_for("log_shipper"))
+        return Deps(engine, session_maker(engine), await bus_for("log_shipper"), blobs)
 
     yield make
     for engine in engines:
@@ -151,7 +157,7 @@ def shipping() -> Shipping:
 
     @asynccontextmanager
     async def run(
-        deps: Deps, *sinks: WatchedSink, replay_window: float = 0.5, undeclared: float = 0.0
+        deps: Deps, *sinks: WatchedSink, replay_window: float = 0.5, replay_days: float = 0.0, undeclared: float = 0.0
     ) -> AsyncIterator[None]:
         opened = {sink.spec.name: sink for sink in sinks}
         declared = Declared({sink.spec.name: sink.spec for sink in sinks})
@@ -164,7 +170,7 @@ def shipping() -> Shipping:
 
         async def work() -> None:
             async with asyncio.TaskGroup() as tasks:
-                await start(tasks, deps, manager, replay_window)
+                await start(tasks, deps, manager, Keeping(replay_window, replay_days))
                 started.set()
 
         task = asyncio.create_task(work())

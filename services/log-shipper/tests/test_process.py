@@ -24,6 +24,7 @@ Environment = dict[str, str]
 def environment(service_environment: Callable[[str], Environment], directory) -> Environment:
     return {
         **os.environ, **service_environment("log_shipper"), "FLOTILLA_FILE_DIRECTORY": str(directory),
+        "FLOTILLA_BLOB_URL": (directory.parent / "blobs").as_uri(),
         "FLOTILLA_DESTINATIONS": "file,s3", "FLOTILLA_S3_BATCH_SECONDS": "0.2",
     }  # fmt: skip
 

@@ -10,6 +10,7 @@ NEEDED = {
     "nats_password": "x",
     "health_port": 1,
     "database_url": "postgresql://x",
+    "blob_url": "file:///x",
 }
 
 

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from functools import partial
 
+from flotilla_common.blobs import open_blobs
 from flotilla_common.bus.connection import connect
 from flotilla_common.bus.provision import verify
 from flotilla_common.contracts.log_destinations import Destination
@@ -34,8 +35,8 @@ async def main(settings: Settings, declared: Declared, tasks: asyncio.TaskGroup,
     live_with(bus, tasks, health)
     await verify(bus, STREAM)
     health.ready_checks["database"] = partial(db.check, engine)
-    deps = Deps(engine, db.session_maker(engine), bus, settings.secrets_key_bytes)
-    await start(tasks, deps, Manager(deps, declared, open_sink), settings.replay_window)
+    deps = Deps(engine, db.session_maker(engine), bus, open_blobs(settings), settings.secrets_key_bytes)
+    await start(tasks, deps, Manager(deps, declared, open_sink), settings.keeping)
 
 
 def open_sink(spec: Destination) -> Sink:

@@ -14,14 +14,15 @@ from log_shipper.consumers.count_received import count_received
 from log_shipper.consumers.manage import Manager
 from log_shipper.consumers.purge import purge
 from log_shipper.deps import Deps
+from log_shipper.domain.spilling import Keeping
 
 
-async def start(tasks: asyncio.TaskGroup, deps: Deps, manager: Manager, replay_window: float) -> None:
+async def start(tasks: asyncio.TaskGroup, deps: Deps, manager: Manager, keeping: Keeping) -> None:
     """Start all work in the group; return when declared destinations are known and requests are answered."""
     await manager.look()
     tasks.create_task(manager.run(), name="destinations")
     tasks.create_task(count_received(deps), name="count received")
-    tasks.create_task(purge(deps, replay_window), name="purge")
+    tasks.create_task(purge(deps, keeping), name="purge")
     tasks.create_task(metrics.publish(deps), name="metrics")
     responders: tuple[Responder[Any, Deps], ...] = (RESPONDER, *RESPONDERS)
     for responder in responders:

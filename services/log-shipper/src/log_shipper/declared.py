@@ -6,9 +6,10 @@ Every kind can be named once here. Settings of a kind come by its own names, wha
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from flotilla_common.contracts.log_destinations import (
+    Backlog,
     Batching,
     Destination,
     LogFilter,
@@ -43,6 +44,7 @@ def _log_types_of(value: object) -> object:
 
 LogTypes = Annotated[frozenset[str], NoDecode, BeforeValidator(_log_types_of)]
 Names = Annotated[frozenset[str] | None, NoDecode, BeforeValidator(_names_of)]
+WhenFull = Literal["spill", "dead_letter"]
 Ids = Annotated[frozenset[int] | None, NoDecode, BeforeValidator(_names_of)]
 FILTER: dict[str, tuple[Any, Any]] = {
     "log_types": (LogTypes, Field(frozenset(LOG_TYPES), description="log types, comma separated")),
@@ -58,6 +60,9 @@ OTHERS: dict[str, tuple[Any, Any]] = {
     "batch_seconds": (float | None, Field(None, description="how long lines wait for company", ge=0, le=3600)),
     "lines_per_second": (float | None, Field(None, description="lines that go out in a second at most", gt=0)),
     "bytes_per_second": (float | None, Field(None, description="bytes that go out in a second at most", gt=0)),
+    "backlog_bytes": (int | None, Field(None, description="what may wait for it in the stream", ge=1024 * 1024)),
+    "backlog_when_full": (WhenFull, Field("spill", description="what becomes of more: spill or dead_letter")),
+    "backlog_required": (bool, Field(False, description="all waits in the stream, and hosts wait when that is full")),
 }
 
 
@@ -83,4 +88,5 @@ def destination_of(kind: str, settings: CommonSettings) -> Destination:
         filter=LogFilter(**given(FILTER)),
         batch=Batching(**given(Batching.model_fields, "batch_")),
         rate=Rate(**given(Rate.model_fields)),
+        backlog=Backlog(**given(Backlog.model_fields, "backlog_")),
     )

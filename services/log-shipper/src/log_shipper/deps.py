@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from flotilla_common.blobs import Blobs
 from flotilla_common.bus.connection import Bus
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
@@ -15,5 +16,7 @@ class Deps:
     engine: AsyncEngine
     sessions: async_sessionmaker[AsyncSession]
     bus: Bus
+    blobs: Blobs
+    """Where parts of the stream go that a destination lacks for long."""
     secrets_key: bytes | None = field(default=None, repr=False)
     """What the secrets of destinations made by the API are encrypted with; without it there can be none."""

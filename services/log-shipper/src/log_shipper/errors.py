@@ -27,3 +27,9 @@ class BadManifest(Poison):
     """A message of LOGS whose manifest does not describe its lines."""
 
     code = "bad_manifest"
+
+
+class SegmentBroken(Unavailable):
+    """A part of the stream in the blob store is not what was stored there."""
+
+    code = "segment_broken"

@@ -31,6 +31,8 @@ STREAM = Gauge("flotilla_log_stream_last_sequence", "Last sequence of stream LOG
 FAILING = Gauge("flotilla_log_destination_failing", "1 while deliveries fail", ["destination"])
 BATCHES = Counter("flotilla_log_batches", "Batches settled by this process", ["destination"])
 FAILURES = Counter("flotilla_log_delivery_failures", "Deliveries of this process that failed", ["destination"])
+SPILLED = Counter("flotilla_log_spilled_bytes", "Bytes of the stream that this process put in the blob store")
+STORED = Gauge("flotilla_log_stored_bytes", "Bytes of the stream that are in the blob store, as messages")
 CONFIG_BROKEN = Gauge("flotilla_log_destinations_config_broken", "1 while the file of destinations makes no sense")
 
 EVERY_SECONDS = 10.0
@@ -57,7 +59,7 @@ def show(ledger: Ledger) -> None:
         oldest = ledger.oldest_pending.get(name)
         OLDEST.labels(name).set((utc_now() - oldest).total_seconds() if oldest else 0)
     for entry in ledger.entries:
-        states = entry.model_dump(exclude={"destination", "log_type"})
+        states = entry.model_dump(exclude={"destination", "log_type", "hour"})
         for state, lines in states.items():
             LINES.labels(entry.destination, entry.log_type, state).set(lines)
         difference = entry.received - (entry.filtered + entry.delivered + entry.dead_lettered + entry.pending)

@@ -6,15 +6,17 @@ import base64
 import binascii
 from pathlib import Path
 
+from flotilla_common.blobs import BlobSettings
 from flotilla_common.settings import DatabaseSettings
 from pydantic import Field, SecretStr, field_validator
 
 from log_shipper import sinks
+from log_shipper.domain.spilling import Keeping
 
 KEY_BYTES = 32
 
 
-class Settings(DatabaseSettings):
+class Settings(DatabaseSettings, BlobSettings):
     """What log-shipper itself needs."""
 
     destinations: str = Field("", description="destinations, comma separated: the files of sinks/, e.g. file,s3")
@@ -24,6 +26,10 @@ class Settings(DatabaseSettings):
     )
     replay_window: float = Field(
         0.5, description="share of the stream's limit that is kept, though delivered, for replay", ge=0, le=0.8
+    )
+
+    replay_days: float = Field(
+        0.0, description="days for which lines stay in the blob store for replay, though delivered; 0: none", ge=0
     )
 
     @field_validator("destinations")
@@ -52,6 +58,11 @@ class Settings(DatabaseSettings):
     def kinds(self) -> tuple[str, ...]:
         """The wanted destinations, in order, each once."""
         return _names(self.destinations)
+
+    @property
+    def keeping(self) -> Keeping:
+        """How much is kept for replay."""
+        return Keeping(self.replay_window, self.replay_days)
 
     @property
     def secrets_key_bytes(self) -> bytes | None:

@@ -6,6 +6,7 @@ from flotilla_common.db.models.log_shipper import Batch as RecordedBatch
 from flotilla_common.db.models.log_shipper import Destination, Intake
 from flotilla_common.testing import eventually
 from log_shipper.consumers.purge import purge_once
+from log_shipper.domain.spilling import Keeping
 from log_shipper.errors import DestinationDown
 from log_shipper.sinks import Limits, Refusal
 from log_shipper.store.stream import state
@@ -148,8 +149,8 @@ async def test_lines_too_long_for_a_destination_are_buried_alone(gateway, deps, 
             return (entry.delivered, entry.dead_lettered, entry.pending) == (2, 1, 0)
 
         await eventually(counted)
-    assert dead.data == b"x" * 21
-    assert dead.headers["Original-Line"] == "1"
+    assert dead.data.endswith(b"}\n" + b"x" * 21 + b"\n")
+    assert dead.headers["Original-Sequence"] == "1"
 
 
 async def test_lines_refused_for_good_are_buried_and_counted(gateway, deps, shipping, directory, provision_js):
@@ -221,7 +222,7 @@ async def test_a_destination_that_nobody_declares_any_more_filters_what_it_lacks
         await eventually(lambda: is_true(books_of(deps, "file"), (12, 0, 12, 0)))
         assert await books_of(deps, "other") == (9, 6, 3, 0)
         await eventually(lambda: counted(database, 4))
-        await purge_once(deps, 0.0)
+        await purge_once(deps, Keeping(0.0))
     assert len(lines_in(tmp_path / "other")) == 3
     assert (await state(deps.bus)).messages == 0
 

@@ -9,6 +9,7 @@ from flotilla_common.db.models.log_shipper import Destination, Intake
 from flotilla_common.testing import eventually
 from log_shipper.consumers.purge import purge_once
 from log_shipper.domain.ledger import read_ledger
+from log_shipper.domain.spilling import Keeping
 from log_shipper.metrics import LINES, UNBALANCED, show
 from log_shipper.store.stream import state
 
@@ -73,7 +74,7 @@ async def test_received_survives_the_purge(gateway, deps, shipping, directory, d
             return [row.cursor_sequence for row in rows] == [10, 10]
 
         await eventually(counted)
-        await purge_once(deps, 0.0)
+        await purge_once(deps, Keeping(0.0))
         assert (await state(deps.bus)).messages == 0
         assert (await balanced(deps))["file", "result"].received == 50
         await gateway.send("result", 5)
@@ -86,7 +87,7 @@ async def test_nothing_is_purged_that_a_destination_lacks(gateway, deps, databas
     await database.add(Intake(id=1, cursor_sequence=3))
     await gateway.send(messages=5)
 
-    await purge_once(deps, 0.0)
+    await purge_once(deps, Keeping(0.0))
 
     assert (await state(deps.bus)).first_sequence == 3
 
@@ -95,7 +96,7 @@ async def test_the_replay_window_is_kept(gateway, deps, database):
     await database.add(Destination(name="file", cursor_sequence=5), Intake(id=1, cursor_sequence=5))
     await gateway.send(messages=5)
 
-    await purge_once(deps, 0.5)
+    await purge_once(deps, Keeping(0.5))
 
     assert (await state(deps.bus)).first_sequence == 1
 

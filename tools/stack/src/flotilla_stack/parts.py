@@ -106,7 +106,7 @@ def services(at: Layout) -> list[Service]:
             blobs | {"FLOTILLA_SIGNING_KEY_FILE": str(at.keys.signing)},
             has_redis=True,
         ),
-        Service("log-shipper", ("log_shipper",), "log_shipper", "health_log_shipper", shipper_settings(at)),
+        Service("log-shipper", ("log_shipper",), "log_shipper", "health_log_shipper", blobs | shipper_settings(at)),
         Service(
             "admin-api",
             ("admin_api",),

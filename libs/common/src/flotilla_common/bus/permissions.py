@@ -23,6 +23,7 @@ class BusUser:
     reads: tuple[str, ...] = ()  # streams, by consumers
     looks_at: tuple[str, ...] = ()  # streams, state only
     purges: tuple[str, ...] = ()
+    picks: tuple[str, ...] = ()  # streams, single messages: to read and to delete
     reads_buckets: tuple[str, ...] = ()
     writes_buckets: tuple[str, ...] = ()
     reads_objects: tuple[str, ...] = ()
@@ -36,6 +37,8 @@ class BusUser:
         subjects += [f"dead.{stream}" for stream in self.reads]
         subjects += [f"$JS.API.STREAM.INFO.{stream}" for stream in self.looks_at]
         subjects += [f"$JS.API.STREAM.PURGE.{stream}" for stream in self.purges]
+        for stream in self.picks:
+            subjects += [*_getter(stream), f"$JS.API.STREAM.MSG.DELETE.{stream}"]
         subjects += [f"$KV.{bucket}.>" for bucket in self.writes_buckets]
         for stream in map(object_stream, (*self.reads_objects, *self.writes_objects)):
             subjects += [f"$JS.API.STREAM.INFO.{stream}", *_getter(stream)]
@@ -154,7 +157,7 @@ USERS: tuple[BusUser, ...] = (
         writes_objects=("TARGETS",),
         purges=("KV_CAMPAIGNS",),
     ),
-    BusUser("log_shipper", answers=("log_shipper.>",), reads=("LOGS",), purges=("LOGS",)),
+    BusUser("log_shipper", answers=("log_shipper.>",), reads=("LOGS",), purges=("LOGS",), picks=("DEAD",)),
     BusUser("analytics", answers=("analytics.>",)),
 )
 PROVISION_USER = "provision"

@@ -60,6 +60,19 @@ class Retry(_Words):
     longest_seconds: float = Field(default=30.0, gt=0, le=3600)
 
 
+class Backlog(_Words):
+    """What becomes of lines that a destination lacks for long: because it is down, paused, or slow.
+
+    Beyond `bytes` of the stream (not given: a quarter of its limit) they go to the blob store and come back from there;
+    with `when_full` `dead_letter` they become dead letters instead, once a delivery fails. For one that is `required`
+    everything waits in the stream, and when that is full hosts keep their lines.
+    """
+
+    bytes: int | None = Field(default=None, ge=1024 * 1024)
+    when_full: Literal["spill", "dead_letter"] = "spill"
+    required: bool = False
+
+
 class Destination(_Words):
     """A place that lines go to. `settings` are those of its kind, secrets among them."""
 
@@ -70,6 +83,7 @@ class Destination(_Words):
     batch: Batching = Batching()
     rate: Rate = Rate()
     retry: Retry = Retry()
+    backlog: Backlog = Backlog()
 
 
 class DestinationState(Message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 
 from flotilla_common.contracts.base import Answer, Message, Request
@@ -21,6 +22,8 @@ class LedgerEntry(Message):
     dead_lettered: int
     pending: int
     duplicates: int = 0
+    hour: datetime | None = None
+    """When custody of the lines began, to the hour; None: over all hours."""
 
 
 class LogLedgerAnsweredV1(Answer):
@@ -31,8 +34,10 @@ class LogLedgerAnsweredV1(Answer):
 
 
 class LogLedgerV1(Request[LogLedgerAnsweredV1]):
-    """Show the ledger of every destination and log type."""
+    """Show the ledger of every destination and log type; with `since`, of each hour from then on, those with lines."""
 
     subject: ClassVar[str] = "log_shipper.ledger.v1"
     answer: ClassVar[type[Answer]] = LogLedgerAnsweredV1
     timeout_seconds: ClassVar[float] = 10.0
+
+    since: datetime | None = None

@@ -11,8 +11,7 @@ from log_shipper.domain.ledger import read_ledger
 
 async def answer(request: LogLedgerV1, deps: Deps) -> LogLedgerAnsweredV1:
     """Read the books and the headers beyond them; changes nothing."""
-    del request
-    found = await read_ledger(deps.sessions, deps.bus)
+    found = await read_ledger(deps.sessions, deps.bus, request.since)
     return LogLedgerAnsweredV1(stream_sequence=found.stream_sequence, entries=found.entries)
 
 

@@ -21,7 +21,7 @@ from flotilla_common.errors import Conflict, Invalid
 
 from log_shipper import metrics
 from log_shipper.config_file import ConfigFile
-from log_shipper.consumers.drain import Worker
+from log_shipper.consumers.worker import Worker
 from log_shipper.deps import Deps
 from log_shipper.domain.running import Running, finishing, running
 from log_shipper.domain.specs import restored, shown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -16,11 +16,28 @@ _decode = msgspec.json.Decoder(Manifest).decode
 
 @dataclass(frozen=True)
 class OpenedMessage:
-    """A message whose manifest describes its lines; `body` holds these as they came, each ended by a newline."""
+    """A message whose manifest describes its lines; `body` holds these as they came, each ended by a newline.
+
+    `indexes` are the lines' places in their message, when it does not hold all of it any more.
+    """
 
     message: StoredMessage
     segments: tuple[Segment, ...]
     body: bytes
+    indexes: tuple[int, ...] | None = None
+
+    def places(self, first: int, lines: int) -> Sequence[int]:
+        """Return the places in the message of so many lines of the body, from a line on."""
+        own = range(first, first + lines)
+        return own if self.indexes is None else self.indexes[own.start : own.stop]
+
+    def owners(self) -> Iterator[tuple[int, Segment]]:
+        """Yield each line's place with the segment that it is of."""
+        number = 0
+        for segment in self.segments:
+            for place in self.places(number, segment.lines):
+                yield place, segment
+            number += segment.lines
 
     def parts(self) -> Iterator[tuple[Segment, bytes]]:
         """Yield each segment with its lines."""

@@ -24,6 +24,17 @@ class Routed:
     tally: Tally = field(default_factory=Tally)
     messages: dict[int, StoredMessage] = field(default_factory=dict)
 
+    @property
+    def lines(self) -> int:
+        """How many lines the destination gets."""
+        return sum(chunk.lines for chunk in self.chunks)
+
+    def count_received(self, counted_from: int) -> None:
+        """Count as received the messages up to here: the intake has not, for this destination."""
+        for sequence, message in self.messages.items():
+            if sequence <= counted_from:
+                self.tally.add(message.log_type, message.hour, "received", message.lines)
+
     def refuse(self, refusals: Iterable[Refusal]) -> None:
         """Move lines that the destination has refused from delivered to dead-lettered."""
         for refusal in refusals:
@@ -52,7 +63,7 @@ def route(
         if not selection.takes_type(message.log_type):
             routed.tally.add(message.log_type, message.hour, "filtered", message.lines)
         elif selection.takes_all and _is_short(one.body, limits):
-            _keep(routed, Chunk(message.sequence, message.log_type, message.lines, one.body, one.segments))
+            _keep(routed, Chunk(message.sequence, message.log_type, message.lines, one.body, one.segments, one.indexes))
         else:
             _pick(routed, one, selection, limits, facts)
     return routed
@@ -78,9 +89,9 @@ def _pick(routed: Routed, one: OpenedMessage, selection: Selection, limits: Limi
     for segment, part in one.parts():
         if selection.takes_host(segment, facts):
             if selection.takes_all_lines and _is_short(part, limits):
-                picked.take(segment, part, range(number, number + segment.lines))
+                picked.take(segment, part, one.places(number, segment.lines))
             else:
-                picked.choose(segment, part, number, selection)
+                picked.choose(segment, part, one.places(number, segment.lines), selection)
         number += segment.lines
     body = b"".join(picked.parts)
     _keep(
@@ -113,12 +124,12 @@ class _Picked:
         self.segments.append(kept)
         self.indexes += indexes
 
-    def choose(self, segment: Segment, part: bytes, number: int, selection: Selection) -> None:
+    def choose(self, segment: Segment, part: bytes, places: Sequence[int], selection: Selection) -> None:
         """Take those lines of a segment that are wanted and not longer than the destination takes."""
         longest = self.limits.line_bytes
         lines: list[bytes] = []
         indexes: list[int] = []
-        for index, line in enumerate(part.split(b"\n")[:-1], number):
+        for index, line in zip(places, part.split(b"\n")[:-1], strict=True):
             if not selection.takes_line(line):
                 continue
             if longest is not None and len(line) > longest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from flotilla_common.contracts.log_destinations import Destination, LogFilter, Rate, Retry
+from flotilla_common.contracts.log_destinations import Backlog, Destination, LogFilter, Rate, Retry
 
 from log_shipper.domain.nowhere import NowhereSink
 from log_shipper.domain.selecting import Selection
@@ -22,6 +22,7 @@ class Running:
     rate: Rate = field(default_factory=Rate)
     retry: Retry = field(default_factory=Retry)
     until: int | None = None
+    backlog: Backlog = field(default_factory=Backlog)
 
 
 def running(spec: Destination, sink: Sink) -> Running:
@@ -33,7 +34,7 @@ def running(spec: Destination, sink: Sink) -> Running:
         batch_seconds=own.batch_seconds if wanted.seconds is None else wanted.seconds,
         line_bytes=own.line_bytes,
     )
-    return Running(spec.name, sink, limits, Selection(spec.filter), spec.rate, spec.retry)
+    return Running(spec.name, sink, limits, Selection(spec.filter), spec.rate, spec.retry, backlog=spec.backlog)
 
 
 def finishing(name: str, until: int) -> Running:

@@ -33,6 +33,11 @@ class Selection:
         self._by_line = wanted.queries is not None or wanted.packs is not None
 
     @classmethod
+    def of_everything(cls) -> Selection:
+        """Return one that takes every line."""
+        return cls(LogFilter())
+
+    @classmethod
     def of_nothing(cls) -> Selection:
         """Return one that takes no line."""
         found = cls(LogFilter())

@@ -98,7 +98,7 @@ class Progress:
     def refuse(self, line: Line, reason: str) -> None:
         """Note that the destination will never take this line."""
         self.accepted.add(line.position)
-        self.refusals.append(Refusal(line.sequence, line.log_type, line.index, line.raw, reason))
+        self.refusals.append(Refusal.of(line, reason))
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,11 @@ class Refusal:
     index: int  # which line of its message, from 0
     line: bytes
     reason: str
+
+    @classmethod
+    def of(cls, line: Line, reason: str) -> Refusal:
+        """Return the refusal of a line."""
+        return cls(line.sequence, line.log_type, line.index, line.raw, reason)
 
 
 class Sink(Protocol):

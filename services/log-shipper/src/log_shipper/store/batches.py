@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from flotilla_common.db.models.log_shipper import Batch
 from sqlalchemy import delete, func, select, update
@@ -23,14 +22,10 @@ async def unsettled(session: AsyncSession, destination: str) -> Batch | None:
     return found.scalar_one_or_none()
 
 
-async def record(
-    session: AsyncSession, destination: str, first: int, last: int, lines: int, target: dict[str, Any]
-) -> Batch:
+async def record(session: AsyncSession, batch: Batch) -> None:
     """Record a range before its delivery."""
-    batch = Batch(destination=destination, first_sequence=first, last_sequence=last, lines=lines, target=target)
     session.add(batch)
     await session.flush()
-    return batch
 
 
 async def attempt(session: AsyncSession, batch_id: int) -> int:
@@ -64,7 +59,9 @@ async def settle(session: AsyncSession, batch_id: int) -> None:
 async def forget_beyond(session: AsyncSession, destination: str, sequence: int) -> None:
     """Delete the batches of messages that the stream has lost: their numbers come again."""
     await session.execute(
-        delete(Batch).where(col(Batch.destination) == destination, col(Batch.last_sequence) > sequence)
+        delete(Batch).where(
+            col(Batch.destination) == destination, col(Batch.source) != "dead", col(Batch.last_sequence) > sequence
+        )
     )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from flotilla_common.db.models.log_shipper import Destination, Intake
 from flotilla_common.errors import Conflict
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -118,11 +118,10 @@ async def lock_intake(session: AsyncSession) -> int:
     return found.scalar_one()
 
 
-async def place(session: AsyncSession, name: str) -> tuple[int, datetime | None]:
-    """Lock a destination; return its cursor and when the stream it is about was made."""
+async def place(session: AsyncSession, name: str) -> Destination:
+    """Lock a destination; return it, with its cursor and when the stream that this is about was made."""
     found = await session.execute(select(Destination).where(col(Destination.name) == name).with_for_update())
-    row = found.scalar_one()
-    return row.cursor_sequence, row.stream_created_at
+    return found.scalar_one()
 
 
 async def place_anew(session: AsyncSession, name: str, sequence: int, stream_created_at: datetime) -> None:
@@ -130,7 +129,12 @@ async def place_anew(session: AsyncSession, name: str, sequence: int, stream_cre
     await session.execute(
         update(Destination)
         .where(col(Destination.name) == name)
-        .values(cursor_sequence=sequence, stream_created_at=stream_created_at, updated_at=func.now())
+        .values(
+            cursor_sequence=sequence,
+            stream_created_at=stream_created_at,
+            counted_from=case((col(Destination.stream_created_at).is_(None), col(Destination.counted_from)), else_=0),
+            updated_at=func.now(),
+        )
     )
 
 
@@ -159,10 +163,16 @@ async def intake(session: AsyncSession) -> int:
 
 @dataclass(frozen=True)
 class Place:
-    """How far a destination is, and after which sequence nothing is for it (None: everything is)."""
+    """How far a destination is, and after which sequence nothing is for it (None: everything is).
+
+    `counted_from`: the intake has not counted messages up to here. `stream_created_at`: of the stream that this is
+    about (None: of the first one it will see).
+    """
 
     cursor: int
     until: int | None = None
+    counted_from: int = 0
+    stream_created_at: datetime | None = None
 
     def lacks(self, sequence: int) -> bool:
         """Whether this message is still to be settled for it."""
@@ -172,6 +182,10 @@ class Place:
         """Whether this message is or was for it, as far as its end says."""
         return self.until is None or sequence <= self.until
 
+    def is_uncounted(self, sequence: int, intake: int) -> bool:
+        """Whether this message, that is for it, is not among what it received yet."""
+        return sequence > intake or self.cursor < sequence <= self.counted_from
+
     @property
     def is_finished(self) -> bool:
         """Whether it was taken away and its books are closed."""
@@ -180,8 +194,14 @@ class Place:
 
 async def places(session: AsyncSession) -> dict[str, Place]:
     """Return destination -> its place."""
-    columns = col(Destination.name), col(Destination.cursor_sequence), col(Destination.until_sequence)
-    return {row[0]: Place(row[1], row[2]) for row in await session.execute(select(*columns))}
+    columns = (
+        col(Destination.name),
+        col(Destination.cursor_sequence),
+        col(Destination.until_sequence),
+        col(Destination.counted_from),
+        col(Destination.stream_created_at),
+    )
+    return {row[0]: Place(row[1], row[2], row[3], row[4]) for row in await session.execute(select(*columns))}
 
 
 async def lock(session: AsyncSession, name: str, expected_cursor: int, until: int | None = None) -> Destination:

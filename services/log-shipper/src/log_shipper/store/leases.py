@@ -1,4 +1,4 @@
-"""Leases: Postgres advisory locks, held as long as a connection of their own lives."""
+"""Leases: Postgres advisory locks, held as long as a connection of their own lives; and turns, for a transaction."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from log_shipper.errors import LeaseLost
 
 RETRY_SECONDS = 1.0
+THROWING_AWAY = "throwing away"  # what of the stream nobody needs; whoever needs it again takes turns with that
 CONFIRM_TIMEOUT_SECONDS = 5.0
 
 
@@ -50,6 +51,11 @@ async def hold(engine: AsyncEngine, name: str) -> AsyncIterator[Lease]:
     finally:
         await connection.invalidate()  # not back to the pool: the lock lives with the connection
         await connection.close()
+
+
+async def take_turns(session: AsyncSession, name: str) -> None:
+    """Wait for whoever does the same, until their transaction ends; then keep others waiting, until this one does."""
+    await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _key(name)})
 
 
 def _key(name: str) -> int:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from flotilla_common.db.models.log_shipper import LedgerHour
 from sqlalchemy import func, select
@@ -30,6 +30,22 @@ class Tally:
         """Count some lines."""
         self.lines.setdefault((log_type, hour), Counter())[column] += lines
 
+    def repeated(self) -> Tally:
+        """Return what a replay of these lines means: they had been counted before, and stand there once more."""
+        found = Tally()
+        for (log_type, hour), count in self.lines.items():
+            found.add(log_type, hour, "duplicates", count["delivered"])
+        return found
+
+    def revived(self) -> Tally:
+        """Return what it means that these lines were dead letters."""
+        found = Tally()
+        for (log_type, hour), count in self.lines.items():
+            found.add(log_type, hour, "delivered", count["delivered"])
+            found.add(log_type, hour, "dead_lettered", -count["delivered"])
+            found.add(log_type, hour, "duplicates", count["duplicates"])
+        return found
+
 
 async def add(session: AsyncSession, destination: str, tally: Tally) -> None:
     """Add a tally to a destination's books, in key order (so that two transactions cannot lock each other out)."""
@@ -48,15 +64,22 @@ async def add(session: AsyncSession, destination: str, tally: Tally) -> None:
     )
 
 
-async def totals(session: AsyncSession) -> Mapping[tuple[str, str], Counter[Column]]:
-    """Return (destination, log type) -> what the books say, over all hours."""
+Total = tuple[str, str, datetime | None]
+"""Destination, log type, and the hour; None: all hours."""
+
+
+async def totals(session: AsyncSession, since: datetime | None = None) -> Mapping[Total, Counter[Column]]:
+    """Return what the books say: over all hours, or for each from a moment on."""
     sums = [func.sum(getattr(LedgerHour, name)) for name in COLUMNS]
-    rows = await session.execute(
-        select(col(LedgerHour.destination), col(LedgerHour.log_type), *sums).group_by(
-            col(LedgerHour.destination), col(LedgerHour.log_type)
-        )
-    )
+    keys: list[Any] = [col(LedgerHour.destination), col(LedgerHour.log_type)]
+    if since is not None:
+        keys.append(col(LedgerHour.hour))
+    statement = select(*keys, *sums).group_by(*keys)
+    if since is not None:
+        statement = statement.where(col(LedgerHour.hour) >= since)
     return {
-        (row[0], row[1]): Counter({name: int(value) for name, value in zip(COLUMNS, row[2:], strict=True)})
-        for row in rows
+        (row[0], row[1], row[2] if since is not None else None): Counter(
+            {name: int(value) for name, value in zip(COLUMNS, row[len(keys) :], strict=True)}
+        )
+        for row in await session.execute(statement)
     }

@@ -17,6 +17,7 @@ from flotilla_common.db.models.columns import (
     bigint,
     binary,
     computed_flag,
+    flag,
     identity,
     json_document,
     nullable_text,
@@ -25,10 +26,6 @@ from flotilla_common.db.models.columns import (
 )
 
 SCHEMA = "admin_api"
-
-
-def _flag(*, default: bool = False) -> Any:
-    return Field(default=default, sa_column_kwargs={"server_default": sql("true" if default else "false")})
 
 
 class AppConfig(SQLModel, table=True):
@@ -102,10 +99,10 @@ class User(SQLModel, table=True):
     global_role: str | None = nullable_text()
     position: str = text()
     gravatar_url: str = text()
-    api_only: bool = _flag()
-    sso_enabled: bool = _flag()
-    mfa_enabled: bool = _flag()
-    force_password_reset: bool = _flag()
+    api_only: bool = flag()
+    sso_enabled: bool = flag()
+    mfa_enabled: bool = flag()
+    force_password_reset: bool = flag()
     settings: dict[str, Any] = json_document()
     created_at: datetime = timestamp(now=True)
     updated_at: datetime = timestamp(now=True)
@@ -177,10 +174,10 @@ class Query(SQLModel, table=True):
     platform: str = text()
     min_osquery_version: str = text()
     logging: str = text("snapshot")
-    automations_enabled: bool = _flag()
-    observer_can_run: bool = _flag()
-    discard_data: bool = _flag()
-    saved: bool = _flag(default=True)
+    automations_enabled: bool = flag()
+    observer_can_run: bool = flag()
+    discard_data: bool = flag()
+    saved: bool = flag(default=True)
     author_id: int | None = bigint(nullable=True)
     author_name: str = text()
     author_email: str = text()
@@ -211,7 +208,7 @@ class Activity(SQLModel, table=True):
     actor_email: str | None = nullable_text()
     type: str = Field(sa_column=Column(Text, nullable=False))
     details: dict[str, Any] | None = json_document(nullable=True)
-    fleet_initiated: bool = _flag()
+    fleet_initiated: bool = flag()
     source_event_id: str | None = Field(default=None, sa_column=Column(Text, nullable=True, unique=True))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Boolean, Column, Computed, DateTime, LargeBinary, Text, func
+from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
@@ -55,6 +56,11 @@ def json_document(*, nullable: bool = False, default: str | None = "{}") -> Any:
         JSONB(none_as_null=True), nullable=nullable, server_default=None if nullable else default
     )
     return Field(default=None, sa_column=column)
+
+
+def flag(*, default: bool = False) -> Any:
+    """Return a boolean column that is never null."""
+    return Field(default=default, sa_column_kwargs={"server_default": sql("true" if default else "false")})
 
 
 def computed_flag(condition: str) -> Any:

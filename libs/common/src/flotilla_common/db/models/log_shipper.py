@@ -1,4 +1,7 @@
-"""Schema log_shipper: destinations, cursors, batches and ledger. Written by log-shipper alone; read by admin-api."""
+"""Schema log_shipper: destinations with cursors, batches, the ledger, parts of the stream, dead letters, replays.
+
+Written by log-shipper alone.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, DateTime, Index, Text
+from sqlalchemy import text as sql
 from sqlmodel import Field, SQLModel
 
-from flotilla_common.db.models.columns import bigint, binary, identity, json_document, text, timestamp
+from flotilla_common.db.models.columns import bigint, binary, flag, identity, json_document, text, timestamp
 
 SCHEMA = "log_shipper"
 
@@ -49,6 +53,7 @@ class Destination(SQLModel, table=True):
     declared_at: datetime | None = timestamp(nullable=True)
     paused_at: datetime | None = timestamp(nullable=True)
     until_sequence: int | None = bigint(nullable=True)
+    counted_from: int = bigint(default=0)
     failing_since: datetime | None = timestamp(nullable=True)
     last_error: str = text()
 
@@ -57,10 +62,16 @@ class Batch(SQLModel, table=True):
     """An exact range of the stream that was cut for a destination. A retry delivers exactly this range again.
 
     `target` is what the destination said before the first try about where the batch goes (file offsets, object name).
+    `source` says what the range is of: `live`, lines that it has not had; `replay`, lines that `replay_id` wants once
+    more; `dead`, the dead letters with the ids in `letters`. At most one of a destination is not settled.
     """
 
     __tablename__ = "batches"
-    __table_args__ = (Index("batches_destination", "destination", "first_sequence", unique=True), {"schema": SCHEMA})
+    __table_args__ = (
+        Index("batches_destination", "destination", "first_sequence"),
+        Index("batches_unsettled", "destination", unique=True, postgresql_where=sql("delivered_at IS NULL")),
+        {"schema": SCHEMA},
+    )
 
     id: int | None = identity()
     destination: str = text()
@@ -69,6 +80,9 @@ class Batch(SQLModel, table=True):
     lines: int = bigint(default=0)
     target: dict[str, Any] = json_document()
     attempts: int = bigint(default=0)
+    source: str = text("live")
+    replay_id: int | None = bigint(nullable=True)
+    letters: list[int] = json_document(default="[]")
     created_at: datetime = timestamp(now=True)
     delivered_at: datetime | None = timestamp(nullable=True)
 
@@ -92,3 +106,79 @@ class LedgerHour(SQLModel, table=True):
     delivered: int = bigint(default=0)
     dead_lettered: int = bigint(default=0)
     duplicates: int = bigint(default=0)
+
+
+class Segment(SQLModel, table=True):
+    """A range of the stream's messages in the blob store, complete and in order; ranges do not overlap.
+
+    `index` says of each message where it stands in the object and what its headers said; `totals` are
+    [log type, hour (Unix time, s), lines], so that the ledger need not read that. A row counts while `removing_at` is
+    null: not before its object is stored, nor once that may go.
+    """
+
+    __tablename__ = "segments"
+    __table_args__ = (
+        Index(
+            "segments_range",
+            "stream_created_at",
+            "last_sequence",
+            unique=True,
+            postgresql_where=sql("removing_at IS NULL"),
+        ),
+        {"schema": SCHEMA},
+    )
+
+    id: int | None = identity()
+    first_sequence: int = bigint()
+    last_sequence: int = bigint()
+    stream_created_at: datetime = timestamp()
+    messages: int = bigint()
+    raw_bytes: int = bigint()
+    first_stored_at: datetime = timestamp()
+    last_stored_at: datetime = timestamp()
+    totals: list[Any] = json_document(default="[]")
+    index: bytes = binary()
+    object_name: str = text()
+    object_bytes: int = bigint()
+    created_at: datetime = timestamp(now=True)
+    removing_at: datetime | None = timestamp(nullable=True)
+
+
+class DeadLetter(SQLModel, table=True):
+    """Lines of one message that a destination will never take, for one reason, or a message that nobody can read.
+
+    The lines are in stream DEAD, in the messages `dead_sequences`. `replay_asked_at`: they are to be tried once more.
+    """
+
+    __tablename__ = "dead_letters"
+    __table_args__ = (Index("dead_letters_destination", "destination", "id"), {"schema": SCHEMA})
+
+    id: int | None = identity()
+    destination: str = text()
+    log_type: str = text()
+    hour: datetime = timestamp()
+    sequence: int = bigint()
+    lines: int = bigint()
+    size_bytes: int = bigint()
+    reason: str = text()
+    is_readable: bool = flag(default=True)
+    dead_sequences: list[int] = json_document(default="[]")
+    created_at: datetime = timestamp(now=True)
+    replay_asked_at: datetime | None = timestamp(nullable=True)
+
+
+class Replay(SQLModel, table=True):
+    """A range of the stream that a destination is to get once more; `cursor_sequence`: how far that is done."""
+
+    __tablename__ = "replays"
+    __table_args__ = (Index("replays_destination", "destination", "id"), {"schema": SCHEMA})
+
+    id: int | None = identity()
+    destination: str = text()
+    first_sequence: int = bigint()
+    last_sequence: int = bigint()
+    cursor_sequence: int = bigint()
+    lines: int = bigint(default=0)
+    created_at: datetime = timestamp(now=True)
+    ended_at: datetime | None = timestamp(nullable=True)
+    is_cancelled: bool = flag(default=False)
