@@ -38,6 +38,7 @@ log = structlog.get_logger()
 IDLE_SECONDS = 2.0
 MOST_DOUBLINGS = 30
 ERROR_CHARACTERS = 500
+LONGEST_ASKED_SECONDS = 300.0  # a destination that asks for more is tried again after that
 
 
 class Backoff:
@@ -111,8 +112,9 @@ class Worker:
             await self.destination.sink.close()
 
     async def wait_after(self, error: Exception) -> None:
-        """Say that deliveries fail, and wait."""
-        name, delay = self.destination.name, self._backoff.next()
+        """Say that deliveries fail, and wait as long as the back-off says and the destination asks, within reason."""
+        asked = error.retry_after if isinstance(error, DestinationDown) else 0.0
+        name, delay = self.destination.name, max(self._backoff.next(), min(asked, LONGEST_ASKED_SECONDS))
         metrics.FAILING.labels(name).set(1)
         metrics.FAILURES.labels(name).inc()
         log.warning("destination waits", destination=name, error=repr(error), seconds=delay)
