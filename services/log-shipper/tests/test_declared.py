@@ -9,6 +9,9 @@ from log_shipper.domain.specs import checked
 OWN = {
     "file": {"DIRECTORY": "/x"},
     "s3": {"BUCKET": "b", "ACCESS_KEY": "k", "SECRET_KEY": "s"},
+    "elasticsearch": {"URL": "https://es.example.com", "INDEX": "osquery"},
+    "splunk": {"URL": "https://splunk.example.com:8088", "TOKEN": "t"},
+    "webhook": {"URL": "https://example.com/hook"},
 }
 
 

@@ -6,9 +6,16 @@ from flotilla_common.errors import Poison, Unavailable
 
 
 class DestinationDown(Unavailable):
-    """The destination does not take the batch now; repeating later can help."""
+    """The destination does not take the batch now; repeating later can help.
+
+    `retry_after`: the seconds that it asked to be left alone for; 0 when it did not say.
+    """
 
     code = "destination_down"
+
+    def __init__(self, message: str = "", *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class LeaseLost(Unavailable):

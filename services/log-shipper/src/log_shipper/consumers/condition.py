@@ -15,6 +15,7 @@ from flotilla_common.db.models.log_shipper import Batch as RecordedBatch
 from log_shipper import metrics
 from log_shipper.deps import Deps
 from log_shipper.domain.running import Running
+from log_shipper.errors import DestinationDown
 from log_shipper.sinks import Progress
 from log_shipper.store import destinations
 
@@ -23,6 +24,7 @@ log = structlog.get_logger()
 MOST_DOUBLINGS = 30
 ERROR_CHARACTERS = 500
 ASK_SECONDS = 1.0
+LONGEST_ASKED_SECONDS = 300.0  # a destination that asks for more is tried again after that
 
 
 class Backoff:
@@ -86,18 +88,23 @@ class Condition:
         return self._backoff.failures > 0 and time.monotonic() < self._due_at
 
     async def wait_after(self, error: Exception, is_over: Callable[[], Awaitable[bool]] | None = None) -> None:
-        """Say that deliveries fail, and wait; not any longer once `is_over`, which is asked every second."""
-        name, delay = self.destination.name, self._backoff.next()
+        """Say that deliveries fail, and wait as long as the back-off says and the destination asks, within reason.
+
+        Not any longer once `is_over`, which is asked every second.
+        """
+        asked = error.retry_after if isinstance(error, DestinationDown) else 0.0
+        name, delay = self.destination.name, max(self._backoff.next(), min(asked, LONGEST_ASKED_SECONDS))
         metrics.FAILING.labels(name).set(1)
         metrics.FAILURES.labels(name).inc()
         log.warning("destination waits", destination=name, error=repr(error), seconds=delay)
         self.error = f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS].replace("\0", "")
         await self._note(self.error)
         self._due_at = time.monotonic() + delay
-        while (rest := self._due_at - time.monotonic()) > 0:
-            if is_over is not None and await is_over():
-                return
-            await asyncio.sleep(rest if is_over is None else min(rest, ASK_SECONDS))
+        if is_over is None:
+            await asyncio.sleep(delay)
+            return
+        while (rest := self._due_at - time.monotonic()) > 0 and not await is_over():
+            await asyncio.sleep(min(rest, ASK_SECONDS))
 
     async def succeeded(self) -> None:
         """Say that deliveries do not fail."""
