@@ -211,10 +211,14 @@ class World:
         return entries
 
     async def shown(self, number: int) -> list[tuple[str, Entry]]:
-        """Return what a viewer reads from the beginning: the archive, then what Redis has behind it."""
+        """Return what a viewer reads from the beginning: the archive, then what Redis has behind it.
+
+        Redis is read first: what moves meanwhile is then in both, and not in neither.
+        """
+        streamed = await self.streamed(number)
         archived = await self.archived(number)
         places = {place for place, _ in archived}
-        return archived + [found for found in await self.streamed(number) if found[0] not in places]
+        return archived + [found for found in streamed if found[0] not in places]
 
     async def bodies(self, stream: str) -> list[bytes]:
         """Return the messages of a stream, as its keeper."""
