@@ -8,7 +8,7 @@ from typing import Any
 from flotilla_common.bus.answering import Responder, respond
 
 from log_shipper import metrics
-from log_shipper.consumers.answer_destinations import RESPONDERS
+from log_shipper.consumers import answer_dead_letters, answer_destinations, answer_replays
 from log_shipper.consumers.answer_ledger import RESPONDER
 from log_shipper.consumers.count_received import count_received
 from log_shipper.consumers.manage import Manager
@@ -24,7 +24,12 @@ async def start(tasks: asyncio.TaskGroup, deps: Deps, manager: Manager, keeping:
     tasks.create_task(count_received(deps), name="count received")
     tasks.create_task(purge(deps, keeping), name="purge")
     tasks.create_task(metrics.publish(deps), name="metrics")
-    responders: tuple[Responder[Any, Deps], ...] = (RESPONDER, *RESPONDERS)
+    responders: tuple[Responder[Any, Deps], ...] = (
+        RESPONDER,
+        *answer_destinations.RESPONDERS,
+        *answer_dead_letters.RESPONDERS,
+        *answer_replays.RESPONDERS,
+    )
     for responder in responders:
         ready = asyncio.Event()
         tasks.create_task(respond(deps.bus, responder, deps, ready=ready), name=responder.request.subject)

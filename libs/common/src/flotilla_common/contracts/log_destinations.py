@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from flotilla_common.contracts.base import Answer, Message, Request, SecretOnBus
+from flotilla_common.contracts.log_replays import Span
 from flotilla_common.contracts.logs import LOG_TYPES, LogType
 
 DestinationName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -123,6 +124,8 @@ class DestinationAnsweredV1(Answer):
 class PutDestinationV1(Request[DestinationAnsweredV1]):
     """Make a destination, or change one. `document` is a `Destination` as JSON; a secret may be its mask, when kept.
 
+    A new one gets the lines that come from now on; with `begin`, all that is kept from there on.
+
     Refused: `conflict` when one is to be made and its name is taken, when it changed since `revision`, when it is
     declared by environment or file; `not_found` when there is none to change; `invalid` with words for people.
     """
@@ -133,6 +136,7 @@ class PutDestinationV1(Request[DestinationAnsweredV1]):
     document: SecretOnBus
     is_new: bool
     revision: int | None = None
+    begin: Span | None = None
 
 
 class RemoveDestinationV1(Request[DestinationAnsweredV1]):

@@ -67,6 +67,9 @@ read_carves                Y   -   -   -   -    -   -   -   -   -
 read_log_ledger            Y   Y   Y   Y   Y    -   -   -   -   -
 read_log_destinations      Y   Y   -   -   Y    -   -   -   -   -
 write_log_destinations     Y   -   -   -   Y    -   -   -   -   -
+read_dead_letters          Y   Y   -   -   -    -   -   -   -   -
+write_dead_letters         Y   -   -   -   -    -   -   -   -   -
+write_log_replays          Y   -   -   -   Y    -   -   -   -   -
 run_jobs                   Y   -   -   -   -    -   -   -   -   -
 read_version               Y   Y   Y   Y   Y    Y   Y   Y   Y   Y
 """
@@ -115,6 +118,9 @@ class Action(StrEnum):
     READ_LOG_LEDGER = "read_log_ledger"
     READ_LOG_DESTINATIONS = "read_log_destinations"
     WRITE_LOG_DESTINATIONS = "write_log_destinations"
+    READ_DEAD_LETTERS = "read_dead_letters"
+    WRITE_DEAD_LETTERS = "write_dead_letters"
+    WRITE_LOG_REPLAYS = "write_log_replays"
     RUN_JOBS = "run_jobs"
     READ_VERSION = "read_version"
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import Query
 from flotilla_common.contracts.log_destinations import (
     DestinationsAnsweredV1,
     DestinationState,
@@ -29,22 +30,30 @@ from admin_api.domain.viewer import Viewer
 from admin_api.errors import InvalidArgument, Missing
 from admin_api.routes.authentication import ViewerDep
 from admin_api.routes.bodies import RawObject
+from admin_api.routes.log_replays import span_of
+from admin_api.routes.times import time_of
 from admin_api.routes.versions import members_router
 
 router = members_router("logs")
 
-MEMBERS = ("name", "kind", "settings", "filter", "batch", "rate", "retry")
+MEMBERS = ("name", "kind", "settings", "filter", "batch", "rate", "retry", "backlog")
 
 
 @router.get("/logs/ledger")
-async def get_ledger(deps: DepsDep, viewer: ViewerDep) -> dict[str, Any]:
+async def get_ledger(
+    deps: DepsDep,
+    viewer: ViewerDep,
+    since: Annotated[str, Query(description="per hour of custody (UTC), from this RFC 3339 time on")] = "",
+) -> dict[str, Any]:
     """Show, per destination and log type, in lines: received = filtered + delivered + dead_lettered + pending.
 
-    `duplicates` stand beside: lines delivered once more than needed, or perhaps so.
+    `duplicates` stand beside: lines delivered once more than needed, or perhaps so. With `since` each hour is shown
+    that has lines.
     """
     authorize(viewer, Action.READ_LOG_LEDGER)
-    answer = await deps.bus.request(LogLedgerV1())
-    return {"ledger": [entry.model_dump() for entry in answer.entries]}
+    answer = await deps.bus.request(LogLedgerV1(since=time_of(since, "since") if since else None))
+    left_out = set() if since else {"hour"}
+    return {"ledger": [entry.model_dump(exclude=left_out) for entry in answer.entries]}
 
 
 @router.get("/logs/destinations")
@@ -57,9 +66,14 @@ async def list_destinations(deps: DepsDep, viewer: ViewerDep) -> dict[str, Any]:
 
 @router.post("/logs/destinations")
 async def create_destination(deps: DepsDep, viewer: ViewerDep, body: RawObject) -> dict[str, Any]:
-    """Make a destination. It gets the lines that come from now on."""
+    """Make a destination. It gets the lines that come from now on; with `begin`, all that is kept from there on.
+
+    `begin` is `{"from_time": "2026-11-24T05:00:00Z"}` or `{"from_sequence": 1}`.
+    """
     authorize(viewer, Action.WRITE_LOG_DESTINATIONS)
-    answer = await deps.bus.request(PutDestinationV1(document=_document(body), is_new=True))
+    begin = None if body.get("begin") is None else span_of(body["begin"], "begin")
+    document = _document({name: value for name, value in body.items() if name != "begin"})
+    answer = await deps.bus.request(PutDestinationV1(document=document, is_new=True, begin=begin))
     return await _done(deps, viewer, "created_log_destination", answer.destination)
 
 

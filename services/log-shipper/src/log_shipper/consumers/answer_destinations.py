@@ -31,7 +31,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from log_shipper import sinks
 from log_shipper.deps import Deps
 from log_shipper.domain.specs import checked, explained, restored, sealed, shown, with_kept_secrets
-from log_shipper.store import destinations
+from log_shipper.store import destinations, leases, replays
+from log_shipper.store.spans import begin_of, kept
 
 TRY_SECONDS = 15.0
 TRY_LINE = b'{"name":"flotilla_destination_test","action":"test","columns":{},"calendarTime":"%s"}'
@@ -52,6 +53,8 @@ async def put(request: PutDestinationV1, deps: Deps) -> DestinationAnsweredV1:
     """Make or change a destination."""
     spec = _spec_of(request.document)
     async with deps.sessions.begin() as session:
+        if request.begin is not None:
+            await leases.take_turns(session, leases.THROWING_AWAY)
         row = await destinations.find(session, spec.name)
         if request.is_new and row is not None:
             raise Conflict(f"there is a destination {spec.name} already")
@@ -61,7 +64,18 @@ async def put(request: PutDestinationV1, deps: Deps) -> DestinationAnsweredV1:
                 raise Conflict(f"{spec.name} was changed meanwhile; look at it again")
             spec = with_kept_secrets(spec, restored(before.spec, before.secrets, deps.secrets_key))
         await destinations.put(session, _row_of(checked(_check_place(spec)), deps))
+        if request.begin is not None:
+            await _begin(session, deps, request, spec.name)
         return await _shown(session, spec.name)
+
+
+async def _begin(session: AsyncSession, deps: Deps, request: PutDestinationV1, name: str) -> None:
+    """Have a new destination begin where it is wanted, with all that is kept from there on."""
+    if not request.is_new or request.begin is None:
+        raise Invalid("begin: only a new destination begins somewhere; replay to one that is there")
+    here = await kept(session, deps.bus)
+    first, _ = await begin_of(deps.bus, here, request.begin)
+    await destinations.begin_at(session, name, first - 1, here.stream.created_at)
 
 
 async def remove(request: RemoveDestinationV1, deps: Deps) -> DestinationAnsweredV1:
@@ -70,6 +84,7 @@ async def remove(request: RemoveDestinationV1, deps: Deps) -> DestinationAnswere
         _own(await destinations.find(session, request.name), request.name)
         answer = await _shown(session, request.name)
         await destinations.take_away(session, request.name)
+        await replays.end_all_of(session, request.name)
     return answer
 
 

@@ -103,7 +103,7 @@ class Condition:
         if is_over is None:
             await asyncio.sleep(delay)
             return
-        while (rest := self._due_at - time.monotonic()) > 0 and not await is_over():
+        while (rest := self._due_at - time.monotonic()) > 0 and not await is_over():  # noqa: ASYNC110 - it is asked
             await asyncio.sleep(min(rest, ASK_SECONDS))
 
     async def succeeded(self) -> None:

@@ -26,7 +26,7 @@ from log_shipper.deps import Deps
 from log_shipper.domain.running import Running, finishing, running
 from log_shipper.domain.specs import restored, shown
 from log_shipper.sinks import Sink
-from log_shipper.store import destinations
+from log_shipper.store import destinations, replays
 
 log = structlog.get_logger()
 
@@ -149,6 +149,7 @@ class Manager:
             for name in gone:
                 log.warning("destination is taken away: no replica declares it", destination=name)
                 await destinations.take_away(session, name)
+                await replays.end_all_of(session, name)
         self._declared_at = time.monotonic()
 
     async def _write(self, origin: Origin, spec: Destination) -> None:

@@ -92,6 +92,14 @@ def open_letter(sequence: int, data: bytes | None) -> OpenedMessage:
     return OpenedMessage(message, tuple(manifest.segments), body, tuple(manifest.indexes))
 
 
+def lines_of(is_readable: bool, data: bytes | None) -> list[bytes]:
+    """Return what a letter holds, line by line, for people."""
+    if data is None:
+        return []
+    lines = data.removesuffix(b"\n").split(b"\n")
+    return lines[1:] if is_readable else lines
+
+
 def printable(text: str) -> str:
     """Return text for headers and people: one line, not too long."""
     return "".join(character if character.isprintable() else " " for character in text)[:REASON_CHARACTERS]

@@ -147,6 +147,12 @@ async def count(session: AsyncSession, choice: Choice) -> tuple[int, int]:
     return int(letters), int(lines)
 
 
+async def destinations_of(session: AsyncSession, choice: Choice) -> set[str]:
+    """Return the destinations of the chosen letters."""
+    found = await session.execute(select(col(DeadLetter.destination)).where(*choice.conditions).distinct())
+    return set(found.scalars())
+
+
 async def ask_again(session: AsyncSession, choice: Choice) -> tuple[int, int]:
     """Have the chosen letters tried again that can be read; return how many, and their lines."""
     done = await session.execute(

@@ -63,6 +63,20 @@ async def put(session: AsyncSession, row: Destination) -> None:
     await session.flush()
 
 
+async def begin_at(session: AsyncSession, name: str, cursor: int, stream_created_at: datetime) -> None:
+    """Have a new destination begin further back: what the intake has counted before is counted as it goes."""
+    intake = await lock_intake(session)
+    await session.execute(
+        update(Destination)
+        .where(col(Destination.name) == name)
+        .values(
+            cursor_sequence=func.least(cursor, col(Destination.cursor_sequence)),
+            counted_from=intake,
+            stream_created_at=stream_created_at,
+        )
+    )
+
+
 async def declare(session: AsyncSession, names: Iterable[str], undeclared: timedelta) -> Sequence[str]:
     """Say what a replica declares; return the names of those that no replica has declared for so long."""
     mine = col(Destination.name).in_(list(names))

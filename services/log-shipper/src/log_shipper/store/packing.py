@@ -31,6 +31,17 @@ class Index(msgspec.Struct, array_like=True, frozen=True):
     sizes: list[int]  # bytes of the body
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of a stored segment without its index."""
+
+    first: int
+    last: int
+    first_stored_at: datetime
+    last_stored_at: datetime
+    id: int
+
+
 _decode = msgspec.msgpack.Decoder(Index).decode
 
 

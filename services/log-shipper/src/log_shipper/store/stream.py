@@ -78,6 +78,16 @@ async def state(bus: Bus) -> StreamState:
     return StreamState(found.first_seq, found.last_seq, found.messages, found.bytes, limit, created_at)
 
 
+async def message_at(bus: Bus, sequence: int) -> StoredMessage | None:
+    """Return one message without its body; None when the stream does not have it."""
+    try:
+        found = await bus.js.get_msg(STREAM, sequence, direct=True)
+    except nats.js.errors.NotFoundError:
+        return None
+    stored_at = datetime.fromisoformat((found.headers or {})["Nats-Time-Stamp"])
+    return StoredMessage(sequence, stored_at, found.subject or "", lines_of(found.headers), b"")
+
+
 async def purge(bus: Bus, before_sequence: int) -> None:
     """Delete every message below a sequence."""
     await bus.js.purge_stream(STREAM, seq=before_sequence)
