@@ -19,7 +19,7 @@ from flotilla_stack.servers.ports import choose_port
 from obstore.store import S3Store
 
 from bench.house import GatewayProcess, House, wait_until
-from bench.load_client import CLIENT_CORE, SERVER_CORE, Target, core
+from bench.load_client import CLIENT_CORE, Target
 
 T = TypeVar("T")
 
@@ -48,6 +48,8 @@ class ShippingPlace:
     s3: S3
     password: str
     database: psycopg.Connection[tuple[int]]
+    on_server: list[str]
+    """Words that pin a program to the server's core."""
     bucket: str = ""
 
     def as_service(self, service: str, work: Callable[[Bus], Coroutine[Any, Any, T]]) -> T:
@@ -79,7 +81,7 @@ class ShippingPlace:
             "FLOTILLA_DESTINATIONS": "s3",
             **{f"FLOTILLA_S3_{name}": value for name, value in (own | dict(settings)).items()},
         }
-        command = [*core(SERVER_CORE), sys.executable, "-m", "log_shipper"]
+        command = [*self.on_server, sys.executable, "-m", "log_shipper"]
         process, log_file = self.house.launch("log-shipper", command, environment)
         shipper = GatewayProcess(Target("log-shipper", process.pid), process, log_file, health)
         try:
@@ -89,7 +91,7 @@ class ShippingPlace:
             shipper.stop()
 
 
-def start(house: House) -> ShippingPlace:
+def start(house: House, on_server: list[str]) -> ShippingPlace:
     """Start the servers; the house stops them."""
     passwords = {role: secrets.token_hex(16) for role in READS}
     postgres = Postgres(house.directory / "postgres", password=secrets.token_hex(16))
@@ -99,4 +101,4 @@ def start(house: House) -> ShippingPlace:
     s3 = house.enter(RunningServer(S3(house.directory / "s3", durable=False)))
     url = postgres.url(DATABASE).replace("postgresql+psycopg", "postgresql")
     database = house.enter(psycopg.connect(url, autocommit=True))
-    return ShippingPlace(house, postgres, s3, passwords["log_shipper"], database)
+    return ShippingPlace(house, postgres, s3, passwords["log_shipper"], database, on_server)

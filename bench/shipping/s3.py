@@ -28,7 +28,8 @@ DISTINCT = 128  # messages, 33 MiB: farther apart than any compressor looks
 MESSAGES = 960
 MEGA = 1e6
 LOOK_SECONDS = 0.02
-WAIT_SECONDS = 120.0
+WAIT_SECONDS = 60.0
+BATCH_SECONDS = "0.2"  # batches of a backlog are cut by their size; this is how long the last one waits
 VARIANTS: Mapping[str, tuple[Mapping[str, str], float | None]] = {
     "NDJSON (gzip)": ({"FORMAT": "ndjson"}, 60),
     "Parquet": ({"FORMAT": "parquet"}, 25),
@@ -70,7 +71,7 @@ def rows(place: ShippingPlace) -> Iterator[Row]:
 def ship(place: ShippingPlace, bodies: list[bytes], settings: Mapping[str, str]) -> Shipped:
     """Have lines wait in the stream, then let them go; count what is in the bucket."""
     store = place.fresh_bucket()
-    with place.shipper(settings) as shipper:
+    with place.shipper({**settings, "BATCH_SECONDS": BATCH_SECONDS}) as shipper:
         wait_until(lambda: place.cursor() is not None, shipper, "the destination is known")
         pause(place, is_paused=True)
         last = place.as_service("agent_gateway", lambda bus: publish(bus, bodies))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,19 +90,33 @@ def folder_of(query: str) -> str:
 
 def split(chunks: Sequence[Chunk], most: int) -> dict[str, list[Chunk]]:
     """Return folder -> its lines. The `most` queries with the most bytes have one each, the others share one."""
-    queries = [[query_of(line)[0] for line in chunk.body.split(b"\n")[:-1]] for chunk in chunks]
     sizes: Counter[str] = Counter()
-    for chunk, names in zip(chunks, queries, strict=True):
-        for name, line in zip(names, chunk.body.split(b"\n"), strict=False):
-            sizes[name] += len(line) + 1
+    queries = [_names(chunk, sizes) for chunk in chunks]
     sizes.pop("", None)
     largest = sorted(sizes, key=lambda name: (-sizes[name], name))[:most]
     folders = {name: folder_of(name) for name in largest} | {"": NO_QUERY}
     found: dict[str, list[Chunk]] = {}
     for chunk, names in zip(chunks, queries, strict=True):
+        let_others_run()
         for folder, part in _split(chunk, [folders.get(name, OTHER_QUERIES) for name in names]).items():
             found.setdefault(folder, []).append(part)
     return found
+
+
+def let_others_run() -> None:
+    """Give the event loop its turn: a thread that computes hands over every 5 ms only, and at each of its waits."""
+    time.sleep(0)
+
+
+def _names(chunk: Chunk, sizes: Counter[str]) -> list[str]:
+    """Return the query of each line of a message, and add up their bytes."""
+    let_others_run()
+    names = []
+    for line in chunk.body.split(b"\n")[:-1]:
+        name = sys.intern(query_of(line)[0])
+        names.append(name)
+        sizes[name] += len(line) + 1
+    return names
 
 
 @dataclass
