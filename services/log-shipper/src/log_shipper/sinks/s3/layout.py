@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
+from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote
@@ -61,7 +63,7 @@ class Plan:
                 continue
             by_folder = split(chunks, self.most_queries)
             for folder in sorted(by_folder):
-                yield self.name(log_type, f"query={folder}"), log_type, by_folder.pop(folder)
+                yield self.name(log_type, f"query={folder}"), log_type, [share.cut() for share in by_folder.pop(folder)]
 
 
 def hour_of(moment: datetime) -> str:
@@ -88,18 +90,47 @@ def folder_of(query: str) -> str:
     return f"{head if cut < 0 else head[:cut]}~{digest}"
 
 
-def split(chunks: Sequence[Chunk], most: int) -> dict[str, list[Chunk]]:
+@dataclass(frozen=True)
+class Share:
+    """Some lines of a message, which are cut out of it only when they are needed: a batch is held once, not twice."""
+
+    chunk: Chunk
+    ends: Sequence[int]  # where each line of the message ends; the first is 0
+    numbers: Sequence[int]  # of the lines, from 0, in order
+
+    def cut(self) -> Chunk:
+        """Return the lines."""
+        chunk, ends, numbers = self.chunk, self.ends, self.numbers
+        if len(numbers) == chunk.lines:
+            return chunk
+        lines = [chunk.body[ends[number] : ends[number + 1]] for number in numbers]
+        segments: list[Segment] = []
+        last = at = 0
+        for segment in chunk.segments:
+            last += segment.lines
+            before, at = at, bisect_left(numbers, last, at)
+            if at > before:
+                size = sum(map(len, lines[before:at]))
+                segments.append(Segment(segment.host_id, segment.team_id, segment.received_ms, at - before, size))
+        indexes = numbers if chunk.indexes is None else [chunk.indexes[number] for number in numbers]
+        return Chunk(chunk.sequence, chunk.log_type, len(lines), b"".join(lines), segments, indexes)
+
+
+def split(chunks: Sequence[Chunk], most: int) -> dict[str, list[Share]]:
     """Return folder -> its lines. The `most` queries with the most bytes have one each, the others share one."""
     sizes: Counter[str] = Counter()
-    queries = [_names(chunk, sizes) for chunk in chunks]
+    read = [_read(chunk, sizes) for chunk in chunks]
     sizes.pop("", None)
     largest = sorted(sizes, key=lambda name: (-sizes[name], name))[:most]
     folders = {name: folder_of(name) for name in largest} | {"": NO_QUERY}
-    found: dict[str, list[Chunk]] = {}
-    for chunk, names in zip(chunks, queries, strict=True):
+    found: dict[str, list[Share]] = {}
+    for chunk, (names, ends) in zip(chunks, read, strict=True):
         let_others_run()
-        for folder, part in _split(chunk, [folders.get(name, OTHER_QUERIES) for name in names]).items():
-            found.setdefault(folder, []).append(part)
+        numbers: dict[str, list[int]] = {}
+        for number, name in enumerate(names):
+            numbers.setdefault(folders.get(name, OTHER_QUERIES), []).append(number)
+        for folder, own in numbers.items():
+            found.setdefault(folder, []).append(Share(chunk, ends, array("I", own)))
     return found
 
 
@@ -108,55 +139,17 @@ def let_others_run() -> None:
     time.sleep(0)
 
 
-def _names(chunk: Chunk, sizes: Counter[str]) -> list[str]:
-    """Return the query of each line of a message, and add up their bytes."""
+def _read(chunk: Chunk, sizes: Counter[str]) -> tuple[list[str], array[int]]:
+    """Return the query of each line of a message and where each ends, and add up the queries' bytes."""
     let_others_run()
-    names = []
+    names: list[str] = []
+    ends = array("I", [0])
+    end = 0
     for line in chunk.body.split(b"\n")[:-1]:
         name = sys.intern(query_of(line)[0])
         names.append(name)
-        sizes[name] += len(line) + 1
-    return names
-
-
-@dataclass
-class _Part:
-    """The lines of one message for one folder."""
-
-    lines: list[bytes] = field(default_factory=list)
-    indexes: list[int] = field(default_factory=list)
-    segments: list[Segment] = field(default_factory=list)
-
-
-def _split(chunk: Chunk, folders: Sequence[str]) -> dict[str, Chunk]:
-    """Return folder -> the lines of a message for it, of which each is told its folder."""
-    only = folders[0]
-    if folders.count(only) == len(folders):
-        return {only: chunk}
-    lines = chunk.body.split(b"\n")
-    indexes = range(chunk.lines) if chunk.indexes is None else chunk.indexes
-    parts: dict[str, _Part] = {}
-    start = 0
-    for segment in chunk.segments:
-        end = start + segment.lines
-        for folder, numbers in _numbers(folders, start, end).items():
-            part = parts.setdefault(folder, _Part())
-            taken = [lines[number] for number in numbers]
-            part.lines += taken
-            part.indexes += [indexes[number] for number in numbers]
-            size = sum(map(len, taken)) + len(taken)
-            part.segments.append(Segment(segment.host_id, segment.team_id, segment.received_ms, len(taken), size))
-        start = end
-    return {
-        folder: Chunk(
-            chunk.sequence, chunk.log_type, len(part.lines), b"\n".join([*part.lines, b""]), part.segments, part.indexes
-        )
-        for folder, part in parts.items()
-    }
-
-
-def _numbers(folders: Sequence[str], start: int, end: int) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
-    for number in range(start, end):
-        found.setdefault(folders[number], []).append(number)
-    return found
+        size = len(line) + 1
+        sizes[name] += size
+        end += size
+        ends.append(end)
+    return names, ends
