@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SLICE_LINES = 2048  # turned into arrays at once, which nothing can interrupt
 SLICE_BYTES = 2 * 1024 * 1024
-GROUP_BYTES = 16 * 1024 * 1024  # of lines in a row group
+GROUP_BYTES = 8 * 1024 * 1024  # of lines in a row group
 SCHEMA_VERSION = b"1"
 
 Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -72,6 +72,7 @@ def pack(log_type: str, chunks: Sequence[Chunk]) -> bytes:
     import pyarrow as pa  # noqa: PLC0415 - see above
     import pyarrow.parquet as pq  # noqa: PLC0415
 
+    pa.set_memory_pool(pa.system_memory_pool())  # the default one keeps some 40 MB more for itself
     schema = schema_of(log_type)
     file = io.BytesIO()
     batches: list[pa.RecordBatch] = []
