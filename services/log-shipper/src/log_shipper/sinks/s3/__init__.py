@@ -101,17 +101,18 @@ class S3Sink:
         return Plan(self._prefix, stem, settings.format, settings.layout, settings.most_queries)
 
     async def _exists(self, plan: Plan) -> bool:
-        for log_type in LOG_TYPES:
-            name = plan.name(log_type)
-            try:
-                async with asyncio.timeout(TIMEOUT_SECONDS):
-                    await obstore.head_async(self._store, name)
-            except (FileNotFoundError, NotFoundError):
-                continue
-            except (BaseError, OSError, TimeoutError) as error:
-                raise self._down(name, error) from error
-            return True
-        return False
+        """Whether an object has the name, of whatever log type."""
+        return any(await asyncio.gather(*(self._is_taken(plan.name(log_type)) for log_type in LOG_TYPES)))
+
+    async def _is_taken(self, name: str) -> bool:
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await obstore.head_async(self._store, name)
+        except (FileNotFoundError, NotFoundError):
+            return False
+        except (BaseError, OSError, TimeoutError) as error:
+            raise self._down(name, error) from error
+        return True
 
     async def deliver(self, batch: Batch, target: Target) -> list[Refusal]:
         """Put the objects of the batch, some at once; all are there afterwards."""
