@@ -132,7 +132,7 @@ async def test_a_stream_made_anew_does_not_overwrite_objects_by_query(s3):
 def test_many_or_columnar_objects_are_made_of_larger_batches(s3, changes):
     limits = sink_for(s3, **changes).limits
 
-    assert (limits.batch_seconds, limits.batch_bytes) == (60.0, 32 * MIB)
+    assert (limits.batch_seconds, limits.batch_bytes) == (60.0, 16 * MIB)
 
 
 @pytest.mark.parametrize(("wanted", "got"), [(None, 8), (64, 64), (1000, 64), (1, 1)])

@@ -32,7 +32,7 @@ WORDS_CHARACTERS = 250  # of an error
 UPLOADS = 8  # at once, of the objects of a batch
 TYPES = {"ndjson": "application/gzip", "parquet": "application/vnd.apache.parquet"}
 BY_HOUR = Limits(batch_bytes=8 * MIB, batch_lines=1_000_000, batch_seconds=5.0, most_bytes=64 * MIB)
-LARGE = Limits(batch_bytes=32 * MIB, batch_lines=1_000_000, batch_seconds=60.0, most_bytes=64 * MIB)
+LARGE = Limits(batch_bytes=16 * MIB, batch_lines=1_000_000, batch_seconds=60.0, most_bytes=64 * MIB)
 """Where a batch becomes many objects, or files that are read whole: each costs a request to write and one to read."""
 
 
