@@ -7,6 +7,7 @@ try and its retry hold from the next batch on.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -84,12 +85,13 @@ class S3Sink:
     async def plan(self, first_sequence: int, last_sequence: int, started_at: datetime) -> Target:
         """Return the objects' name below their folders, and what else a retry must do as the first try did.
 
-        The hour is the one in which the first message was stored. A stream that was made anew has the same numbers
-        again: by hour, a name that is taken is not planned again; by query, the name also has the message's time.
+        The hour is the one in which the first message was stored. A range comes again in replays, of dead letters, and
+        of a stream that was made anew, with other lines perhaps: by hour, a name that is taken is not planned again; by
+        query, where that cannot be looked up, each plan has a name of its own.
         """
         stem, copy = f"{hour_of(started_at)}/{first_sequence:020d}-{last_sequence:020d}", 0
         if self._settings.layout == "query":
-            return self._plan(f"{stem}.{int(started_at.timestamp() * 1000)}").target()
+            return self._plan(f"{stem}.{secrets.token_hex(8)}").target()
         plan = self._plan(stem)
         while await self._exists(plan):
             copy += 1
