@@ -78,6 +78,7 @@ class ShippingPlace:
         environment = self.house.environment("log_shipper") | {
             "FLOTILLA_HEALTH_PORT": str(health),
             "FLOTILLA_DATABASE_URL": self.postgres.url(DATABASE, user="flotilla_log_shipper", password=self.password),
+            "FLOTILLA_BLOB_URL": (self.house.directory / "blobs").absolute().as_uri(),
             "FLOTILLA_DESTINATIONS": "s3",
             **{f"FLOTILLA_S3_{name}": value for name, value in (own | dict(settings)).items()},
         }
@@ -94,6 +95,7 @@ class ShippingPlace:
 def start(house: House, on_server: list[str]) -> ShippingPlace:
     """Start the servers; the house stops them."""
     passwords = {role: secrets.token_hex(16) for role in READS}
+    (house.directory / "blobs").mkdir()
     postgres = Postgres(house.directory / "postgres", password=secrets.token_hex(16))
     house.enter(RunningServer(postgres))
     postgres.create_database(DATABASE)
