@@ -29,11 +29,14 @@ from bench.live.measure import PARTS as LIVE  # noqa: E402
 from bench.live.measure import measure as measure_live  # noqa: E402
 from bench.rounds import Pace  # noqa: E402
 from bench.rows import HEAD, Row  # noqa: E402
+from bench.shipping.measure import PARTS as SHIPPING  # noqa: E402
+from bench.shipping.measure import measure as measure_shipping  # noqa: E402
 
 STACK = ("starts", "people")
 LONG = ("viewer", "crowd", "pressure")
 """Parts that take minutes each: only who names them waits for them."""
 GROUPS = {"stack": STACK, "door": tuple(DOOR), "live": tuple(part for part in LIVE if part not in LONG)}
+GROUPS["shipping"] = tuple(SHIPPING)
 PARTS = tuple(part for group in GROUPS.values() for part in group)
 
 
@@ -54,6 +57,9 @@ def main() -> int:
         live_parts = [part for part in LIVE if part in parts]
         if live_parts:
             rows += measure_live(live_parts, directory / "live")
+        shipping_parts = [part for part in SHIPPING if part in parts]
+        if shipping_parts:
+            rows += measure_shipping(shipping_parts, directory / "shipping")
     show(rows)
     print(f"\ntook {time.monotonic() - begun:.0f} s")
     keep(rows, "latest" if set(parts) == set(PARTS) else "partial")

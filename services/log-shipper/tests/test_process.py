@@ -40,11 +40,20 @@ async def running(environment: Environment) -> AsyncIterator[asyncio.subprocess.
             await process.wait()
 
 
-async def test_killed_again_and_again_it_delivers_every_line_once(gateway, deps, environment, directory, s3):
+PLAIN: Environment = {}
+ROTATED = {
+    "FLOTILLA_FILE_ROTATE_BYTES": "1024", "FLOTILLA_FILE_GZIP": "true", "FLOTILLA_FILE_KEEP_FILES": "0",
+    "FLOTILLA_S3_LAYOUT": "query",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [PLAIN, ROTATED], ids=["plain", "rotated and by query"])
+async def test_killed_again_and_again_it_delivers_every_line_once(gateway, deps, environment, directory, s3, changes):
+    environment |= changes
     sending = asyncio.create_task(send_for_a_while(gateway))
     for wanted in (1, 150, 300):
         async with running(environment):
-            await eventually(lambda least=wanted: len(lines_in(directory)) >= least, timeout=30.0)
+            await eventually(lambda least=wanted: len(all_lines_in(directory)) >= least, timeout=30.0)
     await sending
     async with running(environment):
 
@@ -54,7 +63,7 @@ async def test_killed_again_and_again_it_delivers_every_line_once(gateway, deps,
 
         await eventually(all_settled, timeout=30.0)
 
-    assert lines_in(directory) == gateway.sent["result"]
+    assert all_lines_in(directory) == gateway.sent["result"]
     assert await lines_in_bucket(s3) == gateway.sent["result"]
 
 
@@ -70,6 +79,19 @@ async def test_sigterm_stops_it_within_seconds(environment, gateway, directory):
 async def test_an_unknown_destination_is_refused_at_start(environment):
     async with running({**environment, "FLOTILLA_DESTINATIONS": "file,moon"}) as process:
         assert await asyncio.wait_for(process.wait(), timeout=30.0) == 2
+
+
+def all_lines_in(directory) -> list[bytes]:
+    """What stands in the file and in those that were put away, in order; both forms of one are one."""
+    stems = sorted({path.name.partition(".log")[0] for path in directory.glob("result-*.log*")})
+    away = []
+    for stem in stems:
+        plain, packed = directory / f"{stem}.log", directory / f"{stem}.log.gz"
+        try:
+            away.append(plain.read_bytes())
+        except FileNotFoundError:  # it has just been compressed
+            away.append(gzip.decompress(packed.read_bytes()))
+    return [line for body in away for line in body.split(b"\n")[:-1]] + lines_in(directory)
 
 
 async def send_for_a_while(gateway) -> None:

@@ -10,9 +10,9 @@ from flotilla_common.contracts.logs import Manifest, Segment
 from hypothesis import given
 from hypothesis import strategies as st
 from log_shipper.domain.messages import open_all
-from log_shipper.domain.names import query_of
 from log_shipper.domain.routing import Routed, route
 from log_shipper.domain.selecting import HostFacts, Selection
+from log_shipper.names import query_of
 from log_shipper.sinks import Limits
 from log_shipper.store.stream import StoredMessage
 

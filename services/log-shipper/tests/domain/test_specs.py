@@ -21,6 +21,7 @@ def test_what_is_shown_holds_no_secret(spec):
 
     assert found["settings"] == {
         "endpoint": "", "bucket": "b", "region": "us-east-1", "access_key": "k", "secret_key": MASK, "prefix": "logs",
+        "format": "ndjson", "layout": "hour", "most_queries": 100,
     }  # fmt: skip
     assert "hush" not in json.dumps(found) + repr(spec)
 

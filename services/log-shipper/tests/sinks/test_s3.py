@@ -1,40 +1,14 @@
 """The S3 destination, against moto's S3 (any credentials are good there)."""
 
-import gzip
-from datetime import UTC, datetime
-
-import obstore
 import pytest
 from flotilla_common.testing import eventually
 from log_shipper.errors import DestinationDown
 from log_shipper.sinks import Batch, Chunk, Limits
-from log_shipper.sinks.s3 import KIND, S3Sink
-from obstore.store import S3Store
 
 from ..conftest import WatchedSink, crash
+from .s3_place import FIRST, objects, sink_for
 
 AT_ONCE = Limits(batch_bytes=8_000_000, batch_lines=1_000_000, batch_seconds=0.0)
-FIRST = datetime(2026, 11, 24, 5, 59, 59, tzinfo=UTC)
-
-
-def sink_for(place, **changes) -> S3Sink:
-    settings = {
-        "endpoint": place.endpoint, "bucket": place.bucket, "access_key": place.key, "secret_key": place.secret,
-        "region": place.region,
-    }  # fmt: skip
-    return KIND.open(settings | changes)
-
-
-async def objects(place) -> dict[str, bytes]:
-    store = S3Store(
-        place.bucket, endpoint=place.endpoint, region=place.region, access_key_id=place.key,
-        secret_access_key=place.secret, client_options={"allow_http": True},
-    )  # fmt: skip
-    found = {}
-    for entry in await obstore.list(store).collect_async():
-        body = await (await obstore.get_async(store, entry["path"])).bytes_async()
-        found[entry["path"]] = gzip.decompress(bytes(body))
-    return found
 
 
 async def test_an_object_per_type_is_named_by_its_range_and_first_hour(s3):

@@ -26,10 +26,10 @@ class Running:
 
 
 def running(spec: Destination, sink: Sink) -> Running:
-    """Join a sink with its destination; no limit of the sink is raised."""
+    """Join a sink with its destination; no limit of the sink is raised, but the size of a batch as far as it allows."""
     own, wanted = sink.limits, spec.batch
     limits = Limits(
-        batch_bytes=min(own.batch_bytes, wanted.bytes or own.batch_bytes),
+        batch_bytes=min(own.most_bytes or own.batch_bytes, wanted.bytes or own.batch_bytes),
         batch_lines=min(own.batch_lines, wanted.lines or own.batch_lines),
         batch_seconds=own.batch_seconds if wanted.seconds is None else wanted.seconds,
         line_bytes=own.line_bytes,

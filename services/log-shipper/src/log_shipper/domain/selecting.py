@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from flotilla_common.contracts.log_destinations import LogFilter
 from flotilla_common.contracts.logs import Segment
 
-from log_shipper.domain.names import query_of
+from log_shipper.names import query_of
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Kinds of destinations. One file each: a class that is a `Sink`, its `Settings`, and `KIND`.
 
-A new file here is a new kind that destinations may name; nothing else has to change.
+A new file here (or a folder, for a kind with more than one file) is a new kind that destinations may name; nothing else
+has to change.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Limits:
     batch_lines: int
     batch_seconds: float  # how long the first message of a batch may wait for company
     line_bytes: int | None = None  # longer lines go to stream DEAD
+    most_bytes: int | None = None  # up to which people may raise `batch_bytes`; None: not at all
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,19 @@ _decode = msgspec.json.Decoder(_Named).decode
 
 
 def query_of(line: bytes) -> tuple[str, str]:
-    """Return the query and the pack that a line names; both empty when it names none.
+    """Return the query and the pack that a line names; both empty when it names none."""
+    try:
+        return split_name(_decode(line).name)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return "", ""
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Return the query and the pack of a name, the pack empty when there is none.
 
     osquery writes `pack<d>PACK<d>QUERY` for a query of a pack, `<d>` being the option `pack_delimiter` (`/` usually,
     one character), and the query alone for one of the schedule.
     """
-    try:
-        name = _decode(line).name
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return "", ""
     delimiter = name[len(PACK) : len(PACK) + 1]
     if not name.startswith(PACK) or not delimiter or delimiter.isalnum():
         return name, ""
