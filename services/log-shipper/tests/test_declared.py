@@ -8,7 +8,11 @@ from log_shipper.domain.specs import checked
 
 OWN = {
     "file": {"DIRECTORY": "/x"},
+    "firehose": {"STREAM": "logs"},
+    "kafka": {"BROKERS": "a:9092", "TOPIC": "logs"},
+    "kinesis": {"STREAM": "logs"},
     "s3": {"BUCKET": "b", "ACCESS_KEY": "k", "SECRET_KEY": "s"},
+    "stdout": {},
 }
 
 
