@@ -28,6 +28,7 @@ from log_shipper.consumers.manage import Declared, Manager
 from log_shipper.deps import Deps
 from log_shipper.domain.ledger import read_ledger
 from log_shipper.domain.spilling import Keeping
+from log_shipper.errors import DestinationDown
 from log_shipper.sinks import Batch, Limits, Refusal, Sink, Target, kind_of
 from log_shipper.sinks.file import FileSink
 from obstore.store import LocalStore
@@ -90,6 +91,7 @@ class WatchedSink:
         self.before: Callable[[], None] | None = None
         self.after: Callable[[], None] | None = None
         self.batches: list[Batch] = []
+        self.failures: list[DestinationDown] = []
 
     async def plan(self, first_sequence: int, last_sequence: int, started_at: object) -> Target:
         return await self.inner.plan(first_sequence, last_sequence, started_at)  # type: ignore[arg-type]
@@ -97,7 +99,11 @@ class WatchedSink:
     async def deliver(self, batch: Batch, target: Target) -> list[Refusal]:
         if self.before is not None:
             self.before()
-        refusals = await self.inner.deliver(batch, target)
+        try:
+            refusals = await self.inner.deliver(batch, target)
+        except DestinationDown as error:
+            self.failures.append(error)
+            raise
         self.batches.append(batch)
         if self.after is not None:
             self.after()

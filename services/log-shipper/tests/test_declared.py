@@ -8,10 +8,14 @@ from log_shipper.domain.specs import checked
 
 OWN = {
     "file": {"DIRECTORY": "/x"},
+    "firehose": {"STREAM": "logs"},
+    "kafka": {"BROKERS": "a:9092", "TOPIC": "logs"},
+    "kinesis": {"STREAM": "logs"},
     "s3": {"BUCKET": "b", "ACCESS_KEY": "k", "SECRET_KEY": "s"},
     "elasticsearch": {"URL": "https://es.example.com", "INDEX": "osquery"},
     "splunk": {"URL": "https://splunk.example.com:8088", "TOKEN": "t"},
     "webhook": {"URL": "https://example.com/hook"},
+    "stdout": {},
 }
 
 

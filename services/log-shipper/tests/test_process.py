@@ -94,6 +94,18 @@ def all_lines_in(directory) -> list[bytes]:
     return [line for body in away for line in body.split(b"\n")[:-1]] + lines_in(directory)
 
 
+async def test_settings_of_a_destination_that_do_not_go_together_are_refused_at_start(environment):
+    half = {"FLOTILLA_DESTINATIONS": "kinesis", "FLOTILLA_KINESIS_STREAM": "x", "FLOTILLA_KINESIS_ACCESS_KEY": "k"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "log_shipper", env=environment | half, stderr=asyncio.subprocess.PIPE
+    )
+
+    _, words = await asyncio.wait_for(process.communicate(), timeout=30.0)
+
+    assert process.returncode == 2
+    assert b"access_key and secret_key go together" in words
+
+
 async def send_for_a_while(gateway) -> None:
     for _ in range(150):
         await gateway.send("result", 5)

@@ -23,6 +23,7 @@ from log_shipper.config_file import ConfigFile
 from log_shipper.consumers.manage import Declared, Manager
 from log_shipper.declared import destination_of, settings_of
 from log_shipper.deps import Deps
+from log_shipper.domain.specs import checked
 from log_shipper.settings import Settings
 from log_shipper.sinks import Sink, kind_of
 
@@ -35,7 +36,14 @@ async def main(settings: Settings, declared: Declared, tasks: asyncio.TaskGroup,
     live_with(bus, tasks, health)
     await verify(bus, STREAM)
     health.ready_checks["database"] = partial(db.check, engine)
-    deps = Deps(engine, db.session_maker(engine), bus, open_blobs(settings), settings.secrets_key_bytes)
+    deps = Deps(
+        engine,
+        db.session_maker(engine),
+        bus,
+        open_blobs(settings),
+        settings.secrets_key_bytes,
+        settings.roles_by_api,
+    )
     await start(tasks, deps, Manager(deps, declared, open_sink), settings.keeping)
 
 
@@ -46,7 +54,12 @@ def open_sink(spec: Destination) -> Sink:
 
 def declared_or_exit(settings: Settings) -> Declared:
     """Read what the environment and the file name; leave with a message when it makes no sense."""
-    environment = {kind: destination_of(kind, load_or_exit(settings_of(kind))) for kind in settings.kinds}
+    found = {kind: destination_of(kind, load_or_exit(settings_of(kind))) for kind in settings.kinds}
+    try:
+        environment = {kind: checked(spec) for kind, spec in found.items()}
+    except Invalid as error:
+        sys.stderr.write(f"log_shipper: FLOTILLA_DESTINATIONS: {error}\n")
+        raise SystemExit(2) from None
     file = None if settings.destinations_config is None else ConfigFile(settings.destinations_config)
     try:
         if file is not None:
@@ -54,6 +67,9 @@ def declared_or_exit(settings: Settings) -> Declared:
     except Invalid as error:
         sys.stderr.write(f"log_shipper: FLOTILLA_DESTINATIONS_CONFIG: {error}\n")
         raise SystemExit(2) from None
+    declared = [*environment.values(), *(file.destinations.values() if file is not None else ())]
+    for kind in {spec.kind for spec in declared}:
+        kind_of(kind).claim()
     return Declared(environment, file)
 
 

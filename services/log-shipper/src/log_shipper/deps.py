@@ -20,3 +20,5 @@ class Deps:
     """Where parts of the stream go that a destination lacks for long."""
     secrets_key: bytes | None = field(default=None, repr=False)
     """What the secrets of destinations made by the API are encrypted with; without it there can be none."""
+    roles_by_api: bool = False
+    """Whether destinations made by the API may sign in as the cloud role of this process."""

@@ -24,6 +24,10 @@ class Settings(DatabaseSettings, BlobSettings):
     secrets_key: SecretStr | None = Field(
         None, description="32 random bytes in base64: protects the secrets of destinations that the API makes"
     )
+    roles_by_api: bool = Field(
+        False,
+        description="whether destinations made by the API may sign in as the cloud role that log-shipper runs under",
+    )
     replay_window: float = Field(
         0.5, description="share of the stream's limit that is kept, though delivered, for replay", ge=0, le=0.8
     )

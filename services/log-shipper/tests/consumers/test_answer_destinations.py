@@ -20,6 +20,7 @@ from flotilla_common.db.models.log_shipper import Destination as Row
 from flotilla_common.errors import Conflict, Invalid, NotFound
 from flotilla_common.testing import eventually
 from obstore.store import S3Store
+from structlog.testing import capture_logs
 
 from ..conftest import balanced, to_file
 
@@ -111,6 +112,7 @@ async def test_what_cannot_be_is_refused_with_words(keyed, shipping, bus_for, do
             (Invalid, "Invalid JSON", PutDestinationV1(document="{", is_new=True)),
             (Invalid, "there is no kind", making(name="x", kind="y")),
             (Invalid, "declare it there", making(name="x", kind="file")),
+            (Invalid, "declare it there", making(name="x", kind="stdout", settings={})),
             (Invalid, "settings.bucket: Field required", making(name="x", settings={})),
             (Conflict, "declared by FLOTILLA_DESTINATIONS", RemoveDestinationV1(name="file")),
             (NotFound, "no destination moon", PauseDestinationV1(name="moon", is_paused=True)),
@@ -124,6 +126,43 @@ async def test_without_a_key_no_secret_is_kept(deps, shipping, bus_for, document
     async with shipping(deps):
         with pytest.raises(Invalid, match="set FLOTILLA_SECRETS_KEY"):
             await put(await bus_for("admin_api"), document)
+
+
+BORROWING = {"name": "siem", "kind": "kinesis", "settings": {"stream": "logs", "endpoint": "http://127.0.0.1:9"}}
+
+
+@pytest.mark.parametrize("kind", ["firehose", "kinesis"])
+async def test_nobody_uses_the_role_of_log_shipper_by_request(keyed, shipping, bus_for, kind, database):
+    admin = await bus_for("admin_api")
+    document = BORROWING | {"kind": kind}
+    own = document | {"settings": BORROWING["settings"] | {"access_key": "k", "secret_key": SECRET}}
+    async with shipping(keyed):
+        with pytest.raises(Invalid, match=r"needs credentials of its own.*FLOTILLA_ROLES_BY_API"):
+            await put(admin, document)
+        with pytest.raises(Invalid, match="needs credentials of its own"):
+            await admin.request(TryDestinationV1(document=json.dumps(document)))
+        await put(admin, own)
+        with pytest.raises(Invalid, match="needs credentials of its own"):
+            await put(admin, document, is_new=False)
+
+    [row] = await database.rows(Row)
+    assert row.spec["settings"]["access_key"] == "k"
+
+
+async def test_a_role_that_was_permitted_once_is_not_used_when_it_is_no_more(gateway, keyed, shipping, bus_for):
+    async with shipping(dataclasses.replace(keyed, roles_by_api=True)):
+        await put(await bus_for("admin_api"), BORROWING)
+
+    with capture_logs() as written:
+        async with shipping(keyed):
+            await gateway.send()
+            with pytest.raises(Invalid, match="needs credentials of its own"):
+                await (await bus_for("admin_api")).request(TryDestinationV1(name="siem"))
+
+            def said() -> bool:
+                return any(one["event"] == "destination cannot be opened" for one in written)
+
+            await eventually(said)
 
 
 async def test_a_try_of_what_does_not_work_says_why_and_keeps_nothing(keyed, shipping, bus_for, document, database):

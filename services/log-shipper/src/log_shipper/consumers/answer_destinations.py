@@ -30,7 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from log_shipper import sinks
 from log_shipper.deps import Deps
-from log_shipper.domain.specs import checked, explained, restored, sealed, shown, with_kept_secrets
+from log_shipper.domain.specs import check_identity, checked, explained, restored, sealed, shown, with_kept_secrets
 from log_shipper.store import destinations, leases, replays
 from log_shipper.store.spans import begin_of, kept
 
@@ -63,7 +63,7 @@ async def put(request: PutDestinationV1, deps: Deps) -> DestinationAnsweredV1:
             if request.revision is not None and request.revision != before.revision:
                 raise Conflict(f"{spec.name} was changed meanwhile; look at it again")
             spec = with_kept_secrets(spec, restored(before.spec, before.secrets, deps.secrets_key))
-        await destinations.put(session, _row_of(checked(_check_place(spec)), deps))
+        await destinations.put(session, _row_of(_permitted(spec, deps), deps))
         if request.begin is not None:
             await _begin(session, deps, request, spec.name)
         return await _shown(session, spec.name)
@@ -120,12 +120,13 @@ async def _to_try(request: TryDestinationV1, deps: Deps) -> Destination:
     async with deps.sessions.begin() as session:
         if request.document is None:
             row = _own(await destinations.find(session, request.name), request.name)
-            return restored(row.spec, row.secrets, deps.secrets_key)
+            found = restored(row.spec, row.secrets, deps.secrets_key)
+            return check_identity(found, roles_by_api=deps.roles_by_api)
         spec = _spec_of(request.document)
         before = await destinations.find(session, spec.name)
     if before is not None and before.origin == "api":
         spec = with_kept_secrets(spec, restored(before.spec, before.secrets, deps.secrets_key))
-    return checked(_check_place(spec))
+    return _permitted(spec, deps)
 
 
 def _spec_of(document: SecretStr) -> Destination:
@@ -135,12 +136,12 @@ def _spec_of(document: SecretStr) -> Destination:
         raise Invalid(explained(error)) from None
 
 
-def _check_place(spec: Destination) -> Destination:
-    """Refuse what only whoever runs log-shipper may say."""
+def _permitted(spec: Destination, deps: Deps) -> Destination:
+    """Return a checked destination. Refuses what only whoever runs log-shipper may say."""
     if spec.kind in sinks.kinds() and sinks.kind_of(spec.kind).is_local:
         message = f"kind: {spec.kind} writes where log-shipper runs; declare it there, in FLOTILLA_DESTINATIONS_CONFIG"
         raise Invalid(message)
-    return spec
+    return check_identity(checked(spec), roles_by_api=deps.roles_by_api)
 
 
 def _row_of(spec: Destination, deps: Deps) -> Row:

@@ -24,7 +24,7 @@ from log_shipper.config_file import ConfigFile
 from log_shipper.consumers.worker import Worker
 from log_shipper.deps import Deps
 from log_shipper.domain.running import Running, finishing, running
-from log_shipper.domain.specs import restored, shown
+from log_shipper.domain.specs import check_identity, restored, shown
 from log_shipper.sinks import Sink
 from log_shipper.store import destinations, replays
 
@@ -192,6 +192,7 @@ class Manager:
             return finishing(row.name, number)
         if how == "api":
             spec = restored(row.spec, row.secrets, self._deps.secrets_key)
+            check_identity(spec, roles_by_api=self._deps.roles_by_api)
         else:
             _, spec = self._here[row.name]
         return running(spec, self._open_sink(spec))

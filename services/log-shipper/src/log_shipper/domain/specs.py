@@ -36,6 +36,28 @@ def checked(spec: Destination) -> Destination:
     return spec.model_copy(update={"settings": _members(settings)})
 
 
+def borrows_identity(spec: Destination) -> bool:
+    """Whether a checked destination would sign in somewhere as log-shipper itself."""
+    kind = sinks.kind_of(spec.kind)
+    return kind.borrows_identity(kind.settings.model_construct(**spec.settings))
+
+
+def check_identity(spec: Destination, *, roles_by_api: bool) -> Destination:
+    """Return a checked destination that the API made or is to make.
+
+    Raises:
+        Invalid: it would sign in as log-shipper itself, which whoever runs that has not permitted.
+
+    """
+    if borrows_identity(spec) and not roles_by_api:
+        message = (
+            f"settings: {spec.kind} needs credentials of its own; without them it would use the role that log-shipper "
+            "runs under (FLOTILLA_ROLES_BY_API permits that)"
+        )
+        raise Invalid(message)
+    return spec
+
+
 def explained(error: ValidationError, *inside: str) -> str:
     """Return what is wrong and where, for people; never a value, which may be a secret."""
     items = error.errors(include_input=False)

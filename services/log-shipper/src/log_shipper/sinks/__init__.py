@@ -174,16 +174,29 @@ class Sink(Protocol):
 S = TypeVar("S", bound=BaseModel)
 
 
+def _never(_: object) -> bool:
+    return False
+
+
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Kind(Generic[S]):
     """A kind of destination. Members of `settings` that are secrets are of a secret type.
 
     One that `is_local` writes where log-shipper runs: whoever runs that declares it, and nobody makes one by the API.
+    The same holds for settings that `borrows_identity` tells: with them it would sign in as log-shipper itself. `claim`
+    takes what a kind needs of the process for itself; it is called before the first log line, and doing so again is
+    harmless.
     """
 
     settings: type[S]
     create: Callable[[S], Sink]
     is_local: bool = False
+    borrows_identity: Callable[[S], bool] = _never
+    claim: Callable[[], None] = _nothing
 
     def open(self, settings: Mapping[str, Any]) -> Sink:
         """Make a sink.
