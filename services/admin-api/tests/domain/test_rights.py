@@ -57,6 +57,9 @@ RULES = {
     Action.READ_LOG_LEDGER: (ALL, set(), set()),
     Action.READ_LOG_DESTINATIONS: ({A, M, G}, set(), set()),
     Action.WRITE_LOG_DESTINATIONS: ({A, G}, set(), set()),
+    Action.READ_DEAD_LETTERS: ({A, M}, set(), set()),
+    Action.WRITE_DEAD_LETTERS: ({A}, set(), set()),
+    Action.WRITE_LOG_REPLAYS: ({A, G}, set(), set()),
     Action.RUN_JOBS: ({A}, set(), set()),
     Action.READ_VERSION: (ALL, ALL, ALL),
 }

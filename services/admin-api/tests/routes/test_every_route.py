@@ -130,6 +130,8 @@ async def world(database, make_team) -> World:
         "campaign_id": campaign.id,
         "block_id": 0,
         "destination": "x",
+        "letter_id": 1,
+        "replay_id": 1,
     }
     return World({name: str(value) for name, value in {**ids, **texts}.items()})
 
