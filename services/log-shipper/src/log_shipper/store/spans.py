@@ -41,7 +41,7 @@ async def kept(session: AsyncSession, bus: Bus) -> Kept:
             break
         following.append(part)
         first = min(first, part.first)
-    if found.last_sequence < first:
+    if not found.messages and not following:
         return Kept(found, None, None, ())
     if following and first < found.first_sequence:
         first_stored_at: datetime | None = following[-1].first_stored_at
