@@ -9,10 +9,16 @@ from bench.house import House
 from bench.load_client import SERVER_CORE, LoadFailed, core
 from bench.parts import rows_of
 from bench.rows import Row
-from bench.shipping import s3
+from bench.shipping import outage, pending, pipeline, s3
 from bench.shipping.place import ShippingPlace, beside, start
 
-PARTS: dict[str, Callable[[ShippingPlace], Iterator[Row]]] = {"s3": s3.rows}
+ON_ONE_CORE: dict[str, Callable[[ShippingPlace], Iterator[Row]]] = {"s3": s3.rows}
+ON_BOTH: dict[str, Callable[[ShippingPlace], Iterator[Row]]] = {
+    "pipeline": pipeline.rows,
+    "pending": pending.rows,
+    "outage": outage.rows,
+}
+PARTS = ON_ONE_CORE | ON_BOTH
 
 
 def measure(parts: Collection[str], directory: Path) -> Iterator[Row]:
@@ -22,5 +28,9 @@ def measure(parts: Collection[str], directory: Path) -> Iterator[Row]:
     except LoadFailed as error:
         yield Row("log-shipper: all of it", None, "", None, str(error))
         return
-    with beside(), House(directory, known_hosts=1) as house:
-        yield from rows_of("log-shipper", [part for part in PARTS if part in parts], PARTS, start(house, on_server))
+    if chosen := [part for part in ON_ONE_CORE if part in parts]:
+        with beside(), House(directory / "one", known_hosts=1) as house:
+            yield from rows_of("log-shipper", chosen, ON_ONE_CORE, start(house, on_server))
+    for part in [part for part in ON_BOTH if part in parts]:
+        with House(directory / part, known_hosts=pipeline.HOSTS) as house:
+            yield from rows_of("log-shipper", [part], ON_BOTH, start(house))

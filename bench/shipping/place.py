@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,7 +25,10 @@ T = TypeVar("T")
 
 DATABASE = "flotilla"
 KEY, SECRET, REGION = "bench", "bench", "us-east-1"
-CURSOR = "SELECT cursor_sequence FROM log_shipper.destinations WHERE name = 's3'"
+CURSOR = "SELECT cursor_sequence FROM log_shipper.destinations WHERE name = %s"
+BOOKS = """
+SELECT coalesce(sum(delivered), 0)::bigint FROM log_shipper.ledger WHERE destination = %s
+"""
 
 
 @contextmanager
@@ -48,7 +51,7 @@ class ShippingPlace:
     s3: S3
     password: str
     database: psycopg.Connection[tuple[int]]
-    on_server: list[str]
+    on_server: Sequence[str]
     """Words that pin a program to the server's core."""
     bucket: str = ""
 
@@ -65,24 +68,33 @@ class ShippingPlace:
             client_options={"allow_http": True},
         )  # fmt: skip
 
-    def cursor(self) -> int | None:
-        """Return how far the destination is."""
-        found = self.database.execute(CURSOR).fetchone()
+    def cursor(self, destination: str = "s3") -> int | None:
+        """Return how far a destination is."""
+        found = self.database.execute(CURSOR, [destination]).fetchone()
         return None if found is None else found[0]
 
-    @contextmanager
-    def shipper(self, settings: Mapping[str, str]) -> Iterator[GatewayProcess]:
-        """Run log-shipper with S3 as its only destination."""
-        health = choose_port()
+    def delivered(self, destination: str) -> int:
+        """Return how many lines a destination has had, by the books."""
+        found = self.database.execute(BOOKS, [destination]).fetchone()
+        return 0 if found is None else found[0]
+
+    def to_s3(self, settings: Mapping[str, str]) -> AbstractContextManager[GatewayProcess]:
+        """Run log-shipper on the server's core, with S3 as its only destination."""
         own = {"ENDPOINT": self.s3.endpoint, "BUCKET": self.bucket, "ACCESS_KEY": KEY, "SECRET_KEY": SECRET}
+        variables = {f"FLOTILLA_S3_{name}": value for name, value in (own | dict(settings)).items()}
+        return self.shipper({"FLOTILLA_DESTINATIONS": "s3", **variables}, pinned=True)
+
+    @contextmanager
+    def shipper(self, variables: Mapping[str, str], *, pinned: bool = False) -> Iterator[GatewayProcess]:
+        """Run log-shipper."""
+        health = choose_port()
         environment = self.house.environment("log_shipper") | {
             "FLOTILLA_HEALTH_PORT": str(health),
             "FLOTILLA_DATABASE_URL": self.postgres.url(DATABASE, user="flotilla_log_shipper", password=self.password),
             "FLOTILLA_BLOB_URL": (self.house.directory / "blobs").absolute().as_uri(),
-            "FLOTILLA_DESTINATIONS": "s3",
-            **{f"FLOTILLA_S3_{name}": value for name, value in (own | dict(settings)).items()},
+            **variables,
         }
-        command = [*self.on_server, sys.executable, "-m", "log_shipper"]
+        command = [*(self.on_server if pinned else ()), sys.executable, "-m", "log_shipper"]
         process, log_file = self.house.launch("log-shipper", command, environment)
         shipper = GatewayProcess(Target("log-shipper", process.pid), process, log_file, health)
         try:
@@ -92,7 +104,7 @@ class ShippingPlace:
             shipper.stop()
 
 
-def start(house: House, on_server: list[str]) -> ShippingPlace:
+def start(house: House, on_server: Sequence[str] = ()) -> ShippingPlace:
     """Start the servers; the house stops them."""
     passwords = {role: secrets.token_hex(16) for role in READS}
     (house.directory / "blobs").mkdir()

@@ -10,10 +10,6 @@ from dataclasses import dataclass
 
 import obstore
 import pyarrow.parquet as pq
-from flotilla_common.bus.connection import Bus
-from flotilla_common.bus.custody import CustodyPublisher
-from flotilla_common.contracts.log_destinations import PauseDestinationV1
-from flotilla_common.contracts.logs import LINES_HEADER, subject
 from obstore.store import S3Store
 
 from bench.bodies import LINE_BYTES, LINES
@@ -21,6 +17,7 @@ from bench.house import wait_until
 from bench.load_client import LoadFailed
 from bench.memory import cpu_seconds, pss_mib
 from bench.rows import Row
+from bench.shipping.feeding import pause, publish
 from bench.shipping.lines import POSTS, messages
 from bench.shipping.place import ShippingPlace
 
@@ -72,12 +69,12 @@ def rows(place: ShippingPlace) -> Iterator[Row]:
 def ship(place: ShippingPlace, bodies: list[bytes], settings: Mapping[str, str]) -> Shipped:
     """Have lines wait in the stream, then let them go; count what is in the bucket."""
     store = place.fresh_bucket()
-    with place.shipper({**settings, "BATCH_SECONDS": BATCH_SECONDS}) as shipper:
+    with place.to_s3({**settings, "BATCH_SECONDS": BATCH_SECONDS}) as shipper:
         wait_until(lambda: place.cursor() is not None, shipper, "the destination is known")
-        pause(place, is_paused=True)
-        last = place.as_service("agent_gateway", lambda bus: publish(bus, bodies))
+        pause(place, "s3", is_paused=True)
+        last = place.as_service("agent_gateway", lambda bus: publish(bus, bodies, MESSAGES))
         begun, spent, peak = time.monotonic(), cpu_seconds(shipper.target.pid), 0.0
-        pause(place, is_paused=False)
+        pause(place, "s3", is_paused=False)
         while (place.cursor() or 0) < last:
             shipper.check()
             peak = max(peak, pss_mib(shipper.target.pid))
@@ -90,23 +87,6 @@ def ship(place: ShippingPlace, bodies: list[bytes], settings: Mapping[str, str])
     if lines != MESSAGES * POSTS * LINES:
         raise LoadFailed(f"{lines} lines are in the bucket, {MESSAGES * POSTS * LINES} were sent")
     return Shipped(seconds, cpu, peak, raw, stored, objects)
-
-
-def pause(place: ShippingPlace, *, is_paused: bool) -> None:
-    """Stop deliveries, or let them go on."""
-    request = PauseDestinationV1(name="s3", is_paused=is_paused)
-    place.as_service("admin_api", lambda bus: bus.request(request))
-
-
-async def publish(bus: Bus, bodies: list[bytes]) -> int:
-    """Have the stream take the messages, as gateways do; return the last one's sequence."""
-    publisher = CustodyPublisher(bus)
-    await publisher.open()
-    headers = {LINES_HEADER: str(POSTS * LINES)}
-    last = 0
-    for number in range(MESSAGES):
-        last = await publisher.publish(subject("result", number % 16), bodies[number % len(bodies)], headers)
-    return last
 
 
 def count(store: S3Store) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from functools import partial
 
+import uvloop
 from flotilla_common.blobs import open_blobs
 from flotilla_common.bus.connection import connect
 from flotilla_common.bus.provision import verify
@@ -74,5 +75,6 @@ def declared_or_exit(settings: Settings) -> Declared:
 
 
 if __name__ == "__main__":
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     loaded = load_or_exit(Settings)
     run("log-shipper", loaded, partial(main, loaded, declared_or_exit(loaded)))
