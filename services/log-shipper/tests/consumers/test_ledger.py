@@ -11,7 +11,9 @@ from log_shipper.consumers.purge import purge_once
 from log_shipper.domain.ledger import read_ledger
 from log_shipper.domain.spilling import Keeping
 from log_shipper.metrics import LINES, UNBALANCED, show
+from log_shipper.store import destinations
 from log_shipper.store.stream import state
+from sqlalchemy import text
 
 from ..conftest import balanced, lines_in, to_file
 
@@ -119,3 +121,28 @@ async def test_metrics_show_the_books(gateway, deps, database):
 
     assert LINES.labels("metered", "result", "pending")._value.get() == 5
     assert UNBALANCED.labels("metered", "result")._value.get() == 0
+
+
+async def test_numbers_that_a_stream_has_given_twice_lose_no_line(gateway, deps, shipping, directory, database):
+    """A power cut took messages that were settled; others came under their numbers before log-shipper looked."""
+    async with shipping(deps, to_file(directory)):
+        await gateway.send(messages=4)
+        await eventually(lambda: len(lines_in(directory)) == 12)
+        await eventually(lambda: is_counted(deps, 4))
+    await gateway.send(messages=4)
+    async with deps.sessions.begin() as session:  # as if it had settled eight messages, the last of them at that time
+        await session.execute(text("UPDATE log_shipper.destinations SET cursor_sequence = 7"))
+        await session.execute(text("UPDATE log_shipper.intake SET cursor_sequence = 8"))
+
+    async with shipping(deps, to_file(directory)):
+        await eventually(lambda: len(lines_in(directory)) == 24)
+        await eventually(lambda: is_counted(deps, 8))
+        entry = (await balanced(deps))["file", "result"]
+
+    assert lines_in(directory) == gateway.sent["result"]
+    assert (entry.received, entry.delivered) == (24, 24)
+
+
+async def is_counted(deps, sequence: int) -> bool:
+    async with deps.sessions.begin() as session:
+        return await destinations.intake(session) == sequence

@@ -1,9 +1,10 @@
 """Cursors and streams that are not what they were."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from log_shipper.domain.rewinding import rewind_to
-from log_shipper.store.stream import StreamState
+import pytest
+from log_shipper.domain.rewinding import is_another, rewind_to
+from log_shipper.store.stream import StoredMessage, StreamState
 
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = datetime(2026, 1, 2, tzinfo=UTC)
@@ -22,3 +23,11 @@ def test_a_stream_made_anew_is_read_from_its_beginning():
 
 def test_a_stream_that_lost_its_end_goes_on_where_it_ends():
     assert rewind_to(STATE, 25, MADE) == 20
+
+
+@pytest.mark.parametrize(("seconds", "another"), [(0.0, False), (0.0000015, False), (-0.0000015, False), (0.1, True)])
+def test_a_message_is_known_by_its_time(seconds, another):
+    message = StoredMessage(7, LATER + timedelta(seconds=seconds), "logs.result.v1.0", 1, b"")
+
+    assert is_another(message, LATER) is another
+    assert not is_another(None, LATER)

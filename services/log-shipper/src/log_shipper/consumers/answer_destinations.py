@@ -31,7 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from log_shipper import sinks
 from log_shipper.deps import Deps
 from log_shipper.domain.specs import check_identity, checked, explained, restored, sealed, shown, with_kept_secrets
-from log_shipper.store import destinations, leases, replays
+from log_shipper.store import dead_letters, destinations, leases, replays
 from log_shipper.store.spans import begin_of, kept
 
 TRY_SECONDS = 15.0
@@ -85,6 +85,7 @@ async def remove(request: RemoveDestinationV1, deps: Deps) -> DestinationAnswere
         answer = await _shown(session, request.name)
         await destinations.take_away(session, request.name)
         await replays.end_all_of(session, request.name)
+        await dead_letters.ask_no_more(session, request.name)
     return answer
 
 

@@ -14,7 +14,7 @@ from flotilla_common.bus import outage
 from flotilla_common.cancellation import heed
 
 from log_shipper.deps import Deps
-from log_shipper.domain.rewinding import rewind_to
+from log_shipper.domain.rewinding import Mark, place_of
 from log_shipper.errors import LeaseLost
 from log_shipper.store import destinations, leases, ledger
 from log_shipper.store.stream import OUTAGES, LogReader, StoredMessage, state
@@ -57,8 +57,9 @@ async def _place(deps: Deps) -> int:
     """Return the intake's cursor, moved back when the stream is not the one it was."""
     found = await state(deps.bus)
     async with deps.sessions.begin() as session:
-        cursor, created_at = await destinations.intake_place(session)
-        target = rewind_to(found, cursor, created_at)
+        row = await destinations.intake_place(session)
+        cursor, created_at = row.cursor_sequence, row.stream_created_at
+        target = await place_of(deps.bus, found, Mark(cursor, created_at, row.cursor_stored_at))
         if target is not None:
             log.error("the stream is not the one it was, intake moved", cursor=cursor, to=target)
         if target is not None or created_at is None:
@@ -93,7 +94,7 @@ async def _add(deps: Deps, cursor: int, messages: list[StoredMessage]) -> int:
                 await ledger.add(session, name, whole)
             elif place.until > cursor:
                 await ledger.add(session, name, _tally([one for one in messages if place.is_for(one.sequence)]))
-        await destinations.move_intake(session, messages[-1].sequence)
+        await destinations.move_intake(session, messages[-1].sequence, messages[-1].stored_at)
     return messages[-1].sequence
 
 

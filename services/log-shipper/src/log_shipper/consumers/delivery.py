@@ -61,6 +61,12 @@ class Work:
         return min(times, default=datetime.fromtimestamp(0, UTC))
 
     @property
+    def last_stored_at(self) -> datetime | None:
+        """Return the custody time of the message at its end; None when that is gone."""
+        messages = [*(one.message for one in self.opened), *(message for message, _ in self.poison)]
+        return next((one.stored_at for one in messages if one.sequence == self.last_sequence), None)
+
+    @property
     def lines(self) -> int:
         """Return how many lines its messages count for."""
         return sum(one.message.lines for one in self.opened) + sum(message.lines for message, _ in self.poison)
@@ -128,7 +134,7 @@ class Delivery:
         if work.source == "live":
             routed.count_received(self.counted_from)
             await ledger.add(session, name, routed.tally)
-            await destinations.move(session, name, recorded.last_sequence)
+            await destinations.move(session, name, recorded.last_sequence, work.last_stored_at)
             self.cursor = recorded.last_sequence
         elif work.source == "replay":
             await ledger.add(session, name, routed.tally.repeated())

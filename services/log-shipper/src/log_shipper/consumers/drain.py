@@ -19,8 +19,8 @@ from log_shipper.consumers.repeating import Repeating
 from log_shipper.deps import Deps
 from log_shipper.domain.cutting import Cutter
 from log_shipper.domain.pacing import Pace
-from log_shipper.domain.rewinding import rewind_to
-from log_shipper.store import batches, destinations, leases, segments
+from log_shipper.domain.rewinding import Mark, place_of
+from log_shipper.store import batches, dead_letters, destinations, leases, replays, segments
 from log_shipper.store.source import LogSource
 from log_shipper.store.stream import StoredMessage, StreamState, state
 
@@ -89,11 +89,21 @@ class Drain:
             await self._place(session, found)
             recorded = await batches.unsettled(session, self._destination.name)
         if recorded is not None and recorded.source != "live":
-            await self._repeating.recover(recorded)
+            await self._recover_repeated(recorded)
             recorded = None
         await self._source.seek(self._delivery.cursor + 1, self._delivery.stream_created_at)
         if recorded is not None:
             await self._recover_live(recorded)
+
+    async def _recover_repeated(self, recorded: RecordedBatch) -> None:
+        """Deliver dead letters or a part of a replay again; not for a destination that was taken away."""
+        if self._destination.until is None:
+            await self._repeating.recover(recorded)
+            return
+        async with self._deps.sessions.begin() as session:
+            await self._delivery.lock(session)
+            await batches.settle(session, int(recorded.id or 0))
+            await dead_letters.ask_no_more(session, self._destination.name)
 
     async def _recover_live(self, recorded: RecordedBatch) -> None:
         messages = await self._source.read_to(recorded.last_sequence, IDLE_SECONDS)
@@ -114,13 +124,14 @@ class Drain:
         row = await destinations.place(session, name)
         cursor, created_at = row.cursor_sequence, row.stream_created_at
         self._delivery.counted_from = row.counted_from
-        target = rewind_to(found, cursor, created_at)
+        target = await place_of(self._deps.bus, found, Mark(cursor, created_at, row.cursor_stored_at))
         if target is not None and created_at is not None and await segments.next_of(session, created_at, cursor + 1):
             self._delivery.cursor, self._delivery.stream_created_at = cursor, created_at
             return
         if target is not None:
             log.error("the stream is not the one it was, cursor moved", destination=name, cursor=cursor, to=target)
             await batches.forget_beyond(session, name, 0 if created_at != found.created_at else target)
+            await replays.end_all_of(session, name)  # their numbers are of what is gone
         if target is not None or created_at is None:
             cursor = cursor if target is None else target
             await destinations.place_anew(session, name, cursor, found.created_at)

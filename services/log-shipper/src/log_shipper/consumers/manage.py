@@ -26,7 +26,7 @@ from log_shipper.deps import Deps
 from log_shipper.domain.running import Running, finishing, running
 from log_shipper.domain.specs import check_identity, restored, shown
 from log_shipper.sinks import Sink
-from log_shipper.store import destinations, replays
+from log_shipper.store import dead_letters, destinations, replays
 
 log = structlog.get_logger()
 
@@ -150,6 +150,7 @@ class Manager:
                 log.warning("destination is taken away: no replica declares it", destination=name)
                 await destinations.take_away(session, name)
                 await replays.end_all_of(session, name)
+                await dead_letters.ask_no_more(session, name)
         self._declared_at = time.monotonic()
 
     async def _write(self, origin: Origin, spec: Destination) -> None:

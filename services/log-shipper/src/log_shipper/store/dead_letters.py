@@ -178,6 +178,13 @@ async def take(session: AsyncSession, choice: Choice, most: int) -> Sequence[Dea
     return done.scalars().all()
 
 
+async def ask_no_more(session: AsyncSession, destination: str) -> None:
+    """Have no letter of a destination tried again: it is gone."""
+    await session.execute(
+        update(DeadLetter).where(col(DeadLetter.destination) == destination).values(replay_asked_at=None)
+    )
+
+
 async def give_up(session: AsyncSession, letter_id: int, reason: str) -> None:
     """Note that a letter can never be tried again, and why."""
     await session.execute(

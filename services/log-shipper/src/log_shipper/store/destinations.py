@@ -55,7 +55,7 @@ async def put(session: AsyncSession, row: Destination) -> None:
         if found.cursor_sequence < found.until_sequence:
             raise Conflict(f"{name} is being taken away; try again in a moment")
         found.cursor_sequence = max(intake, found.cursor_sequence)
-        found.until_sequence = found.paused_at = None
+        found.until_sequence = found.paused_at = found.cursor_stored_at = None
     elif (found.kind, found.origin, found.spec, found.secrets) == (row.kind, row.origin, row.spec, row.secrets):
         return
     found.kind, found.origin, found.spec, found.secrets = row.kind, row.origin, row.spec, row.secrets
@@ -71,6 +71,7 @@ async def begin_at(session: AsyncSession, name: str, cursor: int, stream_created
         .where(col(Destination.name) == name)
         .values(
             cursor_sequence=func.least(cursor, col(Destination.cursor_sequence)),
+            cursor_stored_at=None,
             counted_from=intake,
             stream_created_at=stream_created_at,
         )
@@ -145,6 +146,7 @@ async def place_anew(session: AsyncSession, name: str, sequence: int, stream_cre
         .where(col(Destination.name) == name)
         .values(
             cursor_sequence=sequence,
+            cursor_stored_at=None,
             stream_created_at=stream_created_at,
             counted_from=case((col(Destination.stream_created_at).is_(None), col(Destination.counted_from)), else_=0),
             updated_at=func.now(),
@@ -152,22 +154,28 @@ async def place_anew(session: AsyncSession, name: str, sequence: int, stream_cre
     )
 
 
-async def intake_place(session: AsyncSession) -> tuple[int, datetime | None]:
-    """Lock the intake; return its cursor and when the stream it is about was made."""
-    cursor = await lock_intake(session)
-    return cursor, (await session.execute(select(col(Intake.stream_created_at)))).scalar_one()
+async def intake_place(session: AsyncSession) -> Intake:
+    """Lock the intake; return it, with its cursor and when the stream that this is about was made."""
+    await lock_intake(session)
+    return (await session.execute(select(Intake))).scalar_one()
 
 
 async def place_intake_anew(session: AsyncSession, sequence: int, stream_created_at: datetime) -> None:
     """Set the intake's cursor and the stream that it is about."""
     await session.execute(
-        update(Intake).values(cursor_sequence=sequence, stream_created_at=stream_created_at, updated_at=func.now())
+        update(Intake).values(
+            cursor_sequence=sequence,
+            cursor_stored_at=None,
+            stream_created_at=stream_created_at,
+            updated_at=func.now(),
+        )
     )
 
 
-async def move_intake(session: AsyncSession, sequence: int) -> None:
-    """Set the intake's cursor."""
-    await session.execute(update(Intake).values(cursor_sequence=sequence, updated_at=func.now()))
+async def move_intake(session: AsyncSession, sequence: int, stored_at: datetime) -> None:
+    """Set the intake's cursor, and when the message there was stored."""
+    values = {"cursor_sequence": sequence, "cursor_stored_at": stored_at, "updated_at": func.now()}
+    await session.execute(update(Intake).values(**values))
 
 
 async def intake(session: AsyncSession) -> int:
@@ -235,8 +243,10 @@ async def lock(session: AsyncSession, name: str, expected_cursor: int, until: in
     return row
 
 
-async def move(session: AsyncSession, name: str, sequence: int) -> None:
-    """Set a destination's cursor."""
+async def move(session: AsyncSession, name: str, sequence: int, stored_at: datetime | None = None) -> None:
+    """Set a destination's cursor, and when the message there was stored (None: it is gone)."""
     await session.execute(
-        update(Destination).where(col(Destination.name) == name).values(cursor_sequence=sequence, updated_at=func.now())
+        update(Destination)
+        .where(col(Destination.name) == name)
+        .values(cursor_sequence=sequence, cursor_stored_at=stored_at, updated_at=func.now())
     )

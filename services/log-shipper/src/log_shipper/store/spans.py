@@ -7,13 +7,11 @@ from datetime import datetime
 
 from flotilla_common.bus.connection import Bus
 from flotilla_common.contracts.log_replays import Span
-from flotilla_common.contracts.logs import STREAM
 from flotilla_common.errors import Invalid
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from log_shipper.store import packing, segments
-from log_shipper.store.stream import StreamState, message_at, state
+from log_shipper.store.stream import StreamState, first_since, message_at, state
 
 
 @dataclass(frozen=True)
@@ -95,18 +93,4 @@ async def _first_since(bus: Bus, here: Kept, moment: datetime) -> int:
     for part in here.parts:
         if part.last_stored_at >= moment:
             return part.first
-    config = ConsumerConfig(
-        ack_policy=AckPolicy.NONE,
-        deliver_policy=DeliverPolicy.BY_START_TIME,
-        opt_start_time=moment,
-        headers_only=True,
-        inactive_threshold=5.0,
-        mem_storage=True,
-        num_replicas=1,
-    )
-    made = await bus.js.add_consumer(STREAM, config)
-    try:
-        waiting = int(made.num_pending or 0)
-    finally:
-        await bus.js.delete_consumer(STREAM, made.name)
-    return here.stream.last_sequence - waiting + 1
+    return await first_since(bus, here.stream, moment)

@@ -88,6 +88,25 @@ async def message_at(bus: Bus, sequence: int) -> StoredMessage | None:
     return StoredMessage(sequence, stored_at, found.subject or "", lines_of(found.headers), b"")
 
 
+async def first_since(bus: Bus, found: StreamState, moment: datetime) -> int:
+    """Return the sequence of the first message stored at this time or later; behind the last one when there is none."""
+    config = ConsumerConfig(
+        ack_policy=AckPolicy.NONE,
+        deliver_policy=DeliverPolicy.BY_START_TIME,
+        opt_start_time=moment,
+        headers_only=True,
+        inactive_threshold=5.0,
+        mem_storage=True,
+        num_replicas=1,
+    )
+    made = await bus.js.add_consumer(STREAM, config)
+    try:
+        waiting = int(made.num_pending or 0)
+    finally:
+        await bus.js.delete_consumer(STREAM, made.name)
+    return found.last_sequence - waiting + 1
+
+
 async def purge(bus: Bus, before_sequence: int) -> None:
     """Delete every message below a sequence."""
     await bus.js.purge_stream(STREAM, seq=before_sequence)

@@ -18,13 +18,17 @@ SCHEMA = "log_shipper"
 
 
 class Intake(SQLModel, table=True):
-    """One row: up to which sequence of which stream received lines have been added to the ledger."""
+    """One row: up to which sequence of which stream received lines have been added to the ledger.
+
+    `cursor_stored_at`: when that message was stored, so that another one under its number is told apart.
+    """
 
     __tablename__ = "intake"
     __table_args__ = {"schema": SCHEMA}
 
     id: int = Field(default=1, sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     cursor_sequence: int = bigint(default=0)
+    cursor_stored_at: datetime | None = timestamp(nullable=True)
     stream_created_at: datetime | None = timestamp(nullable=True)
     updated_at: datetime = timestamp(now=True)
 
@@ -34,7 +38,9 @@ class Destination(SQLModel, table=True):
 
     `spec` is a `contracts.log_destinations.Destination` without secrets; `secrets` holds those of one that the API
     made, encrypted. `declared_at`: when a replica last found it in its environment or file. What was taken away keeps
-    its row, since its books stay: nothing after `until_sequence` is for it.
+    its row, since its books stay: nothing after `until_sequence` is for it. The intake has not counted messages up to
+    `counted_from`: those of them that are for it count as received when they are settled. `cursor_stored_at`: when the
+    message at the cursor was stored, so that another one under its number is told apart.
     """
 
     __tablename__ = "destinations"
@@ -42,6 +48,7 @@ class Destination(SQLModel, table=True):
 
     name: str = Field(sa_column=Column(Text, primary_key=True))
     cursor_sequence: int = bigint(default=0)
+    cursor_stored_at: datetime | None = timestamp(nullable=True)
     stream_created_at: datetime | None = timestamp(nullable=True)
     created_at: datetime = timestamp(now=True)
     updated_at: datetime = timestamp(now=True)

@@ -26,6 +26,8 @@ def upgrade() -> None:
     op.add_column(
         "destinations", sa.Column("counted_from", sa.BigInteger(), server_default="0", nullable=False), schema=SCHEMA
     )
+    for table in ("destinations", "intake"):
+        op.add_column(table, _moment("cursor_stored_at", nullable=True), schema=SCHEMA)
     for column in (
         sa.Column("source", sa.Text(), server_default="live", nullable=False),
         sa.Column("replay_id", sa.BigInteger(), nullable=True),
@@ -130,4 +132,6 @@ def downgrade() -> None:
     for name in ("letters", "replay_id", "source"):
         op.drop_column("batches", name, schema=SCHEMA)
     op.create_index("batches_destination", "batches", ["destination", "first_sequence"], unique=True, schema=SCHEMA)
+    for table in ("destinations", "intake"):
+        op.drop_column(table, "cursor_stored_at", schema=SCHEMA)
     op.drop_column("destinations", "counted_from", schema=SCHEMA)
