@@ -54,10 +54,28 @@ def test_a_destination_without_secrets_needs_no_key(tmp_path):
 def test_a_masked_secret_is_the_one_of_before(spec):
     sent = Destination.model_validate(shown(spec) | {"settings": shown(spec)["settings"] | {"bucket": "c"}})
 
-    kept = checked(with_kept_secrets(sent, spec))
+    kept = with_kept_secrets(sent, spec)
 
     assert kept.settings["secret_key"].get_secret_value() == "hush hush"
     assert kept.settings["bucket"] == "c"
+
+
+@pytest.mark.parametrize("change", [{"endpoint": "http://evil.example"}, {"region": "eu-x"}, {"access_key": "other"}])
+def test_a_kept_secret_goes_nowhere_else(spec, change):
+    sent = Destination.model_validate(shown(spec) | {"settings": shown(spec)["settings"] | change})
+    with pytest.raises(Invalid, match="changes where secrets go: give secret_key again"):
+        with_kept_secrets(sent, spec)
+
+    given = sent.model_copy(update={"settings": sent.settings | {"secret_key": "new"}})
+    assert with_kept_secrets(given, spec).settings["secret_key"].get_secret_value() == "new"
+
+
+def test_a_kept_secret_goes_to_no_other_kind(spec):
+    settings = {"stream": "s", "region": "us-east-1", "access_key": "k", "secret_key": MASK}
+    other = Destination(name=spec.name, kind="kinesis", settings=settings)
+
+    with pytest.raises(Invalid, match="another kind needs secrets of its own"):
+        with_kept_secrets(other, spec)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,11 @@ from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from log_shipper import sinks
 
 MASK = "********"
+SAYS_WHAT = frozenset(
+    {"bucket", "compression", "format", "index", "layout", "prefix", "source", "sourcetype", "stream", "topic"}
+    | {"topic_status"}
+)
+"""Settings in words that do not say whom a destination speaks to."""
 NONCE_BYTES = 12
 
 
@@ -108,10 +113,27 @@ def restored(shown_spec: Mapping[str, Any], secrets: bytes | None, key: bytes | 
 
 
 def with_kept_secrets(spec: Destination, before: Destination) -> Destination:
-    """Return a destination as a person sent it, whose masked secrets are those that it had before."""
+    """Return a destination as a person sent it, checked; its masked secrets are those that it had before.
+
+    Raises:
+        Invalid: it is wrong. Or it would send a kept secret elsewhere than whoever gave it meant.
+
+    """
     old = _secrets(before)
+    if spec.kind != before.kind and MASK in spec.settings.values():
+        raise Invalid("kind: another kind needs secrets of its own")
     kept = {name: old[name] for name, value in spec.settings.items() if value == MASK and name in old}
-    return spec.model_copy(update={"settings": spec.settings | kept})
+    found = checked(spec.model_copy(update={"settings": spec.settings | kept}))
+    moved = [name for name, value in found.settings.items() if _says_where(name, value, before.settings.get(name))]
+    if moved and any(kept.values()):
+        raise Invalid(f"settings.{moved[0]} changes where secrets go: give {', '.join(sorted(kept))} again")
+    return found
+
+
+def _says_where(name: str, value: object, before: object) -> bool:
+    """Whether a setting changed that may say to whom secrets are sent: anything that is not known for less."""
+    is_harmless = name in SAYS_WHAT or value is None or isinstance(value, bool | int | float | SecretStr)
+    return not is_harmless and value != before
 
 
 def _secrets(spec: Destination) -> dict[str, str]:
