@@ -63,6 +63,9 @@ openapi: install ## Write docs/openapi.json from admin-api
 bench: install $(LOAD) ## Measure; results in bench/results/latest.json
 	@$(BIN)/python bench/run.py $(ARGS)
 
+figures: install ## Write the figures of bench/results into the README
+	@$(BIN)/python -m bench.render
+
 # Without a compiler the parts of the bench that need no load client still run; the others say what is missing.
 $(LOAD): $(wildcard bench/load/*.c bench/load/*.h)
 	@mkdir -p $(@D)
