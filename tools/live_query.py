@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import ssl
 import sys
 import time
@@ -23,6 +24,10 @@ from websockets.sync.client import ClientConnection, connect
 API = "/api/v1/fleet"
 SILENCE_SECONDS = 60.0
 BACK_SECONDS = 60.0  # for as long a viewer whose connection broke tries to come back
+
+
+class Unread(Exception):
+    """Nobody reads the rows any more, as behind `head`."""
 
 
 class Ended(Exception):
@@ -42,6 +47,9 @@ def main() -> int:
         viewer.watch()
     except Ended as end:
         return tell(str(end), 2)
+    except Unread:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit does not complain, either
+        return 0
     except KeyboardInterrupt:
         later = viewer.later() if viewer is not None else ""
         return tell(f"\nno longer watching. {later}", 2)
@@ -64,6 +72,7 @@ class Viewer:
             self.trust = ssl.create_default_context(cafile=dev["ca_file"])
         except (OSError, ValueError) as error:
             raise Ended(f"no running Flotilla in {home} ({error}): start it with `make run`") from error
+        self.home = home
         self.url: str = dev["url"]
         self.campaign_id = 0
         self.last: str | None = None  # position of the newest answer that came
@@ -90,7 +99,7 @@ class Viewer:
         if not self.campaign_id:
             return ""
         ledger = f"{self.url}{API}/campaigns/{self.campaign_id}/ledger"
-        return f"What became of each host: curl -K .flotilla/curl.conf {ledger}"
+        return f"What became of each host: curl -K {self.home}/curl.conf {ledger}"
 
     def watch(self) -> None:
         """Print each row with its host until the campaign is finished for all who are online.
@@ -138,7 +147,10 @@ class Viewer:
             self.failed += 1
             tell(f"{printable(data['host']['hostname'])}: {printable(data['error'])}")
         for row in data["rows"] or ():
-            print(printable(data["host"]["hostname"]), json.dumps(row), flush=True)
+            try:
+                print(printable(data["host"]["hostname"]), json.dumps(row), flush=True)
+            except BrokenPipeError as error:
+                raise Unread from error
 
 
 def answer_of(reply: httpx2.Response) -> dict[str, Any]:
@@ -147,7 +159,8 @@ def answer_of(reply: httpx2.Response) -> dict[str, Any]:
         found: dict[str, Any] = reply.json()
         return found
     try:
-        why = "; ".join(f"{error['name']}: {error['reason']}" for error in reply.json()["errors"])
+        errors = reply.json()["errors"]
+        why = "; ".join(f"{error['name']}: {error['reason']}".removeprefix("base: ") for error in errors)
     except (ValueError, KeyError, TypeError):
         why = reply.text[:200]
     raise Ended(f"refused with {reply.status_code}: {why}")

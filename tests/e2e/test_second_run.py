@@ -80,12 +80,26 @@ def live_query(home: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
+def first_row_alone(home: Path) -> tuple[int, str]:
+    """Run the example as behind `head -1`; return its status and what it said beside the row."""
+    script = Path(__file__).parents[2] / "tools" / "live_query.py"
+    command = [sys.executable, str(script), "--home", str(home), "SELECT version FROM osquery_info"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.readline()
+        running.stdout.close()
+        words = running.stderr.read()
+        return running.wait(90), words
+
+
 async def test_the_readme_works_and_a_second_run_finds_everything_as_people_left_it(tmp_path: Path) -> None:
     home = tmp_path / ".flotilla"
     with RunningStack(home, "--hosts", str(HOSTS)) as first:
         await settled(first)
         walked = await asyncio.to_thread(walk, first)
         rows = await asyncio.to_thread(live_query, home)
+        status_unread, words_unread = await asyncio.to_thread(first_row_alone, home)
         await change_things(first)
         before = await things(first)
         begun = time.monotonic()
@@ -98,6 +112,7 @@ async def test_the_readme_works_and_a_second_run_finds_everything_as_people_left
         hosts = await asyncio.to_thread(readme.run, next(iter(walked)), home.parent, second.dev()["url"])
 
     assert len(walked) >= 6
+    assert (status_unread, "broke" in words_unread, "Exception" in words_unread) == (0, False, False), words_unread
     assert len({row.split()[0] for row in rows}) == HOSTS
     assert {command: answer for command, answer in walked.items() if answer[0] != 200} == {}
     assert (before["teams"][1], before["teams"][2]) == (2, 2)

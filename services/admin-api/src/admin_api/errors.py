@@ -27,6 +27,13 @@ class PermissionDenied(Denied):
         super().__init__("Permission Denied")
 
 
+class LiveQueriesOff(Denied):
+    """Live queries are turned off for everybody."""
+
+    def __init__(self) -> None:
+        super().__init__("live queries are disabled by administrator (server_settings.live_query_disabled)")
+
+
 class InvalidArgument(Invalid):
     """One or more arguments are wrong; `arguments` has (name, reason) for each."""
 

@@ -207,6 +207,7 @@ async def test_live_queries_that_are_turned_off_run_nowhere(ask, fleet, admin, l
     ]
 
     assert {(answer.status_code, answer.json()["message"]) for answer in answers} == {(403, "Permission Denied")}
+    assert all("disabled by administrator" in answer.json()["errors"][0]["reason"] for answer in answers)
     assert live_query.started == []
 
 

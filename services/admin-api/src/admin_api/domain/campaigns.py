@@ -22,7 +22,7 @@ from admin_api.domain.sql_facts import SqlFacts
 from admin_api.domain.sql_policy import Cleared
 from admin_api.domain.sql_reader import SqlReader
 from admin_api.domain.viewer import Viewer
-from admin_api.errors import BadRequest, Forbidden, InvalidArgument, Missing, PermissionDenied, SqlDenied
+from admin_api.errors import BadRequest, Forbidden, InvalidArgument, LiveQueriesOff, Missing, SqlDenied
 from admin_api.metrics import QUERIES_REFUSED
 from admin_api.store import app_config as stored_config
 from admin_api.store import campaigns, hosts, labels
@@ -50,11 +50,11 @@ async def check_enabled(session: AsyncSession) -> None:
     """Stop when an administrator has turned live queries off.
 
     Raises:
-        PermissionDenied: they are off.
+        LiveQueriesOff: they are off.
 
     """
     if (await stored_config.once(session)).live_query_disabled:
-        raise PermissionDenied
+        raise LiveQueriesOff
 
 
 async def saved(session: AsyncSession, viewer: Viewer, query_id: int) -> Asked:
@@ -63,7 +63,7 @@ async def saved(session: AsyncSession, viewer: Viewer, query_id: int) -> Asked:
     Raises:
         Forbidden: the viewer may not run it on any host.
         Missing: there is no such query.
-        PermissionDenied: live queries are off.
+        LiveQueriesOff: live queries are off.
 
     """
     await check_enabled(session)
@@ -80,7 +80,7 @@ async def ad_hoc(session: AsyncSession, viewer: Viewer, sql: str, now: datetime)
 
     Raises:
         Forbidden: the viewer may not run new SQL on any host.
-        PermissionDenied: live queries are off.
+        LiveQueriesOff: live queries are off.
 
     """
     await check_enabled(session)
@@ -109,7 +109,7 @@ async def either(session: AsyncSession, viewer: Viewer, query_id: int | None, sq
 
     Raises:
         InvalidArgument: neither is given.
-        Forbidden, Missing, PermissionDenied: as `saved` and `ad_hoc`.
+        Forbidden, Missing, LiveQueriesOff: as `saved` and `ad_hoc`.
 
     """
     if not query_id and not sql.strip():
@@ -335,7 +335,7 @@ async def resumable(
     Raises:
         Forbidden: as `stoppable`, or the viewer may not run its query on all those hosts by now.
         SqlDenied: the policy keeps the viewer's role from it there.
-        PermissionDenied: live queries are off.
+        LiveQueriesOff: live queries are off.
         InvalidArgument: the viewer's role may not have such a budget.
         Missing, Unavailable: as `stoppable` and `held`.
 
