@@ -6,8 +6,9 @@ import os
 from datetime import timedelta
 
 import pytest
+from flotilla_common.clock import utc_now
 from flotilla_common.contracts.log_destinations import Backlog
-from flotilla_common.db.models.log_shipper import Segment
+from flotilla_common.db.models.log_shipper import Destination, Segment
 from flotilla_common.errors import Unavailable
 from flotilla_common.testing import eventually
 from log_shipper.consumers import purge as janitor
@@ -15,6 +16,7 @@ from log_shipper.consumers.purge import clean, purge_once, spill_once
 from log_shipper.domain.spilling import Keeping
 from log_shipper.errors import DestinationDown
 from log_shipper.sinks import Limits
+from log_shipper.store import destinations
 from log_shipper.store.stream import state
 
 from ..conftest import balanced, lines_in, to_file
@@ -194,8 +196,6 @@ async def test_a_damaged_part_holds_its_destination_and_is_passed_over_by_nobody
 
 
 async def says(database, words: str) -> bool:
-    from flotilla_common.db.models.log_shipper import Destination  # noqa: PLC0415
-
     return any(words in row.last_error for row in await database.rows(Destination))
 
 
@@ -220,6 +220,28 @@ async def test_parts_go_when_everybody_has_them(gateway, deps, shipping, directo
 
     assert not await database.rows(Segment)
     assert [await deps.blobs.get(name) for name in names] == [None] * len(names)
+
+
+async def test_parts_are_kept_for_one_that_has_never_begun(gateway, deps, shipping, directory, database, small_parts):
+    """A destination that was paused at once, or cannot be opened."""
+    await database.add(Destination(name="slow", kind="file", paused_at=utc_now(), spec={"backlog": {"bytes": MIB}}))
+    async with shipping(deps, lagging(directory)):
+        await send_much(gateway, 2)
+        await eventually(lambda: all_received(deps, 128))
+        await eventually(lambda: all_counted(deps))
+    assert await spill_all(deps) > 0
+    [row] = await database.rows(Destination)
+    assert row.stream_created_at is None
+
+    await clean(deps, NOTHING_KEPT)
+
+    assert all(part.removing_at is None for part in await database.rows(Segment))
+
+
+async def all_counted(deps) -> bool:
+    """Whether the intake has counted all that the stream has: before, nothing is purged."""
+    async with deps.sessions.begin() as session:
+        return await destinations.intake(session) == (await state(deps.bus)).last_sequence
 
 
 async def test_what_is_required_waits_in_the_stream(gateway, deps, shipping, directory, small_parts):

@@ -57,10 +57,12 @@ class Readers:
             found.append(Need(state.first_sequence - 1))
         return found
 
-    @property
-    def positions(self) -> list[tuple[datetime | None, int]]:
-        """Return of which stream each reads, and the last sequence that it is done with."""
-        found = [(row.stream_created_at, row.cursor_sequence) for row in self.rows]
+    def positions(self, state: StreamState) -> list[tuple[datetime | None, int]]:
+        """Return of which stream each reads, and the last sequence that it is done with.
+
+        One that has not begun will read this one.
+        """
+        found = [(row.stream_created_at or state.created_at, row.cursor_sequence) for row in self.rows]
         if self.replayed is not None:
             found += [(part.stream_created_at, self.replayed - 1) for part in self.parts]
         return found
@@ -181,8 +183,8 @@ async def clean(deps: Deps, keeping: Keeping) -> None:
     keep_after = utc_now() - timedelta(days=keeping.days) if keeping.days else None
     async with deps.sessions.begin() as session:
         await leases.take_turns(session, leases.THROWING_AWAY)
-        readers = await _readers(session)
-        await segments.give_up(session, useless(readers.parts, readers.positions, keep_after))
+        readers, state = await _readers(session), await stream.state(deps.bus)
+        await segments.give_up(session, useless(readers.parts, readers.positions(state), keep_after))
         gone = await segments.given_up(session, REST)
     if gone:
         await deps.blobs.delete([name for _, name in gone])
