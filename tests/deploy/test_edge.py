@@ -134,4 +134,4 @@ async def test_a_path_of_people_behind_which_nobody_is_gets_the_envelope_of_the_
     await eventually(answers, timeout=30.0)
     status, body = post(dead_edge, "/api/latest/fleet/hosts")
 
-    assert (status, b'"message":"unavailable"' in body) == (503, True)
+    assert (status, b'{"error":"unavailable","message":"unavailable"' in body) == (503, True)

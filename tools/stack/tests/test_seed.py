@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,7 @@ class Admin:
     passwords: dict[str, str] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
     secrets: list[str] = field(default_factory=lambda: ["global"])
+    limited: list[dict[str, Any]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     dies_after: str = ""
@@ -58,7 +60,7 @@ class Admin:
         if path == "/users/admin":
             return (409, {}) if body["email"] in self.passwords else (200, {"token": self.join(**body)})
         if path == "/spec/enroll_secret":
-            return 200, {"spec": {"secrets": [{"secret": secret} for secret in self.secrets]}}
+            return 200, {"spec": {"secrets": [*self.limited, *({"secret": secret} for secret in self.secrets)]}}
         is_known = body["name"] in self.names
         self.names += [] if is_known else [body["name"]]
         return (409 if is_known else 200), {}
@@ -206,6 +208,24 @@ def test_without_a_global_secret_it_starts_and_says_why_no_host_does(admin: Admi
     assert "no simulated hosts, because there is no enroll secret for them" in text
     assert "/api/v1/fleet/spec/enroll_secret -d " in text
     assert "those go on that have enrolled before" in said(at, seeded)
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [{"expires_at": "2031-01-02T02:04:05Z"}, {"max_uses": 10, "uses": 0}, {"allowed_networks": ["192.0.2.0/24"]}],
+)
+def test_a_secret_with_a_limit_is_not_ours_to_use(admin: Admin, at: Any, limit: dict[str, Any]) -> None:
+    admin.limited = [{"secret": "it's limited", **limit}]
+    beside_another = seed(at).enroll_secret
+    admin.secrets = []
+    alone = seed(at)
+    [command] = [line for line in said(at, alone).splitlines() if "/spec/enroll_secret -d " in line]
+    [*kept, added] = json.loads(shlex.split(command)[-1])["spec"]["secrets"]
+
+    assert (beside_another, alone.enroll_secret, may_enroll(at, alone)) == ("global", "", False)
+    assert "each global enroll secret has a limit" in said(at, alone)
+    assert kept == [{"secret": "it's limited"}]  # its limits stay as they are
+    assert added["secret"]
 
 
 def test_an_answer_that_no_person_can_have_caused_is_an_error(admin: Admin, at: Any) -> None:

@@ -61,6 +61,12 @@ class Refused(Unavailable):
     """A stream said that it does not store a message: it is full, most likely."""
 
 
+class NotNow(Unavailable):
+    """Who is asked does answer: this one thing cannot be done now. It says nothing about any other: no outage."""
+
+    code = "not_now"
+
+
 class Poison(FleetError):
     """A message that no retry can help: it is buried at once."""
 

@@ -3,6 +3,7 @@
 import asyncio
 from types import SimpleNamespace
 
+import flotilla_common.db.engine  # noqa: F401  # says what counts as an outage of Postgres
 import pytest
 from flotilla_common.bus import answering
 from flotilla_common.bus.answering import Responder, respond
@@ -12,8 +13,10 @@ from flotilla_common.contracts.hosts import (
     EnrollHostV1,
     HostRecord,
 )
-from flotilla_common.errors import Unanswered, Unavailable
+from flotilla_common.errors import NotNow, Unanswered, Unavailable
 from flotilla_common.testing import eventually
+from psycopg.errors import AdminShutdown, DeadlockDetected, LockNotAvailable, QueryCanceled
+from sqlalchemy.exc import OperationalError
 
 RECORD = HostRecord(host_id=7, revision=3, node_key_hash="ab" * 16, team_id=None, platform="ubuntu")
 ENROLL = EnrollHostV1(enroll_secret="s3cret", host_identifier="A-1")
@@ -49,7 +52,7 @@ async def test_an_error_of_the_owner_arrives_as_its_own_class(bus_for):
     task.cancel()
 
 
-async def test_a_bug_in_the_owner_is_answered_as_unavailable(bus_for):
+async def test_a_bug_in_the_owner_is_answered_and_is_no_outage(bus_for):
     async def break_down(_request: EnrollHostV1, _deps: None) -> EnrolledV1:
         raise KeyError("bug")
 
@@ -58,8 +61,27 @@ async def test_a_bug_in_the_owner_is_answered_as_unavailable(bus_for):
     task = asyncio.create_task(respond(inventory, Responder(EnrollHostV1, break_down), None, ready=ready))
     await ready.wait()
 
-    with pytest.raises(Unavailable):
+    with pytest.raises(NotNow):
         await gateway.request(ENROLL)
+    task.cancel()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_about_one"),
+    [(LockNotAvailable, True), (DeadlockDetected, True), (QueryCanceled, False), (AdminShutdown, False)],
+)
+async def test_a_row_that_another_request_holds_is_no_outage_of_the_owner(bus_for, error, is_about_one):
+    async def wait_in_vain(_request: EnrollHostV1, _deps: None) -> EnrolledV1:
+        raise OperationalError("SELECT", {}, error("from Postgres"))
+
+    inventory, gateway = await bus_for("inventory"), await bus_for("agent_gateway")
+    ready = asyncio.Event()
+    task = asyncio.create_task(respond(inventory, Responder(EnrollHostV1, wait_in_vain), None, ready=ready))
+    await ready.wait()
+
+    with pytest.raises(Unavailable) as caught:
+        await gateway.request(ENROLL)
+    assert isinstance(caught.value, NotNow) is is_about_one
     task.cancel()
 
 

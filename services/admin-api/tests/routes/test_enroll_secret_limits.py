@@ -208,3 +208,53 @@ async def test_an_overlap_that_makes_no_sense_changes_nothing(ask, admin, until,
 
     assert answer.status_code == status
     assert (await ask(admin, "GET /spec/enroll_secret")).json() == before
+
+
+@pytest.mark.parametrize(
+    ("what", "body", "name"),
+    [
+        ("POST /spec/enroll_secret", spec({"secret": "x", "max_use": 1}), "spec.secrets.0.max_use"),
+        (
+            "POST /spec/enroll_secret",
+            spec({"secret": "x"}, overlap_untill="2031-01-02T03:04:05Z"),
+            "spec.overlap_untill",
+        ),
+        ("PATCH /teams/{}/secrets", {"secrets": [{"secret": "x", "expires": None}]}, "secrets.0.expires"),
+        (
+            "POST /teams",
+            {"name": "New", "secrets": [{"secret": "x", "allowed_network": []}]},
+            "secrets.0.allowed_network",
+        ),
+    ],
+)
+async def test_a_misspelt_limit_is_refused_and_nothing_changes(ask, admin, database, what, body, name):
+    team_id = (await ask(admin, "POST /teams", {"name": "Desktops"})).json()["team"]["id"]
+    before = await database.rows(EnrollSecret)
+    answer = await ask(admin, what.format(team_id), body)
+
+    assert answer.status_code == 400, answer.text
+    assert name in [one["name"] for one in answer.json()["errors"]]
+    assert await database.rows(EnrollSecret) == before
+
+
+async def test_a_misspelt_limit_in_a_spec_of_a_team_is_refused(ask, admin):
+    specs = {"specs": [{"name": "New", "secrets": [{"secret": "x", "max_use": 1}]}]}
+    answer = await ask(admin, "POST /spec/teams", specs)
+
+    assert (answer.status_code, answer.json()["errors"][0]["reason"]) == (400, 'unsupported key provided: "max_use"')
+
+
+@pytest.mark.parametrize(
+    "what", ["POST /spec/enroll_secret", "PATCH /teams/{}/secrets", "POST /teams", "POST /spec/teams"]
+)
+async def test_what_fleets_clients_send_of_a_secret_is_accepted(ask, admin, what):
+    team_id = (await ask(admin, "POST /teams", {"name": "Desktops"})).json()["team"]["id"]
+    secret = {"secret": "x", "created_at": "2025-07-01T09:00:00Z", "team_id": 2, "max_uses": 3}
+    body = {
+        "POST /spec/enroll_secret": spec(secret),
+        "POST /teams": {"name": "New", "secrets": [secret]},
+        "POST /spec/teams": {"specs": [{"name": "New", "secrets": [secret]}]},
+    }.get(what, {"secrets": [secret]})
+    answer = await ask(admin, what.format(team_id), body)
+
+    assert answer.status_code == 200, answer.text

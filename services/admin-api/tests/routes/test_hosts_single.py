@@ -50,6 +50,20 @@ async def test_a_host_is_found_by_each_of_its_names(ask, fleet, admin, identifie
     assert answer.json()["host"]["id"] == host_id
 
 
+async def test_machines_that_share_all_names_are_told_apart_by_their_identifier(ask, fleet, admin):
+    shared = {"uuid": "3f0c-9", "hardware_serial": "SN-12"}
+    first = await fleet.host("db-1", host_identifier="3f0c-9", node_key_hash=None, **shared)
+    newcomer = await fleet.host("db-1", host_identifier="3f0c-9#0badcafe", node_key_hash=None, **shared)
+
+    listed = (await ask(admin, "GET /hosts")).json()["hosts"]
+    by_own = (await ask(admin, "GET /hosts/identifier/3f0c-9%230badcafe")).json()["host"]
+    by_shared = (await ask(admin, "GET /hosts/identifier/3f0c-9")).json()["host"]
+
+    assert {host["id"]: host["host_identifier"] for host in listed} == {first: "3f0c-9", newcomer: "3f0c-9#0badcafe"}
+    assert (by_own["id"], by_own["host_identifier"]) == (newcomer, "3f0c-9#0badcafe")
+    assert by_shared["id"] == first
+
+
 @pytest.mark.parametrize("identifier", ["db", "db-1%25", "d%5C-1", "nothing"])
 async def test_names_are_not_patterns(ask, fleet, admin, identifier):
     await fleet.host("db-1")

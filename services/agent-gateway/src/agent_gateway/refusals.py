@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import msgspec
 from flotilla_common.contracts.hosts import BadEnrollSecret, IdentityHeld
-from flotilla_common.errors import FleetError, Invalid
+from flotilla_common.errors import Conflict, FleetError, Invalid
 from flotilla_common.http.errors import status_of
 
 from agent_gateway.domain.surfaces import CLOSE, Headers, Surface
@@ -52,7 +52,7 @@ def error_body(error: FleetError, surface: Surface = Surface.OSQUERY) -> bytes:
     if surface is not Surface.OSQUERY:
         return _in_fleets_words(error)
     body: dict[str, object] = {"error": error.code}
-    if isinstance(error, Invalid) and str(error) != error.code:
+    if isinstance(error, Invalid | Conflict) and str(error) != error.code:
         body["reason"] = str(error)[:200]
     if isinstance(error, NODE_INVALID):
         body["node_invalid"] = True

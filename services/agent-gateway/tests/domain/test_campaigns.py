@@ -38,6 +38,15 @@ def test_a_query_is_offered_after_60_s_and_ever_later_up_to_a_quarter_hour() -> 
     assert offered == [0.0, 60.0, 180.0, 420.0, 900.0, 1800.0, 2700.0, 3600.0, 4500.0]
 
 
+def test_a_host_is_to_come_again_soon_for_half_a_minute_after_each_offer_and_not_for_as_long_as_it_is_silent() -> None:
+    campaigns = Campaigns()
+    campaigns.start(command(1), BitMap([1]), 0.0)
+
+    soon = [second for second in range(0, 400, 10) if campaigns.offers(host(1), float(second))[1]]
+
+    assert soon == [0, 10, 20, 60, 70, 80, 180, 190, 200]
+
+
 def test_each_offer_has_its_own_attempt_in_the_name() -> None:
     campaigns = Campaigns()
     campaigns.start(command(7), BitMap([1]), 0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from agent_gateway.domain.circuits import Circuit
 from flotilla_common.contracts.hosts import HostsAffectedV1, IdentityHeld, RefetchHostV1
-from flotilla_common.errors import Unavailable
+from flotilla_common.errors import NotNow, Unavailable
 from structlog.testing import capture_logs
 
 from .test_buckets import Clock
@@ -99,7 +99,7 @@ def test_it_says_once_that_it_opens_and_once_that_it_closes() -> None:
 
 
 async def test_a_denial_is_an_answer_and_silence_is_none() -> None:
-    outcome: list[Exception | None] = [DOWN, IdentityHeld(), DOWN, DOWN]
+    outcome: list[Exception | None] = [DOWN, IdentityHeld(), DOWN, NotNow(), DOWN, DOWN]
     asked = 0
 
     async def ask(request: RefetchHostV1, /) -> HostsAffectedV1:
@@ -112,8 +112,8 @@ async def test_a_denial_is_an_answer_and_silence_is_none() -> None:
 
     circuit = Circuit("x", tolerance=2, clock=Clock())
     asking = circuit.asking(ask)  # type: ignore[arg-type]
-    for error in (Unavailable, IdentityHeld, Unavailable, Unavailable, Unavailable):
+    for error in (Unavailable, IdentityHeld, Unavailable, NotNow, Unavailable, Unavailable, Unavailable):
         with pytest.raises(error):
             await asking(RefetchHostV1(host_id=1))
 
-    assert asked == 4
+    assert asked == 6

@@ -17,7 +17,7 @@ from agent_gateway.listeners import listen_plain
 from flotilla_common.contracts.campaigns import ANSWERS_STREAM
 from flotilla_common.contracts.logs import STREAM as LOGS
 from flotilla_common.contracts.results import STREAM as RESULTS
-from flotilla_common.errors import Refused
+from flotilla_common.errors import NotNow, Refused
 from flotilla_common.testing import eventually
 from flotilla_stack.servers.ports import choose_port
 from structlog.testing import capture_logs
@@ -282,6 +282,19 @@ async def test_enrolls_are_refused_unread_while_inventory_is_known_to_be_down(ho
         return "node_key" in (await house.post("enroll", enrolling)).json()
 
     await eventually(is_let_in, timeout=20.0)
+
+
+async def test_what_inventory_says_of_one_enroll_refuses_no_other_one(house: House) -> None:
+    house.inventory.refusal = NotNow("osqueryd of this host has asked again since")
+    copies = [
+        (await house.post("enroll", {"enroll_secret": SECRET, "host_identifier": "A-1"})).json() for _ in range(5)
+    ]
+    house.inventory.refusal = None
+
+    other = (await house.post("enroll", {"enroll_secret": SECRET, "host_identifier": "A-2"})).json()
+
+    assert copies == [{"error": "not_now"}] * 5
+    assert "node_key" in other
 
 
 async def test_a_log_batch_above_the_cap_is_counted_each_time_and_mentioned_now_and_then(

@@ -16,7 +16,8 @@ from agent_gateway.domain.slots import Slots
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flotilla_common.contracts.carves import (
     BadCarve,
-    CarveOver,
+    CarveDiffers,
+    CarveExpired,
     CarveOverBudget,
     CarveSession,
     CarveUnasked,
@@ -86,7 +87,9 @@ async def test_a_begin_needs_the_key_of_a_host(house: House) -> None:
     assert house.live_query.begins == []
 
 
-@pytest.mark.parametrize("refusal", [CarveUnasked(), CarveOverBudget(), CarveOver(), BadCarve("too large")])
+@pytest.mark.parametrize(
+    "refusal", [CarveUnasked(), CarveOverBudget(), CarveDiffers(), CarveExpired(), BadCarve("too large")]
+)
 async def test_what_live_query_refuses_is_an_error_and_no_reason_to_enroll(house: House, refusal: Any) -> None:
     house.live_query.refusal = refusal
 
@@ -95,6 +98,15 @@ async def test_what_live_query_refuses_is_an_error_and_no_reason_to_enroll(house
     assert reply.json()["error"] == refusal.code
     assert "node_invalid" not in reply.json()
     assert 400 <= reply.status_code < 500
+
+
+@pytest.mark.parametrize("refusal", [CarveDiffers("begun with other sizes"), BadCarve("too large")])
+async def test_what_is_wrong_with_a_carve_is_said(house: House, refusal: Any) -> None:
+    house.live_query.refusal = refusal
+
+    reply = await house.post("carve/begin", BEGIN | {"node_key": house.inventory.add_host(7)})
+
+    assert reply.json() == {"error": refusal.code, "reason": str(refusal)}
 
 
 async def test_a_block_is_in_the_stream_when_the_host_hears_so(carver: Carver) -> None:

@@ -156,3 +156,37 @@ async def test_so_many_odd_bodies_of_strangers_wait_and_no_more(house: House) ->
         await task
     again = await house.post("enroll", b'{"enroll_secret":"no","host_identifier":"a\nb"}')
     assert again.json()["node_invalid"] is True
+
+
+ALL_PATHS = ["enroll", "config", "distributed/read", "distributed/write", "log", "carve/begin", "carve/block"]
+
+
+@pytest.mark.parametrize("path", [path for path in ALL_PATHS if path != "log"])
+@pytest.mark.parametrize("levels", [12_000, 200_000])
+async def test_a_valid_body_that_is_nested_too_deeply_is_called_so_on_every_path(
+    house: House, path: str, levels: int
+) -> None:
+    header = {"authorization": f"NodeKey {house.inventory.add_host()}"}
+    reply = await house.post(path, b'{"deep":%s%s}' % (b"[" * levels, b"]" * levels), headers=header)
+
+    is_read = levels < 64 * 1024 or path not in {"config", "distributed/read", "carve/begin"}  # whose caps are lower
+    wanted = {"error": "malformed_body", "reason": "nested too deeply"} if is_read else {"error": "body_too_large"}
+    assert {name: reply.json().get(name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("path", ALL_PATHS)
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "the body is empty: it must be a JSON object, at least {}"),
+        (b'{"a":', "not valid JSON"),
+        (b"x", "not valid JSON"),
+    ],
+)
+async def test_what_is_wrong_with_a_body_is_said_in_the_same_words_everywhere(
+    house: House, path: str, body: bytes, reason: str
+) -> None:
+    header = {"authorization": f"NodeKey {house.inventory.add_host()}"}
+    reply = await house.post(path, body, headers=header)
+
+    assert (reply.status_code, reply.json()) == (400, {"error": "malformed_body", "reason": reason})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flotilla_common.errors import Invalid, NotFound, Unavailable
+from flotilla_common.errors import Invalid, NotFound, NotNow, Unavailable
 
 
 class NoHostIdentifier(Invalid):
@@ -12,7 +12,11 @@ class NoHostIdentifier(Invalid):
 
 
 class TooLate(Unavailable):
-    """An enroll that nobody waits for any more, or that was asked before the one whose key the host has."""
+    """An enroll that nobody waits for any more: this service is slow."""
+
+
+class Overtaken(NotNow):
+    """An enroll that was asked before the one whose key the host has, or that others of its host overtook again."""
 
 
 class UnknownTeam(NotFound):

@@ -8,7 +8,7 @@ import pytest
 from flotilla_common.contracts.hosts import BadEnrollSecret, EnrolledV1, EnrollHostV1
 from flotilla_common.contracts.node_keys import hash_node_key
 from flotilla_common.db.models.inventory import Host, HostSeen, LabelMembership
-from flotilla_common.errors import Invalid, Unavailable
+from flotilla_common.errors import Invalid, NotNow, Unavailable
 from inventory.consumers.answer_enroll_host import RESPONDER
 
 DETAILS = {
@@ -118,7 +118,7 @@ async def test_of_two_copies_the_one_asked_later_keeps_its_key_when_it_comes_fir
     newer = await enroll("A-1", waited_seconds=2.0)
     [before] = await database.rows(Host)
 
-    with pytest.raises(Unavailable):
+    with pytest.raises(NotNow):  # which tells no gateway that this service is down
         await enroll("A-1", waited_seconds=2.003)
 
     [after] = await database.rows(Host)

@@ -12,7 +12,8 @@ from flotilla_common.contracts.campaigns import StopCampaignV1
 from flotilla_common.contracts.carves import (
     SESSION_DOMAIN,
     BadCarve,
-    CarveOver,
+    CarveDiffers,
+    CarveExpired,
     CarveOverBudget,
     CarveSession,
     CarveUnasked,
@@ -64,7 +65,7 @@ async def test_a_repeat_with_other_numbers_is_refused(deps, running, fleet, star
     async with running(deps):
         number = (await start(host_ids=[host], sql=SQL)).campaign_id
         await carving.begin(host, query_name(number), 250)
-        with pytest.raises(CarveOver):
+        with pytest.raises(CarveDiffers):
             await carving.begin(host, query_name(number), 150)
 
     assert (await carving.only()).carve_size == 250
@@ -198,7 +199,7 @@ async def test_expired_carves_give_their_room_back_and_do_not_begin_again(deps, 
         name = query_name((await start(host_ids=[host], sql=SQL, deadline=clock() + timedelta(days=3))).campaign_id)
         await carving.begin(host, name, 10_000)
         clock.move(days=1, seconds=1)
-        with pytest.raises(CarveOver):
+        with pytest.raises(CarveExpired):
             await carving.begin(host, name, 10_000)
     async with running(deps):  # who keeps house looks at once
         await eventually(lambda: has_expired(carving), timeout=30)

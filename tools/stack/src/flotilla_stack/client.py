@@ -44,12 +44,12 @@ class Client:
         status, answer = self.call("POST", f"{API}/login", body, also=tuple(range(400, 500)))
         return status, str(answer.get("token", ""))
 
-    def global_secrets(self, token: str) -> list[str] | None:
-        """Return the global enroll secrets; None where the token is not good, or no longer good for that."""
+    def global_secrets(self, token: str) -> list[dict[str, Any]] | None:
+        """Return the global enroll secrets as they are shown; None where the token is not good (any more) for that."""
         if not token:
             return None
         status, answer = self.call("GET", f"{API}/spec/enroll_secret", token=token, also=(401, 403))
-        return [str(entry["secret"]) for entry in answer["spec"]["secrets"]] if status == 200 else None
+        return list(answer["spec"]["secrets"]) if status == 200 else None
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
 """The one screen that a person reads when everything runs."""
 
+import json
 import os
 import secrets
+import shlex
 import sys
 import sysconfig
 from pathlib import Path
@@ -68,12 +70,20 @@ def notes(at: Layout, seeded: Seeded) -> list[str]:
             f"  put its token into {short(at.home.api_token)}, and start again."
         ]
     if not seeded.enroll_secret:
-        return [
-            "there is no global enroll secret; new hosts come in by a team's only. To add one, then start again:\n"
-            f"  curl -K {short(at.home.curl_config)} {at.url}/api/v1/fleet/spec/enroll_secret"
-            f""" -d '{{"spec": {{"secrets": [{{"secret": "{secrets.token_urlsafe(24)}"}}]}}}}'"""
-        ]
+        found = (
+            "each global enroll secret has a limit (time, uses or networks), which the hosts here may not meet"
+            if seeded.limited_secrets
+            else "there is no global enroll secret; new hosts come in by a team's only"
+        )
+        return [f"{found}. To add one, then start again:\n  {adding_a_secret(at, seeded)}"]
     return []
+
+
+def adding_a_secret(at: Layout, seeded: Seeded) -> str:
+    """Return the command that adds a secret. The present ones are listed, since a set is replaced; limits stay."""
+    listed = [{"secret": secret} for secret in (*seeded.limited_secrets, secrets.token_urlsafe(24))]
+    body = shlex.quote(json.dumps({"spec": {"secrets": listed}}))
+    return f"curl -K {short(at.home.curl_config)} {at.url}/api/v1/fleet/spec/enroll_secret -d {body}"
 
 
 def short(path: Path) -> str:

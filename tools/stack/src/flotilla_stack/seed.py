@@ -39,6 +39,7 @@ THINGS: tuple[tuple[str, dict[str, object]], ...] = (
     ("teams", {"name": TEAM}),
     *(("queries", query) for query in QUERIES),
 )
+LIMITS = frozenset({"expires_at", "max_uses", "allowed_networks"})  # members of a secret that has them
 INSTALLATION = "installation"
 OWN_USER = "user"
 PASSWORD_CHANGED = "password changed"  # noqa: S105 - the name of a fact
@@ -55,6 +56,9 @@ class Seeded:
     password: str
     """The admin's, empty once a person has chosen another."""
     enroll_secret: str
+    """One without limits: it goes on to let in all hosts of this machine."""
+    limited_secrets: tuple[str, ...] = ()
+    """All of the set, where each of them has a limit."""
 
 
 def seed(at: Layout) -> Seeded:
@@ -73,11 +77,13 @@ def seed(at: Layout) -> Seeded:
         if good:
             furnish(api, record, next(iter(good)))
     secrets = next(iter(good.values()), [])
+    unlimited = [str(entry["secret"]) for entry in secrets if LIMITS.isdisjoint(entry)]
     return Seeded(
         admin_token=next((token for token in (admin, own) if token in good), ""),
         token=next(iter(good), ""),
         password="" if PASSWORD_CHANGED in record else at.passwords.admin,
-        enroll_secret=secrets[0] if secrets else "",
+        enroll_secret=unlimited[0] if unlimited else "",
+        limited_secrets=() if unlimited else tuple(str(entry["secret"]) for entry in secrets),
     )
 
 

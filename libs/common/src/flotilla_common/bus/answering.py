@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from flotilla_common.bus import outage
 from flotilla_common.bus.connection import Bus
 from flotilla_common.contracts.base import Answer, Request
-from flotilla_common.errors import FleetError, Invalid, Unavailable, kind_of
+from flotilla_common.errors import FleetError, Invalid, NotNow, Unavailable, kind_of
 from flotilla_common.telemetry import context_from
 
 log = structlog.get_logger()
@@ -94,11 +94,14 @@ async def _body(responder: Responder[R, D], message: Msg, deps: D, waited: float
     except ValidationError as error:
         return _refusal(Invalid(f"{error.error_count()} members are missing or wrong"))
     except outage.kinds() as error:
+        if outage.is_contention(error):
+            log.warning("a request met another one", subject=message.subject, error=repr(error))
+            return _refusal(NotNow(f"{type(error).__name__} in {responder.request.subject}"))
         log.warning("a part is down", subject=message.subject, error=repr(error))
         return _refusal(Unavailable(f"{type(error).__name__} in {responder.request.subject}"))
     except Exception as error:  # the last resort of requests, as in HTTP: the caller must get an answer
         log.exception("request failed", subject=message.subject)
-        return _refusal(Unavailable(f"internal error: {type(error).__name__}"))
+        return _refusal(NotNow(f"internal error: {type(error).__name__}"))
     return b'{"ok":' + answer.model_dump_json().encode() + b"}"
 
 

@@ -29,6 +29,19 @@ def register(*kinds: type[BaseException]) -> None:
     _kinds.extend(kind for kind in kinds if kind not in _kinds)
 
 
+_contentions: list[type[BaseException]] = []
+
+
+def register_contention(*kinds: type[BaseException]) -> None:
+    """Add errors that mean "somebody else holds this very thing": a part works, others are served by it."""
+    _contentions.extend(kind for kind in kinds if kind not in _contentions)
+
+
+def is_contention(error: BaseException) -> bool:
+    """Whether an error, or the one of the driver that SQLAlchemy keeps in `orig`, is about one thing alone."""
+    return isinstance(error, tuple(_contentions)) or isinstance(getattr(error, "orig", None), tuple(_contentions))
+
+
 def kinds(*others: type[BaseException]) -> tuple[type[BaseException], ...]:
     """Return all kinds, and the caller's own, for an `except` clause."""
     return (*_kinds, *others)

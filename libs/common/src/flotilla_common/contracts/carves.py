@@ -41,10 +41,16 @@ class CarveOverBudget(Denied):
     code = "carve_over_budget"
 
 
-class CarveOver(Conflict):
-    """A carve of this id was begun before: with other numbers, or it has expired."""
+class CarveExpired(Conflict):
+    """A carve of this id was begun before and has expired: it does not begin again."""
 
-    code = "carve_over"
+    code = "carve_expired"
+
+
+class CarveDiffers(Conflict):
+    """A carve of this id was begun before, with other sizes or another request id."""
+
+    code = "carve_differs"
 
 
 class BadCarve(Invalid):
@@ -69,7 +75,7 @@ class BeginCarveV1(Request[CarveBegunV1]):
     `carve_guid` and `request_id` are as the host says; the latter names the campaign's query, or is random in the
     newest clients. Sizes in bytes.
 
-    Raises (at the caller): BadCarve, CarveUnasked, CarveOverBudget, CarveOver; Unavailable.
+    Raises (at the caller): BadCarve, CarveUnasked, CarveOverBudget, CarveDiffers, CarveExpired; Unavailable.
     """
 
     subject: ClassVar[str] = "live_query.begin_carve.v1"

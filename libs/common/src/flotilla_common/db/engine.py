@@ -8,7 +8,7 @@ from functools import partial
 
 import psycopg
 import sqlalchemy.exc
-from psycopg.errors import ReadOnlySqlTransaction
+from psycopg.errors import DeadlockDetected, LockNotAvailable, ReadOnlySqlTransaction, SerializationFailure
 from sqlalchemy import Dialect, ExceptionContext, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -26,6 +26,7 @@ outage.register(
     psycopg.InterfaceError,
     ReadOnlySqlTransaction,
 )
+outage.register_contention(LockNotAvailable, DeadlockDetected, SerializationFailure)
 
 STATEMENT_TIMEOUT_MS = 10_000
 LOCK_TIMEOUT_MS = 5_000

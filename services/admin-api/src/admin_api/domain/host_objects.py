@@ -81,6 +81,7 @@ def _times(row: HostRow) -> dict[str, Any]:
 def _identity(host: Host) -> dict[str, Any]:
     return {
         "hostname": host.hostname,
+        "host_identifier": host.host_identifier,  # not in Fleet: tells machines apart that share all other names
         "uuid": host.uuid,
         "platform": host.platform,
         "osquery_version": host.osquery_version,

@@ -9,7 +9,10 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class ApiBody(BaseModel):
-    """A JSON object from a person: unknown keys are ignored, null means absent unless the field can be null."""
+    """A JSON object from a person: unknown keys are ignored, null means absent unless the field can be null.
+
+    Where a misspelt key would do harm, a body has `extra="forbid"` and refuses unknown ones.
+    """
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -19,12 +22,16 @@ class ApiBody(BaseModel):
         if not isinstance(data, dict):
             return data
         names = {name.lower(): name for name in cls.model_fields}
-        known = {names[key.lower()]: value for key, value in data.items() if key.lower() in names}
-        return {name: value for name, value in known.items() if value is not None or _may_be_null(cls, name)}
+        refuses = cls.model_config.get("extra") == "forbid"
+        found = {names.get(key.lower(), key): value for key, value in data.items() if refuses or key.lower() in names}
+        return {name: value for name, value in found.items() if value is not None or _may_be_null(cls, name)}
 
 
 def _may_be_null(model: type[BaseModel], name: str) -> bool:
-    annotation = model.model_fields[name].annotation
+    field = model.model_fields.get(name)
+    if field is None:
+        return True
+    annotation = field.annotation
     return annotation is Any or type(None) in get_args(annotation)
 
 

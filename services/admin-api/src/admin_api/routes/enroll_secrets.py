@@ -22,8 +22,8 @@ from admin_api.store import enroll_secrets as stored
 router = members_router("enroll secrets")
 
 
-class SecretBody(ApiBody):
-    """One secret, with its limits (not in Fleet); what else a read printed of it means nothing.
+class SecretBody(ApiBody, extra="forbid"):
+    """One secret, with its limits (not in Fleet); a misspelt one is refused, or the secret would be unlimited.
 
     A limit that is left out stays as it is, null lifts it.
     """
@@ -32,6 +32,9 @@ class SecretBody(ApiBody):
     expires_at: str | None = Field(None, description="it is good until this moment (RFC 3339)")
     max_uses: int | None = Field(None, description="it lets in so many enrolls")
     allowed_networks: list[str] | None = Field(None, description="networks (CIDR) from which it is good")
+    created_at: Any = Field(None, description="what a read printed; means nothing, as the next two")
+    team_id: Any = None
+    uses: Any = None
 
     def wanted(self) -> WantedSecret:
         """Return what the domain knows.
@@ -43,8 +46,8 @@ class SecretBody(ApiBody):
         return secret_limits.wanted(self)
 
 
-class SecretsBody(ApiBody):
-    """A whole set; an empty one lets no host in."""
+class SecretsBody(ApiBody, extra="forbid"):
+    """A whole set; an empty one lets no host in. With a misspelt `overlap_until` the old one would stop at once."""
 
     secrets: list[SecretBody] | None = None
     overlap_until: str | None = Field(

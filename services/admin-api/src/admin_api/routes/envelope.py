@@ -1,6 +1,8 @@
 """What people get: pretty JSON, and one shape for every failure (REST API reference of Fleet 4.70, errors).
 
-`{"message", "errors": [{"name", "reason"}], "uuid"}`; the uuid is also in the log line of an unexpected failure.
+`{"message", "errors": [{"name", "reason"}], "error", "uuid"}`; the uuid is also in the log line of an unexpected
+failure. `error` is not in Fleet: a host with a misspelt path ends here, and osqueryd takes any answer without it for a
+success, after which it deletes its logs (osquery 5.16, osquery/remote/utility.h, TLSRequestHelper::go).
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -94,6 +97,7 @@ def failure(
     """Return the envelope."""
     errors = [{"name": name, "reason": reason} for name, reason in reasons]
     body: dict[str, object] = {"message": message, **({"errors": errors} if errors else {}), **extra}
+    body["error"] = HTTPStatus(status).phrase.lower().replace(" ", "_")
     return PrettyJSON({**body, "uuid": str(uuid4())}, status, headers=dict(headers or {}))
 
 

@@ -20,6 +20,7 @@ BROAD_HOSTS = 4096  # more targets than this make a campaign broad
 PLACES = 64
 BACK_OFF_LIMIT_SECONDS = 900.0
 AFTER_END_SECONDS = 3600.0  # answers are still taken for this long after a campaign's end
+QUICK_SECONDS = 30.0  # after an offer the host is asked to poll quickly
 FIRST_OFFERS = 32  # of a campaign are in its trace
 REMEMBERED_SECONDS = 86_400.0  # and still told from answers to campaigns that never were
 
@@ -72,6 +73,11 @@ class Campaign:
             self.taken.add(host_id)
         trace = f"_{self.command.trace}" if self.command.trace else ""
         return f"{QUERY_PREFIX}{self.campaign_id}_{attempts + 1}{trace}"
+
+    def asked_lately(self, host_id: int, now: float) -> bool:
+        """Whether the last offer to a host that has not answered is younger than QUICK_SECONDS."""
+        attempts, not_before = self.offers.get(host_id, (0, 0.0))
+        return attempts > 0 and now - (not_before - wait_after(attempts - 1)) < QUICK_SECONDS
 
 
 def wait_after(attempts: int) -> float:
@@ -263,7 +269,11 @@ class Campaigns:
         return (host_id in self._narrow or host_id in self._asked_broadly) and not self._switch.halted
 
     def offers(self, host: Host, now: float) -> tuple[dict[str, str], bool]:
-        """Return what to ask the host now (query name -> SQL), and whether any open campaign concerns it."""
+        """Return what to ask the host now (query name -> SQL), and whether it is to come again soon.
+
+        It is while it was asked less than QUICK_SECONDS ago: an answer is near, and more questions may be. A host that
+        stays silent goes back to its usual pace, until it is asked again.
+        """
         concerned = [campaign for campaign in self._of(host.host_id) if campaign.allows(host)]
         queries: dict[str, str] = {}
         for campaign in concerned:
@@ -275,7 +285,7 @@ class Campaigns:
                 queries[name] = campaign.command.sql
                 if campaign.first_offers < FIRST_OFFERS:
                     self._note_first(campaign, host.host_id, now)
-        return queries, any(campaign.ended_at is None for campaign in concerned)
+        return queries, any(campaign.asked_lately(host.host_id, now) for campaign in concerned)
 
     def sweep(self, now: float) -> None:
         """End what has passed its deadline, forget what ended long ago; called now and then."""

@@ -9,7 +9,7 @@ import msgspec
 from flotilla_common.contracts.carves import PART_BYTES, VERSION, BeginCarveV1, CarvePart, CarveSession
 
 from agent_gateway.domain.hosts import Host
-from agent_gateway.domain.json_bodies import parse_plain
+from agent_gateway.domain.json_bodies import complaint, parse_plain
 from agent_gateway.errors import Malformed
 
 ID_LIMIT = 255  # characters
@@ -50,7 +50,7 @@ def parse_block(body: bytes) -> BlockBody:
     """
     sent = parse_plain(_block_decoder, body)
     if sent is None:
-        raise Malformed("not valid JSON")
+        raise complaint(_block_decoder, body)
     return sent
 
 

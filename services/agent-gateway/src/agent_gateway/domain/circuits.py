@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 from flotilla_common.contracts.base import A, Request
-from flotilla_common.errors import Unavailable
+from flotilla_common.errors import NotNow, Unavailable
 
 log = structlog.get_logger()
 
@@ -85,19 +85,23 @@ class Circuit:
             log.warning("does not answer: refused from now on", what=self.name, error=str(error))
 
     def asking(self, ask: Ask) -> Ask:
-        """Return `ask` behind this circuit. Whatever the owner says, but that it cannot now, is an answer."""
+        """Return `ask` behind this circuit, which learns from whatever comes of each question."""
 
         async def ask_if_it_answers(request: Request[A], /) -> A:
             self.check()
             try:
                 answer = await ask(request)
-            except Unavailable as error:
-                self.failed(error)
-                raise
-            except Exception:
-                self.succeeded()
+            except Exception as error:
+                self.learn(error)
                 raise
             self.succeeded()
             return answer
 
         return ask_if_it_answers
+
+    def learn(self, error: Exception) -> None:
+        """Note what an error says about who was asked: all that is not `Unavailable`, and `NotNow`, is an answer."""
+        if isinstance(error, Unavailable) and not isinstance(error, NotNow):
+            self.failed(error)
+        else:
+            self.succeeded()

@@ -38,9 +38,9 @@ async def answer_read(gateway: Gateway, body: bytes, header_key: str | None) -> 
     if not gateway.campaigns.has_open(host.host_id):
         return NOTHING
     gateway.check_bus()
-    queries, has_open = gateway.campaigns.offers(host, gateway.now())
+    queries, soon = gateway.campaigns.offers(host, gateway.now())
     gateway.counters.queries_offered += len(queries)
-    return encode_read(queries, accelerate=has_open and not gateway.plans.polls_quickly(host.class_key))
+    return encode_read(queries, accelerate=soon and not gateway.plans.polls_quickly(host.class_key))
 
 
 def encode_read(queries: dict[str, str], *, accelerate: bool) -> bytes:

@@ -21,7 +21,7 @@ from agent_gateway.domain.carves import Carves
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.enrollment import Enrollments
 from agent_gateway.domain.hosts import Host, HostCache
-from agent_gateway.domain.json_bodies import parse, parse_plain
+from agent_gateway.domain.json_bodies import complaint, parse, parse_plain
 from agent_gateway.domain.keys import KeyResolver, one_key
 from agent_gateway.domain.large_bodies import INLINE_LIMIT, LargeBodies, claimed_key
 from agent_gateway.domain.logs import LogIntake
@@ -183,7 +183,7 @@ class Gateway:
         """
         found = parse_plain(decoder, body)
         if found is None and (len(body) > MENDED_FOR_STRANGERS or self.is_cautious):
-            raise Malformed("not valid JSON")
+            raise complaint(decoder, body)
         return await self.strangers.run_beside(lambda: parse(decoder, body)) if found is None else found
 
     def is_deaf(self) -> bool:

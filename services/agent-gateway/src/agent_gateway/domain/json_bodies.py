@@ -104,19 +104,29 @@ def _decoded_by(decoder: msgspec.json.Decoder[T], body: bytes) -> T | None:
 
 def _parse_leniently(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """Mend strings and decode again: whatever is no string stays as it came, to the last digit of a number."""
-    if len(body) > LENIENT_LIMIT:
-        raise Malformed("not valid JSON")
+    if len(body) > LENIENT_LIMIT or not body:
+        raise complaint(decoder, body)
     if not body.isascii() and not is_utf8(body):
         body = as_utf8(body)
         if (found := _decoded_by(decoder, body)) is not None:
             return found
     mended = _with_blanks_escaped(_HALF.sub(rb"\\ufffd", _without_controls(body), count=MENDED_LIMIT))
+    if (found := _decoded_by(decoder, mended)) is None:
+        raise complaint(decoder, mended)
+    return found
+
+
+def complaint(decoder: msgspec.json.Decoder[Any], body: bytes) -> Malformed:
+    """Return what is wrong with a body that was not read: it is looked at once more, to say it in the same words."""
+    if not body:
+        return Malformed("the body is empty: it must be a JSON object, at least {}")
     try:
-        return decoder.decode(mended)
+        decoder.decode(body)
     except RecursionError:
-        raise NestedTooDeep("nested too deeply") from None
-    except ValueError as error:
-        raise Malformed(f"not valid JSON of this shape: {type(error).__name__}") from None
+        return NestedTooDeep("nested too deeply")
+    except ValueError:
+        return Malformed("not valid JSON")
+    return Malformed("not valid JSON in UTF-8")
 
 
 def _without_controls(body: bytes) -> bytes:

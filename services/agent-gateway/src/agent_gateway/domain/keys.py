@@ -150,7 +150,7 @@ class KeyResolver:
             self._take(batch, before, answer, scope, generation)
         except FleetError as error:
             failure = error
-            self.circuit.failed(error)
+            self.circuit.learn(error)
         finally:
             self._fail(batch, failure)
 

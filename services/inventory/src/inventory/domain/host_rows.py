@@ -10,14 +10,13 @@ from typing import Any
 from flotilla_common.contracts.hosts import HostEnrolledV1, HostRecord
 from flotilla_common.db import outbox
 from flotilla_common.db.models.inventory import Host
-from flotilla_common.errors import Unavailable
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from inventory.domain import admission, identities
 from inventory.domain.admission import Use
 from inventory.domain.attempts import Agent, Attempt
 from inventory.domain.identities import HOLD, Machine
-from inventory.errors import TooLate
+from inventory.errors import Overtaken
 from inventory.store import enrolls, hosts, records
 from inventory.store.enroll_secrets import FoundSecret
 from inventory.store.enrolls import Labelling
@@ -51,7 +50,7 @@ async def find_place(
     asked last wins.
 
     Raises:
-        TooLate: the agent has asked again since.
+        Overtaken: the agent has asked again since.
 
     """
     for _ in range(ATTEMPTS):
@@ -93,15 +92,15 @@ async def write(
     return record
 
 
-def lost(attempt: Attempt) -> Unavailable:
+def lost(attempt: Attempt) -> Overtaken:
     """Return the error of an enroll that was not the first, ATTEMPTS times."""
-    return Unavailable(f"{attempt.identifier} is being deleted and enrolled again all the time")
+    return Overtaken(f"{attempt.identifier} is being deleted and enrolled again all the time")
 
 
 def _check_order(before: Host, attempt: Attempt) -> None:
     last = before.orbit_enrolled_at if attempt.agent is Agent.ORBIT else before.last_enrolled_at
     if last is not None and attempt.asked_at < last:
-        raise TooLate(f"the {attempt.agent} of this host has asked again since, and has its key")
+        raise Overtaken(f"the {attempt.agent} of this host has asked again since, and has its key")
 
 
 def _event(record: HostRecord, before: Host | None, agent: Agent) -> HostEnrolledV1:

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from flotilla_common.contracts.campaigns import QUERY_PREFIX
-from flotilla_common.contracts.carves import BadCarve, BeginCarveV1, CarveOver, CarveOverBudget, CarveUnasked
+from flotilla_common.contracts.carves import (
+    BadCarve,
+    BeginCarveV1,
+    CarveDiffers,
+    CarveExpired,
+    CarveOverBudget,
+    CarveUnasked,
+)
 from flotilla_common.db.models.live_query import Carve
 from flotilla_common.errors import FleetError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -65,7 +72,7 @@ async def begin_carves(
     id, else the newest that carves on this host: the newest clients send a random id, which gets nobody further. The
     lock makes room a fact: it is held until the commit.
 
-    Refusals: BadCarve, CarveUnasked, CarveOverBudget, CarveOver.
+    Refusals: BadCarve, CarveUnasked, CarveOverBudget, CarveDiffers, CarveExpired.
     """
     named = [_CAMPAIGN.fullmatch(request.request_id) for request in requests]
     asked = [(one.host_id, int(name[1]) if name else None) for one, name in zip(requests, named, strict=True)]
@@ -130,9 +137,9 @@ def name_of(hostname: str, carve_guid: str, now: datetime) -> str:
 def _the_same(known: Carve, request: BeginCarveV1, now: datetime) -> Carve:
     numbers = (known.request_id, known.block_count, known.block_size, known.carve_size)
     if numbers != (request.request_id, request.block_count, request.block_size, request.carve_size):
-        raise CarveOver("a carve of this id was begun with other numbers")
+        raise CarveDiffers("a carve of this id was begun with other sizes or another request_id")
     if known.expired_at is not None or known.expires_at <= now:
-        raise CarveOver("this carve has expired")
+        raise CarveExpired("this carve has expired")
     return known
 
 

@@ -87,7 +87,7 @@ TEMPLATE = """\
 			respond `{{"error":"unavailable"}}` 503
 		}}
 		handle {{
-			respond `{{"message":"unavailable","errors":[{{"name":"base","reason":"unavailable"}}]}}` 503
+			respond `{{"error":"unavailable","message":"unavailable","errors":[{{"name":"base","reason":"down"}}]}}` 503
 		}}
 	}}
 }}
