@@ -1,6 +1,7 @@
 """The edge of compose and the ingress split paths as `make run` does, and no host gets an empty answer."""
 
 import http.client
+import re
 import shutil
 import ssl
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from agent_gateway.domain import enrollment, patience
 from flotilla_common.testing import eventually
 from flotilla_stack.servers import Caddy, Upstreams
 from flotilla_stack.servers.caddy import AGENT_PATHS
@@ -25,6 +27,7 @@ IN_COMPOSE = {
     "127.0.0.1:10003": "admin-api:8470",
     "\tbind 127.0.0.1\n": "",
 }
+OSQUERYD_SECONDS = 16.0  # it gives up that long after it began to connect
 EXAMPLES = [path.replace("*", "something") for path in AGENT_PATHS]
 
 
@@ -42,6 +45,38 @@ def test_the_caddyfile_is_the_one_of_make_run_with_the_names_of_compose(tmp_path
     without_heading = "".join(line for line in lines if not line.startswith("#"))
 
     assert without_heading == replaced(caddy.text(), {**IN_COMPOSE, f":{caddy.port} {{": ":443 {"})
+
+
+def test_no_host_waits_for_the_edge_longer_than_osqueryd_does_nor_shorter_than_a_gateway_takes():
+    text = CADDYFILE.read_text(encoding="utf-8")
+    longest = max(patience.RESOLVE_SECONDS + patience.HAND_OVER_SECONDS, enrollment.PATIENCE_SECONDS)
+    connects, waits = seconds("lb_try_duration", text), seconds("response_header_timeout", text)
+
+    assert waits > longest
+    assert connects + waits < OSQUERYD_SECONDS
+    assert connects + seconds("write_timeout", text) < OSQUERYD_SECONDS
+
+
+def seconds(name: str, caddyfile: str) -> float:
+    """The first of this name: hosts come before people."""
+    number, unit = re.findall(rf"{name} (\d+)(ms|s)", caddyfile)[0]
+    return float(number) / {"ms": 1000, "s": 1}[unit]
+
+
+def test_an_ingress_lets_no_host_wait_longer_than_osqueryd_does():
+    waits = {}
+    for ingress in ingresses():
+        timeouts = {
+            name.rsplit("-", 2)[-2]: float(value)
+            for name, value in ingress["metadata"]["annotations"].items()
+            if name.endswith("-timeout")
+        }
+        waits |= dict.fromkeys(paths_of(ingress), timeouts)
+    longest = max(patience.RESOLVE_SECONDS + patience.HAND_OVER_SECONDS, enrollment.PATIENCE_SECONDS)
+
+    for path in AGENT_PATHS:
+        assert longest < waits[path]["read"] < waits[path]["read"] + waits[path]["connect"] < OSQUERYD_SECONDS
+        assert waits[path]["send"] + waits[path]["connect"] < OSQUERYD_SECONDS
 
 
 def ingresses() -> list[dict]:

@@ -56,9 +56,10 @@ def test_the_base_believes_no_proxy_and_the_overlay_names_a_narrow_network():
 
 def test_hosts_pass_through_and_agent_paths_reach_the_gateway():
     documents = kustomized("deploy/k8s/base")
-    [ingress] = [d for d in documents if d["kind"] == "Ingress" and d["metadata"]["name"] == "flotilla"]
+    ingresses = [d for d in documents if d["kind"] == "Ingress"]
     [hosts] = [d for d in documents if d["kind"] == "Service" and d["metadata"]["name"] == "agent-gateway-hosts"]
-    paths = {p["path"]: p["backend"]["service"]["name"] for p in ingress["spec"]["rules"][0]["http"]["paths"]}
+    rules = [path for ingress in ingresses for path in ingress["spec"]["rules"][0]["http"]["paths"]]
+    paths = {path["path"]: path["backend"]["service"]["name"] for path in rules}
 
     assert hosts["spec"]["ports"][0]["targetPort"] == "tls"
     assert paths["/api/osquery"] == paths["/api/v1/osquery"] == paths["/api/fleet/orbit"] == "agent-gateway"

@@ -5,6 +5,7 @@ import http.client
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,11 +18,15 @@ from flotilla_stack.servers.ports import choose_port
 LOG = "/api/v1/osquery/log"
 UNAVAILABLE = b'{"error":"unavailable"}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+PROBE = b"HEAD /api/fleet/device/ping"
 Behaviour = Callable[[socket.socket], None]
 
 
 class FakeUpstream:
-    """A TCP server that reads each request's head and then does what it is told: it stands for a dying gateway."""
+    """A TCP server that reads each request's head and then does what it is told: it stands for a dying gateway.
+
+    It answers the edge that asks for its health, and keeps no such head.
+    """
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
@@ -36,12 +41,21 @@ class FakeUpstream:
                 connection, _ = self.listener.accept()
             except OSError:
                 return
-            with connection:
-                head = b""
-                while b"\r\n\r\n" not in head:
-                    head += connection.recv(65536)
-                self.heads.append(head)
-                self.behaviour(connection)
+            threading.Thread(target=self.answer, args=(connection,), daemon=True).start()
+
+    def answer(self, connection: socket.socket) -> None:
+        with connection:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                received = connection.recv(65536)
+                if not received:
+                    return
+                head += received
+            if head.startswith(PROBE):
+                answers(connection)
+                return
+            self.heads.append(head)
+            self.behaviour(connection)
 
     def close(self) -> None:
         self.listener.shutdown(socket.SHUT_RDWR)
@@ -96,9 +110,9 @@ def edge(home: Path, keys: Keys, *gateways: int, admin: int | None = None) -> Ru
     )
 
 
-def post(caddy: Caddy, path: str, body: bytes = b"{}") -> tuple[int, bytes]:
+def post(caddy: Caddy, path: str, body: bytes = b"{}", timeout: float = 10) -> tuple[int, bytes]:
     trust = ssl.create_default_context(cafile=str(caddy.ca))
-    connection = http.client.HTTPSConnection("localhost", caddy.port, context=trust, timeout=10)
+    connection = http.client.HTTPSConnection("localhost", caddy.port, context=trust, timeout=timeout)
     try:
         connection.request("POST", path, body)
         answer = connection.getresponse()
@@ -159,6 +173,23 @@ def test_a_gateway_that_dies_in_its_answer_never_makes_a_complete_one(
 ) -> None:
     with edge(tmp_path, keys, upstream(behaviour).port) as caddy, pytest.raises((http.client.HTTPException, OSError)):
         post(caddy, LOG)
+
+
+def test_a_frozen_gateway_gets_no_more_requests(tmp_path: Path, keys: Keys, upstream: MakeUpstream) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as frozen,  # the kernel takes connections for it
+        edge(tmp_path, keys, frozen.getsockname()[1], upstream(answers).port) as caddy,
+    ):
+        until = time.monotonic() + 20
+
+        def is_left_alone() -> bool:
+            try:
+                return {post(caddy, LOG, timeout=0.5) for _ in range(6)} == {(200, b"{}")}
+            except TimeoutError:
+                return False
+
+        while not is_left_alone():
+            assert time.monotonic() < until
 
 
 def test_a_dead_admin_api_is_an_error_in_the_dialect_of_people(tmp_path: Path, keys: Keys) -> None:

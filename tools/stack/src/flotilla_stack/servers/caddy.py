@@ -56,9 +56,15 @@ TEMPLATE = """\
 			lb_try_interval 50ms
 			fail_duration 2s
 			max_fails 1
+			health_uri /api/fleet/device/ping
+			health_method HEAD
+			health_interval 2s
+			health_timeout 3s
+			health_fails 2
 			transport http {{
 				dial_timeout 1s
-				response_header_timeout 20s
+				response_header_timeout 13500ms
+				write_timeout 13s
 				keepalive 3s
 			}}
 		}}
@@ -105,8 +111,10 @@ class Upstreams:
 class Caddy(Server):
     """TLS on one port; agent paths to the gateways' plain ports in turn, the rest to admin-api, WebSockets included.
 
-    A request is given to the other gateway only while nothing of it was sent (the connection was refused). A gateway
-    that dies later makes `{"error":"unavailable"}`, or a broken connection where the answer had begun: the host repeats
+    A request is given to the other gateway only while nothing of it was sent (the connection was refused): hosts repeat
+    by themselves, the edge does not do so for them. A gateway that takes connections and answers nothing (frozen) gets
+    no more within 7 s; a host that waits for it is answered after 13.5 s: gateways take 13 at most, osqueryd waits 16.
+    A gateway that dies makes `{"error":"unavailable"}`, or a broken connection where the answer had begun: hosts repeat
     both (a block of a carve after a text that is no JSON). There is no body limit: an edge that says 413 with an empty
     body makes hosts delete their logs. Device tokens, which are credentials in paths, stay out of its log.
     """
