@@ -14,7 +14,7 @@ LOAD := build/bench/load
 S ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test e2e fmt lint types imports migrate migration openapi bench lock clean
+.PHONY: help install run test e2e fmt lint types imports migrate migration openapi bench figures lock clean
 
 help: ## Show this list
 	@echo "Flotilla: a fleet manager for osquery. Commands:"

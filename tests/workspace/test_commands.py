@@ -24,6 +24,7 @@ NAMES = [
     "migration",
     "openapi",
     "bench",
+    "figures",
     "lock",
     "clean",
 ]

@@ -21,9 +21,10 @@ class ApiBody(BaseModel):
     def _match_keys(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        names = {name.lower(): name for name in cls.model_fields}
+        names: dict[str, str] = {name.lower(): name for name in cls.model_fields}
         refuses = cls.model_config.get("extra") == "forbid"
-        found = {names.get(key.lower(), key): value for key, value in data.items() if refuses or key.lower() in names}
+        known = ((names.get(key.lower()) or str(key), value) for key, value in data.items())
+        found: dict[str, Any] = {name: value for name, value in known if refuses or name in cls.model_fields}
         return {name: value for name, value in found.items() if value is not None or _may_be_null(cls, name)}
 
 

@@ -62,7 +62,9 @@ class Readers:
 
         One that has not begun will read this one.
         """
-        found = [(row.stream_created_at or state.created_at, row.cursor_sequence) for row in self.rows]
+        found: list[tuple[datetime | None, int]] = [
+            (row.stream_created_at or state.created_at, row.cursor_sequence) for row in self.rows
+        ]
         if self.replayed is not None:
             found += [(part.stream_created_at, self.replayed - 1) for part in self.parts]
         return found
