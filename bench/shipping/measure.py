@@ -9,10 +9,10 @@ from bench.house import House
 from bench.load_client import SERVER_CORE, LoadFailed, core
 from bench.parts import rows_of
 from bench.rows import Row
-from bench.shipping import s3
+from bench.shipping import reports, s3
 from bench.shipping.place import ShippingPlace, beside, start
 
-PARTS: dict[str, Callable[[ShippingPlace], Iterator[Row]]] = {"s3": s3.rows}
+PARTS: dict[str, Callable[[ShippingPlace], Iterator[Row]]] = {"s3": s3.rows, "reports": reports.rows}
 
 
 def measure(parts: Collection[str], directory: Path) -> Iterator[Row]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from flotilla_common.contracts.query_reports import BLOCK_BYTES, ENTRY_BYTES, block_of, offset_of
@@ -23,6 +23,7 @@ from log_shipper.store.reports import Place
 from log_shipper.store.stream import StoredMessage
 
 NO_ENTRY = bytes(ENTRY_BYTES)
+PAIRS_AT_ONCE = 100
 
 
 @dataclass
@@ -71,8 +72,8 @@ async def _take(session: AsyncSession, messages: Sequence[StoredMessage], cap: i
     if not work.snapshots:
         return
     await _read(session, work)
-    for pair, snapshots in work.snapshots.items():
-        for snapshot in snapshots:
+    async for pair in _by_turns(work.snapshots):
+        for snapshot in work.snapshots[pair]:
             tally.late += not work.reports[pair].take(snapshot, cap)
     await _write(session, work, tally)
 
@@ -91,7 +92,7 @@ async def _snapshots(
         skipped.invalid += sum(one.lines for one, _ in poison)
         for one in opened:
             found += snapshots_of(one, lambda team_id, name: (team_id, name) in names, skipped)
-        await asyncio.sleep(0)  # destinations are waiting
+        await asyncio.sleep(0)  # destinations have their turn
     tally.others, tally.invalid = skipped.others, skipped.invalid
     return found
 
@@ -141,7 +142,8 @@ async def _read(session: AsyncSession, work: _Work) -> None:
 async def _write(session: AsyncSession, work: _Work, tally: Tally) -> None:
     changed, gone = dict[Pair, Rows](), list[Pair]()
     times = dict[tuple[int, int], bytearray]()
-    for pair, report in work.reports.items():
+    async for pair in _by_turns(work.reports):
+        report = work.reports[pair]
         _set_time(times, work, pair, report.key)
         rows, known = report.rows, work.digests.get(pair)
         if rows is None or (known is None if rows.is_empty else known == rows.digest):
@@ -167,6 +169,14 @@ async def _write(session: AsyncSession, work: _Work, tally: Tally) -> None:
     )
     await reports.store_times(session, times)
     tally.changed += len(changed) + len(gone)
+
+
+async def _by_turns(pairs: Iterable[Pair]) -> AsyncIterator[Pair]:
+    """Yield them all; after some of them destinations have their turn."""
+    for number, pair in enumerate(pairs):
+        if number % PAIRS_AT_ONCE == 0:
+            await asyncio.sleep(0)
+        yield pair
 
 
 def _set_time(changed: dict[tuple[int, int], bytearray], work: _Work, pair: Pair, key: int) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from log_shipper.domain.report_lines import Row, Snapshot
@@ -28,7 +29,7 @@ class Rows:
     kept: tuple[Row, ...] = ()
     is_clipped: bool = False
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """Return what is the same for the same rows in any order."""
         state = hashlib.blake2b(b"+" if self.is_clipped else b"-", digest_size=DIGEST_BYTES)

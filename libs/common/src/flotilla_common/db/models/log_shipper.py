@@ -1,5 +1,4 @@
-"""Schema log_shipper: destinations with cursors, batches, the ledger, parts of the stream, dead letters, replays, and
-query reports.
+"""Schema log_shipper: destinations, batches, the ledger, parts of the stream, dead letters, replays, query reports.
 
 Written by log-shipper alone; admin-api reads the reports.
 """
