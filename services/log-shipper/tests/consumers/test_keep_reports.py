@@ -285,6 +285,12 @@ async def test_the_stream_is_kept_for_reports(deps, database, gateway, ports):
     assert min(need.cursor for need in readers.needs(found, Keeping())) == last - 2
     assert (found.created_at, last - 2) in readers.positions
 
+    await change(database, Query, ports, discard_data=True)
+    async with deps.sessions.begin() as session:
+        readers = await _readers(session)
+
+    assert min(need.cursor for need in readers.needs(found, Keeping())) == last
+
 
 async def test_the_cursor_follows_the_intake_where_nobody_wants_reports(deps, database, gateway, shipping):
     async with shipping(deps):

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from log_shipper import metrics
 from log_shipper.deps import Deps
+from log_shipper.domain import report_keeping
 from log_shipper.domain.purging import purge_before
 from log_shipper.domain.spilling import Keeping, Need, Part, settled, to_spill, useless
 from log_shipper.store import batches, destinations, leases, replays, reports, segments, stream
@@ -48,7 +49,7 @@ class Readers:
     intake: int
     replayed: int | None  # the lowest sequence that a replay needs
     parts: Sequence[Part]
-    reports: Place | None = None  # how far query reports are
+    reports: Place | None = None  # how far query reports are, when anybody wants them
 
     def needs(self, state: StreamState, keeping: Keeping) -> list[Need]:
         """Return what each still needs of this stream. One that is at an earlier stream needs all of it."""
@@ -119,7 +120,8 @@ async def _readers(session: AsyncSession) -> Readers:
     ]
     is_open = [row for row in rows if row.until_sequence is None or row.cursor_sequence < row.until_sequence]
     intake, replayed = await destinations.intake(session), await replays.lowest(session)
-    return Readers(is_open, intake, replayed, parts, await reports.place(session))
+    place = await reports.place(session) if await report_keeping.is_wanted(session) else None
+    return Readers(is_open, intake, replayed, parts, place)
 
 
 async def spill_once(deps: Deps, keeping: Keeping) -> bool:
