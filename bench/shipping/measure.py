@@ -9,10 +9,13 @@ from bench.house import House
 from bench.load_client import SERVER_CORE, LoadFailed, core
 from bench.parts import rows_of
 from bench.rows import Row
-from bench.shipping import outage, pending, pipeline, s3
+from bench.shipping import outage, pending, pipeline, reports, s3
 from bench.shipping.place import ShippingPlace, beside, start
 
-ON_ONE_CORE: dict[str, Callable[[ShippingPlace], Iterator[Row]]] = {"s3": s3.rows}
+ON_ONE_CORE: dict[str, Callable[[ShippingPlace], Iterator[Row]]] = {
+    "s3": s3.rows,
+    "reports": reports.rows,
+}
 ON_BOTH: dict[str, Callable[[ShippingPlace], Iterator[Row]]] = {
     "pipeline": pipeline.rows,
     "pending": pending.rows,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import asdict
 
 import structlog
 from flotilla_common.bus import outage
@@ -13,6 +14,7 @@ from prometheus_client import Counter, Gauge
 
 from log_shipper.deps import Deps
 from log_shipper.domain.ledger import Ledger, read_ledger
+from log_shipper.domain.report_keeping import Tally
 from log_shipper.store.stream import OUTAGES
 
 log = structlog.get_logger()
@@ -34,6 +36,14 @@ FAILURES = Counter("flotilla_log_delivery_failures", "Deliveries of this process
 SPILLED = Counter("flotilla_log_spilled_bytes", "Bytes of the stream that this process put in the blob store")
 STORED = Gauge("flotilla_log_stored_bytes", "Bytes of the stream that are in the blob store, as messages")
 CONFIG_BROKEN = Gauge("flotilla_log_destinations_config_broken", "1 while the file of destinations makes no sense")
+REPORT_CURSOR = Gauge("flotilla_log_reports_cursor_sequence", "Last stream sequence that is in query reports")
+REPORT_FAILURES = Counter("flotilla_log_report_failures", "Failures of this process to keep query reports")
+REPORTS = Counter(
+    "flotilla_log_reports",
+    "What became of result lines in this process: lines that were skipped (other, invalid), snapshots that do not count"
+    " (void, late), reports that changed or did not (changed, unchanged)",
+    ["outcome"],
+)
 
 EVERY_SECONDS = 10.0
 DUTY = 20  # a long walk is repeated more rarely: at most 1/20 of the time goes into it
@@ -49,6 +59,12 @@ async def publish(deps: Deps) -> None:
             log.warning("ledger cannot be read", error=repr(error))
         heed()
         await asyncio.sleep(max(EVERY_SECONDS, (time.monotonic() - started) * DUTY))
+
+
+def count_reports(tally: Tally) -> None:
+    """Count what became of a batch of lines."""
+    for outcome, number in asdict(tally).items():
+        REPORTS.labels(outcome).inc(number)
 
 
 def show(ledger: Ledger) -> None:

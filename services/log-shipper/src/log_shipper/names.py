@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 PACK = "pack"
+_OF_FLOTILLA = re.compile(r"pack(.{1,16}?)(?:Global|team-([0-9]{1,18}))\1(.+)", re.DOTALL)
 
 
 class _Named(msgspec.Struct):
@@ -33,3 +36,12 @@ def split_name(name: str) -> tuple[str, str]:
         return name, ""
     pack, found, query = name[len(PACK) + 1 :].partition(delimiter)
     return (query, pack) if found else (name, "")
+
+
+def saved_query_of(name: str) -> tuple[int, str] | None:
+    """Return team (0: none) and name of the saved query that a scheduled one was made of; None when it was not.
+
+    The delimiter is whatever stands both before and after the pack, several characters if need be.
+    """
+    found = _OF_FLOTILLA.fullmatch(name)
+    return None if found is None else (int(found[2] or 0), found[3])

@@ -164,7 +164,13 @@ USERS: tuple[BusUser, ...] = (
         writes_objects=("TARGETS",),
         purges=("KV_CAMPAIGNS",),
     ),
-    BusUser("log_shipper", answers=("log_shipper.>",), reads=("LOGS",), purges=("LOGS",), picks=("DEAD",)),
+    BusUser(
+        "log_shipper",
+        answers=("log_shipper.>",),
+        reads=("LOGS", "DEFINITIONS", "HOSTS"),
+        purges=("LOGS",),
+        picks=("DEAD",),
+    ),
     BusUser("analytics", answers=("analytics.>",)),
 )
 PROVISION_USER = "provision"

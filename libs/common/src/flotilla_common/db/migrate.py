@@ -15,6 +15,7 @@ READS: dict[str, dict[str, tuple[str, ...]]] = {
     "admin_api": {
         "inventory": ("hosts", "host_seen", "label_membership", "enroll_secret_uses"),
         "live_query": ("campaigns", "budgets", "ledger", "campaign_segments", "carves", "carve_blocks"),
+        "log_shipper": ("query_reports", "query_report_times", "reported_queries"),
     },
     "config_merger": {
         "admin_api": ("app_config", "teams", "queries", "query_labels", "labels(id, name)"),
@@ -24,7 +25,13 @@ READS: dict[str, dict[str, tuple[str, ...]]] = {
         "inventory": ("hosts", "host_seen", "label_membership"),
         "admin_api": ("labels", "app_config(id, live_query_disabled)"),
     },
-    "log_shipper": {"inventory": ("hosts(id, platform)", "label_membership")},
+    "log_shipper": {
+        "inventory": ("hosts(id, platform, team_id)", "label_membership"),
+        "admin_api": (
+            "queries(id, team_id, name, interval_seconds, logging, discard_data, saved, results_since)",
+            "app_config(id, query_reports_disabled, query_report_cap)",
+        ),
+    },
     "analytics": {
         "inventory": ("hosts", "host_seen"),
         "admin_api": ("labels", "queries", "teams", "users(id)", "sessions(user_id, accessed_at)"),

@@ -21,6 +21,7 @@ from admin_api.errors import AlreadyExists, BadRequest, Missing
 from admin_api.store import labels, queries
 
 LOGGING = ("snapshot", "differential", "differential_ignore_removals")
+_ASKS = ("query", "platform", "min_osquery_version")
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,3}([-+.][0-9A-Za-z.+-]+)?")
 _DEAD_PREFIXES = ("query.", "cache.", "config_views.")
 _DEAD_ENDINGS = ("epoch", "counter")
@@ -188,7 +189,7 @@ async def create(session: AsyncSession, viewer: Viewer, fields: QueryFields, tea
 
 
 async def modify(session: AsyncSession, query: Query, fields: QueryFields, *, now: datetime) -> None:
-    """Change a saved query; its team stays.
+    """Change a saved query; its team stays. Results of what it asked before are none of it any more.
 
     Raises:
         BadRequest: a field is wrong, or a label unknown.
@@ -197,7 +198,16 @@ async def modify(session: AsyncSession, query: Query, fields: QueryFields, *, no
     """
     verify(fields, creating=False)
     query.updated_at = now
+    if _voids_results(query, fields.columns()):
+        query.results_since = now
     await _write(session, query, fields)
+
+
+def _voids_results(query: Query, columns: dict[str, Any]) -> bool:
+    """Whether a change asks something else, or says that results are not to be kept (11.2)."""
+    asks_else = any(columns.get(name, getattr(query, name)) != getattr(query, name) for name in _ASKS)
+    discards = columns.get("discard_data", False) and not query.discard_data
+    return asks_else or discards or (query.logging == LOGGING[0] and columns.get("logging", LOGGING[0]) != LOGGING[0])
 
 
 async def _write(session: AsyncSession, query: Query, fields: QueryFields) -> None:

@@ -22,10 +22,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from log_shipper import metrics
 from log_shipper.deps import Deps
+from log_shipper.domain import report_keeping
 from log_shipper.domain.purging import purge_before
 from log_shipper.domain.spilling import Keeping, Need, Part, settled, to_spill, useless
-from log_shipper.store import batches, destinations, leases, replays, segments, stream
+from log_shipper.store import batches, destinations, leases, replays, reports, segments, stream
 from log_shipper.store.packing import pack
+from log_shipper.store.reports import Place
 from log_shipper.store.source import LogSource
 from log_shipper.store.stream import OUTAGES, StoredMessage, StreamState
 
@@ -41,18 +43,22 @@ REST = timedelta(minutes=10)  # nobody reads for so long from a part that does n
 
 @dataclass(frozen=True)
 class Readers:
-    """Who reads the stream: destinations whose books are open, the intake, replays."""
+    """Who reads the stream: destinations whose books are open, the intake, replays, query reports."""
 
     rows: Sequence[Destination]
     intake: int
     replayed: int | None  # the lowest sequence that a replay needs
     parts: Sequence[Part]
+    reports: Place | None = None  # how far query reports are, when anybody wants them
 
     def needs(self, state: StreamState, keeping: Keeping) -> list[Need]:
         """Return what each still needs of this stream. One that is at an earlier stream needs all of it."""
         found = [_need(row, state) for row in self.rows]
         if self.replayed is not None:
             found.append(Need(self.replayed - 1))
+        if self.reports is not None:
+            is_elsewhere = self.reports.stream_created_at not in {None, state.created_at}
+            found.append(Need(state.first_sequence - 1 if is_elsewhere else self.reports.cursor))
         if keeping.days:
             found.append(Need(state.first_sequence - 1))
         return found
@@ -65,6 +71,8 @@ class Readers:
         found: list[tuple[datetime | None, int]] = [
             (row.stream_created_at or state.created_at, row.cursor_sequence) for row in self.rows
         ]
+        if self.reports is not None:
+            found.append((self.reports.stream_created_at or state.created_at, self.reports.cursor))
         if self.replayed is not None:
             found += [(part.stream_created_at, self.replayed - 1) for part in self.parts]
         return found
@@ -115,7 +123,9 @@ async def _readers(session: AsyncSession) -> Readers:
         for row in await segments.all_rows(session)
     ]
     is_open = [row for row in rows if row.until_sequence is None or row.cursor_sequence < row.until_sequence]
-    return Readers(is_open, await destinations.intake(session), await replays.lowest(session), parts)
+    intake, replayed = await destinations.intake(session), await replays.lowest(session)
+    place = await reports.place(session) if await report_keeping.is_wanted(session) else None
+    return Readers(is_open, intake, replayed, parts, place)
 
 
 async def spill_once(deps: Deps, keeping: Keeping) -> bool:

@@ -1,6 +1,6 @@
 """Schema admin_api: what people define.
 
-Written by admin-api alone; read by inventory, config-merger, live-query and analytics.
+Written by admin-api alone; read by inventory, config-merger, live-query, log-shipper and analytics.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from flotilla_common.db.models.columns import (
     bigint,
     binary,
     computed_flag,
+    computed_number,
     flag,
     identity,
     json_document,
@@ -31,7 +32,8 @@ SCHEMA = "admin_api"
 class AppConfig(SQLModel, table=True):
     """One row: the app config's stored part (admin API part 5.1) and the global agent options (None: cleared).
 
-    `live_query_disabled` is what `document` says of it, for who may not read the rest; Postgres keeps it.
+    `live_query_disabled` and those of query reports are what `document` says of them, for who may not read the rest;
+    Postgres keeps them. `query_report_cap` 0 means the usual one.
     """
 
     __tablename__ = "app_config"
@@ -43,6 +45,13 @@ class AppConfig(SQLModel, table=True):
     updated_at: datetime = timestamp(now=True)
     live_query_disabled: bool | None = computed_flag(
         "(document #>> '{server_settings,live_query_disabled}') IS NOT DISTINCT FROM 'true'"
+    )
+    query_reports_disabled: bool | None = computed_flag(
+        "(document #>> '{server_settings,query_reports_disabled}') IS NOT DISTINCT FROM 'true'"
+    )
+    query_report_cap: int | None = computed_number(
+        "CASE jsonb_typeof(document #> '{server_settings,query_report_cap}') WHEN 'number' THEN"
+        " least(greatest((document #>> '{server_settings,query_report_cap}')::numeric, 0), 1000000)::bigint ELSE 0 END"
     )
 
 
@@ -151,7 +160,10 @@ class Label(SQLModel, table=True):
 
 
 class Query(SQLModel, table=True):
-    """SQL with a name; scheduled when `interval_seconds` > 0. Ad hoc live queries are kept with `saved` false."""
+    """SQL with a name; scheduled when `interval_seconds` > 0. Ad hoc live queries are kept with `saved` false.
+
+    Results that came before `results_since` are not of this query any more: no report has them.
+    """
 
     __tablename__ = "queries"
     __table_args__ = (
@@ -183,6 +195,7 @@ class Query(SQLModel, table=True):
     author_email: str = text()
     created_at: datetime = timestamp(now=True)
     updated_at: datetime = timestamp(now=True)
+    results_since: datetime = timestamp(now=True)
 
 
 class QueryLabel(SQLModel, table=True):

@@ -68,6 +68,11 @@ def computed_flag(condition: str) -> Any:
     return Field(default=None, sa_column=Column(Boolean, Computed(condition, persisted=True), nullable=False))
 
 
+def computed_number(expression: str) -> Any:
+    """Return a bigint column that Postgres computes from others of the row, and nobody writes."""
+    return Field(default=None, sa_column=Column(BigInteger, Computed(expression, persisted=True), nullable=False))
+
+
 def binary(*, unique: bool = False, nullable: bool = False) -> Any:
     """Return a bytea column."""
     return Field(default=None, sa_column=Column(LargeBinary, nullable=nullable, unique=unique))

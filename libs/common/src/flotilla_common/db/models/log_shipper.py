@@ -1,6 +1,6 @@
-"""Schema log_shipper: destinations with cursors, batches, the ledger, parts of the stream, dead letters, replays.
+"""Schema log_shipper: destinations, batches, the ledger, parts of the stream, dead letters, replays, query reports.
 
-Written by log-shipper alone.
+Written by log-shipper alone; admin-api reads the reports.
 """
 
 from __future__ import annotations
@@ -189,3 +189,54 @@ class Replay(SQLModel, table=True):
     created_at: datetime = timestamp(now=True)
     ended_at: datetime | None = timestamp(nullable=True)
     is_cancelled: bool = flag(default=False)
+
+
+class ReportCursor(SQLModel, table=True):
+    """One row: up to which sequence of which stream result lines have gone into query reports."""
+
+    __tablename__ = "report_cursor"
+    __table_args__ = {"schema": SCHEMA}
+
+    id: int = Field(default=1, sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    cursor_sequence: int = bigint(default=0)
+    stream_created_at: datetime | None = timestamp(nullable=True)
+    updated_at: datetime = timestamp(now=True)
+
+
+class ReportedQuery(SQLModel, table=True):
+    """A query that has results. What is stored counts if `results_since` is what the query itself says of it."""
+
+    __tablename__ = "reported_queries"
+    __table_args__ = {"schema": SCHEMA}
+
+    query_id: int = bigint(primary_key=True)
+    results_since: datetime = timestamp()
+
+
+class QueryReport(SQLModel, table=True):
+    """The rows of a host's latest result of a query, while there are any. Written when they change, and only then.
+
+    `rows` is a JSON array of objects whose members are strings. `is_clipped`: the host sent more. `digest` is of the
+    rows, whatever their order, and of `is_clipped`.
+    """
+
+    __tablename__ = "query_reports"
+    __table_args__ = (Index("query_reports_host", "host_id"), {"schema": SCHEMA})
+
+    query_id: int = bigint(primary_key=True)
+    host_id: int = bigint(primary_key=True)
+    row_count: int = bigint()
+    is_clipped: bool = flag()
+    digest: bytes = binary()
+    rows: bytes = binary()
+
+
+class QueryReportTimes(SQLModel, table=True):
+    """When the hosts of a block (`contracts.query_reports`) sent their latest results of a query, changed or not."""
+
+    __tablename__ = "query_report_times"
+    __table_args__ = (Index("query_report_times_block", "block"), {"schema": SCHEMA})
+
+    query_id: int = bigint(primary_key=True)
+    block: int = bigint(primary_key=True)
+    times: bytes = binary()
