@@ -10,6 +10,7 @@ from flotilla_common.bus.answering import Responder, respond
 from log_shipper import metrics
 from log_shipper.consumers import answer_dead_letters, answer_destinations, answer_replays
 from log_shipper.consumers.answer_ledger import RESPONDER
+from log_shipper.consumers.count_host_losses import count_host_losses
 from log_shipper.consumers.count_received import count_received
 from log_shipper.consumers.manage import Manager
 from log_shipper.consumers.purge import purge
@@ -22,6 +23,7 @@ async def start(tasks: asyncio.TaskGroup, deps: Deps, manager: Manager, keeping:
     await manager.look()
     tasks.create_task(manager.run(), name="destinations")
     tasks.create_task(count_received(deps), name="count received")
+    tasks.create_task(count_host_losses(deps), name="count host losses")
     tasks.create_task(purge(deps, keeping), name="purge")
     tasks.create_task(metrics.publish(deps), name="metrics")
     responders: tuple[Responder[Any, Deps], ...] = (

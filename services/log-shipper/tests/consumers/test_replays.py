@@ -14,10 +14,9 @@ from flotilla_common.db.models.log_shipper import Destination as Row
 from flotilla_common.errors import Invalid, NotFound
 from flotilla_common.testing import eventually
 from log_shipper.domain.spilling import Keeping
-from log_shipper.store import destinations
 from log_shipper.store.stream import state
 
-from ..conftest import balanced, crash, lines_in, to_file
+from ..conftest import all_counted, balanced, crash, lines_in, to_file
 from .test_spill import is_down, lagging, send_much, small_parts, spill_all  # noqa: F401 - a fixture
 
 
@@ -144,12 +143,6 @@ async def test_what_is_only_in_the_blob_store_comes_from_there(
         oldest = await admin.request(ReplaysV1())
     assert (oldest.oldest_sequence, oldest.oldest_time is not None) == (1, True)
     assert lines_in(directory) == gateway.sent["result"] + gateway.sent["result"][4:12]
-
-
-async def all_counted(deps) -> bool:
-    """Whether the intake has counted all that the stream has: before, nothing is purged."""
-    async with deps.sessions.begin() as session:
-        return await destinations.intake(session) == (await state(deps.bus)).last_sequence
 
 
 async def test_a_new_destination_can_begin_where_the_logs_do(gateway, deps, shipping, directory, tmp_path, admin, s3):

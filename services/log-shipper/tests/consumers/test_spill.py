@@ -17,7 +17,7 @@ from log_shipper.errors import DestinationDown
 from log_shipper.sinks import Limits
 from log_shipper.store.stream import state
 
-from ..conftest import balanced, lines_in, to_file
+from ..conftest import balanced, count_on, lines_in, to_file
 
 MIB = 1024 * 1024
 NOTHING_KEPT = Keeping(0.0)
@@ -43,6 +43,7 @@ async def send_much(gateway, mebibytes: int) -> None:
 async def spill_all(deps, keeping=NOTHING_KEPT) -> int:
     """Do the janitor's work now, while no other does; return how many parts were stored."""
     parts = 0
+    await count_on(deps)
     while await spill_once(deps, keeping):
         parts += 1
     await purge_once(deps, keeping)
@@ -139,6 +140,7 @@ async def test_an_object_that_was_stored_and_not_counted_in_is_nothing_and_goes(
     async def dies(*args: object) -> None:
         raise RuntimeError("died")
 
+    await count_on(deps)
     with monkeypatch.context() as patch:
         patch.setattr(janitor.segments, "count_in", dies)
         with pytest.raises(RuntimeError):
@@ -166,6 +168,7 @@ async def test_a_blob_store_that_is_down_purges_nothing(gateway, deps, shipping,
     async def is_away(*args: object) -> None:
         raise Unavailable("blob store: away")
 
+    await count_on(deps)
     with monkeypatch.context() as patch:
         patch.setattr(deps.blobs, "put", is_away)
         with pytest.raises(Unavailable):
@@ -239,6 +242,7 @@ async def test_days_of_replay_store_what_everybody_has(gateway, deps, shipping, 
         await send_much(gateway, 2)
         await eventually(lambda: nothing_pending(deps))
     keeping = Keeping(0.0, days=7)
+    await count_on(deps)
 
     await purge_once(deps, keeping)
 

@@ -15,6 +15,7 @@ READS: dict[str, dict[str, tuple[str, ...]]] = {
     "admin_api": {
         "inventory": ("hosts", "host_seen", "label_membership", "enroll_secret_uses"),
         "live_query": ("campaigns", "budgets", "ledger", "campaign_segments", "carves", "carve_blocks"),
+        "log_shipper": ("host_losses(host_id, kind, lines, warnings, first_at, last_at)",),
     },
     "config_merger": {
         "admin_api": ("app_config", "teams", "queries", "query_labels", "labels(id, name)"),

@@ -24,8 +24,9 @@ from log_shipper import metrics
 from log_shipper.deps import Deps
 from log_shipper.domain.purging import purge_before
 from log_shipper.domain.spilling import Keeping, Need, Part, settled, to_spill, useless
-from log_shipper.store import batches, destinations, leases, replays, segments, stream
+from log_shipper.store import batches, destinations, leases, readers, replays, segments, stream
 from log_shipper.store.packing import pack
+from log_shipper.store.readers import HOST_LOSSES
 from log_shipper.store.source import LogSource
 from log_shipper.store.stream import OUTAGES, StoredMessage, StreamState
 
@@ -41,10 +42,11 @@ REST = timedelta(minutes=10)  # nobody reads for so long from a part that does n
 
 @dataclass(frozen=True)
 class Readers:
-    """Who reads the stream: destinations whose books are open, the intake, replays."""
+    """Who reads the stream: destinations whose books are open, the intake, who counts hosts' losses, replays."""
 
     rows: Sequence[Destination]
     intake: int
+    losses: tuple[int, datetime | None]  # cursor, and when the stream that it is about was made
     replayed: int | None  # the lowest sequence that a replay needs
     parts: Sequence[Part]
 
@@ -56,6 +58,11 @@ class Readers:
         if keeping.days:
             found.append(Need(state.first_sequence - 1))
         return found
+
+    def counted(self, state: StreamState) -> int:
+        """Return up to where all that only counts is done with this stream: it never reads from the blob store."""
+        cursor, stream_created_at = self.losses
+        return min(self.intake, cursor if stream_created_at == state.created_at else 0)
 
     @property
     def positions(self) -> list[tuple[datetime | None, int]]:
@@ -111,15 +118,16 @@ async def _readers(session: AsyncSession) -> Readers:
         for row in await segments.all_rows(session)
     ]
     is_open = [row for row in rows if row.until_sequence is None or row.cursor_sequence < row.until_sequence]
-    return Readers(is_open, await destinations.intake(session), await replays.lowest(session), parts)
+    losses = await readers.place(session, HOST_LOSSES)
+    return Readers(is_open, await destinations.intake(session), losses, await replays.lowest(session), parts)
 
 
 async def spill_once(deps: Deps, keeping: Keeping) -> bool:
     """Store one part of what waits too long; return whether there was one."""
     async with deps.sessions.begin() as session:
-        readers = await _readers(session)
+        found = await _readers(session)
     state = await stream.state(deps.bus)
-    wanted = to_spill(state, readers.needs(state, keeping), readers.parts_of(state))
+    wanted = to_spill(state, found.needs(state, keeping), found.parts_of(state))
     if wanted is None:
         return False
     messages = await _read(deps, state, *wanted)
@@ -165,8 +173,8 @@ async def purge_once(deps: Deps, keeping: Keeping) -> None:
     """Purge what can go now."""
     async with deps.sessions.begin() as session:
         await leases.take_turns(session, leases.THROWING_AWAY)
-        readers, state = await _readers(session), await stream.state(deps.bus)
-        done = settled(readers.intake, readers.needs(state, keeping), readers.parts_of(state))
+        found, state = await _readers(session), await stream.state(deps.bus)
+        done = settled(found.counted(state), found.needs(state, keeping), found.parts_of(state))
         before = purge_before(state, done, keeping.window)
         if before is not None:
             await stream.purge(deps.bus, before)
@@ -181,8 +189,8 @@ async def clean(deps: Deps, keeping: Keeping) -> None:
     keep_after = utc_now() - timedelta(days=keeping.days) if keeping.days else None
     async with deps.sessions.begin() as session:
         await leases.take_turns(session, leases.THROWING_AWAY)
-        readers = await _readers(session)
-        await segments.give_up(session, useless(readers.parts, readers.positions, keep_after))
+        found = await _readers(session)
+        await segments.give_up(session, useless(found.parts, found.positions, keep_after))
         gone = await segments.given_up(session, REST)
     if gone:
         await deps.blobs.delete([name for _, name in gone])
