@@ -22,8 +22,11 @@ from flotilla_common.contracts.log_destinations import Destination, LogFilter, R
 from flotilla_common.contracts.log_ledger import LedgerEntry
 from flotilla_common.contracts.logs import LINES_HEADER, LOG_TYPES, LogType, Manifest, Segment, subject
 from flotilla_common.db.engine import session_maker
+from flotilla_common.testing import eventually
 from flotilla_common.testing.database import Database
 from log_shipper.app import start
+from log_shipper.consumers.count_host_losses import count_host_losses
+from log_shipper.consumers.count_received import count_received
 from log_shipper.consumers.manage import Declared, Manager
 from log_shipper.deps import Deps
 from log_shipper.domain.ledger import read_ledger
@@ -31,6 +34,9 @@ from log_shipper.domain.spilling import Keeping
 from log_shipper.errors import DestinationDown
 from log_shipper.sinks import Batch, Limits, Refusal, Sink, Target, kind_of
 from log_shipper.sinks.file import FileSink
+from log_shipper.store import destinations, readers
+from log_shipper.store.readers import HOST_LOSSES
+from log_shipper.store.stream import state
 from obstore.store import LocalStore
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -211,6 +217,24 @@ async def balanced(deps: Deps) -> dict[tuple[str, str], LedgerEntry]:
     for entry in found.entries:
         assert entry.received == entry.filtered + entry.delivered + entry.dead_lettered + entry.pending, entry
     return {(entry.destination, entry.log_type): entry for entry in found.entries}
+
+
+async def all_counted(deps: Deps) -> bool:
+    """Whether the intake, and who counts hosts' losses, have all that the stream has: before, nothing is purged."""
+    last = (await state(deps.bus)).last_sequence
+    async with deps.sessions.begin() as session:
+        return (await destinations.intake(session), (await readers.place(session, HOST_LOSSES))[0]) == (last, last)
+
+
+async def count_on(deps: Deps) -> None:
+    """Have all that only counts read the stream to its end, while nobody else works."""
+    tasks = [asyncio.create_task(work(deps)) for work in (count_received, count_host_losses)]
+    try:
+        await eventually(lambda: all_counted(deps))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 class ProvisionJetStream:

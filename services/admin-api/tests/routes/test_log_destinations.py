@@ -69,6 +69,8 @@ async def test_the_books_are_shown(shipper, ask, make_user):
     names = {"destination", "log_type", "received", "filtered", "delivered", "dead_lettered", "pending", "duplicates"}
     assert [(entry["destination"], entry["log_type"]) for entry in found] == [("file", "result"), ("file", "status")]
     assert set(found[0]) == names
+    shown = (await ask(observer, "GET /logs/ledger")).json()
+    assert shown["host_losses"] == {"lines": 0, "warnings": 0, "hosts": 0}
 
 
 @pytest.mark.parametrize(

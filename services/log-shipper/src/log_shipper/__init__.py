@@ -4,7 +4,7 @@ Owns     schema log_shipper; purges stream LOGS; blobs below `logs/`; picks from
 Reads    stream LOGS; schema inventory (platforms, teams, labels of hosts); schema admin_api (queries with reports)
 Asks     nobody
 Answers  LogLedgerV1; requests about destinations, dead letters and replays
-Listens  LOGS (from each destination's own cursor, and from that of query reports),
+Listens  LOGS (from each destination's own cursor, those of query reports and of hosts' losses),
          DEFINITIONS and HOSTS (whose results do not count any more)
 Sends    stream DEAD (lines that a destination refuses for good, messages without a manifest)
 """

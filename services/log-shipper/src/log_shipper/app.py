@@ -17,6 +17,7 @@ from log_shipper.consumers import (
     on_query_changed,
 )
 from log_shipper.consumers.answer_ledger import RESPONDER
+from log_shipper.consumers.count_host_losses import count_host_losses
 from log_shipper.consumers.count_received import count_received
 from log_shipper.consumers.keep_reports import keep_reports
 from log_shipper.consumers.manage import Manager
@@ -31,6 +32,7 @@ async def start(tasks: asyncio.TaskGroup, deps: Deps, manager: Manager, keeping:
     tasks.create_task(manager.run(), name="destinations")
     tasks.create_task(count_received(deps), name="count received")
     tasks.create_task(keep_reports(deps), name="query reports")
+    tasks.create_task(count_host_losses(deps), name="count host losses")
     tasks.create_task(purge(deps, keeping), name="purge")
     tasks.create_task(metrics.publish(deps), name="metrics")
     responders: tuple[Responder[Any, Deps], ...] = (

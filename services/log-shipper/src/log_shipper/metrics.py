@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import structlog
 from flotilla_common.bus import outage
 from flotilla_common.cancellation import heed
 from flotilla_common.clock import utc_now
+from flotilla_common.contracts.log_ledger import HostLosses
 from prometheus_client import Counter, Gauge
 
 from log_shipper.deps import Deps
 from log_shipper.domain.ledger import Ledger, read_ledger
 from log_shipper.domain.report_keeping import Tally
+from log_shipper.store import host_losses
 from log_shipper.store.stream import OUTAGES
 
 log = structlog.get_logger()
@@ -35,6 +38,8 @@ BATCHES = Counter("flotilla_log_batches", "Batches settled by this process", ["d
 FAILURES = Counter("flotilla_log_delivery_failures", "Deliveries of this process that failed", ["destination"])
 SPILLED = Counter("flotilla_log_spilled_bytes", "Bytes of the stream that this process put in the blob store")
 STORED = Gauge("flotilla_log_stored_bytes", "Bytes of the stream that are in the blob store, as messages")
+HOST_LOST = Gauge("flotilla_log_host_lost_lines", "Lines that hosts say they threw away, a lower bound", ["kind"])
+HOSTS_LOSING = Gauge("flotilla_log_hosts_with_losses", "Hosts that said so, ever", ["kind"])
 CONFIG_BROKEN = Gauge("flotilla_log_destinations_config_broken", "1 while the file of destinations makes no sense")
 REPORT_CURSOR = Gauge("flotilla_log_reports_cursor_sequence", "Last stream sequence that is in query reports")
 REPORT_FAILURES = Counter("flotilla_log_report_failures", "Failures of this process to keep query reports")
@@ -55,6 +60,8 @@ async def publish(deps: Deps) -> None:
         started = time.monotonic()
         try:
             show(await read_ledger(deps.sessions, deps.bus))
+            async with deps.sessions.begin() as session:
+                show_losses(await host_losses.totals(session))
         except (*outage.kinds(), *OUTAGES) as error:
             log.warning("ledger cannot be read", error=repr(error))
         heed()
@@ -80,3 +87,10 @@ def show(ledger: Ledger) -> None:
             LINES.labels(entry.destination, entry.log_type, state).set(lines)
         difference = entry.received - (entry.filtered + entry.delivered + entry.dead_lettered + entry.pending)
         UNBALANCED.labels(entry.destination, entry.log_type).set(difference)
+
+
+def show_losses(totals: Mapping[str, HostLosses]) -> None:
+    """Set the gauges of what hosts say that they lost, by kind."""
+    for kind, total in totals.items():
+        HOST_LOST.labels(kind).set(total.lines)
+        HOSTS_LOSING.labels(kind).set(total.hosts)

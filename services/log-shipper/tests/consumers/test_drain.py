@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flotilla_common.db.models.log_shipper import Batch as RecordedBatch
-from flotilla_common.db.models.log_shipper import Destination, Intake
+from flotilla_common.db.models.log_shipper import Destination, Intake, Reader
 from flotilla_common.testing import eventually
 from log_shipper.consumers.purge import purge_once
 from log_shipper.domain.spilling import Keeping
@@ -197,7 +197,8 @@ async def test_another_replica_takes_over(gateway, make_deps, shipping, director
 
 
 async def counted(database, sequence: int) -> bool:
-    return [row.cursor_sequence for row in await database.rows(Intake)] == [sequence]
+    """Whether the intake and who counts hosts' losses are there."""
+    return [row.cursor_sequence for row in await database.rows(Intake) + await database.rows(Reader)] == [sequence] * 2
 
 
 async def books_of(deps, name: str) -> tuple[int, int, int, int]:

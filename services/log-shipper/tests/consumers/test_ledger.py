@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from flotilla_common.contracts.log_ledger import LogLedgerV1
-from flotilla_common.db.models.log_shipper import Destination, Intake
+from flotilla_common.db.models.log_shipper import Destination, Intake, Reader
 from flotilla_common.testing import eventually
 from log_shipper.consumers.purge import purge_once
 from log_shipper.domain.ledger import read_ledger
 from log_shipper.domain.spilling import Keeping
 from log_shipper.metrics import LINES, UNBALANCED, show
 from log_shipper.store import destinations
+from log_shipper.store.readers import HOST_LOSSES
 from log_shipper.store.stream import state
 from sqlalchemy import text
 
@@ -72,8 +73,8 @@ async def test_received_survives_the_purge(gateway, deps, shipping, directory, d
         await gateway.send("result", 5, messages=10)
 
         async def counted():
-            rows = await database.rows(Intake) + await database.rows(Destination)
-            return [row.cursor_sequence for row in rows] == [10, 10]
+            rows = await database.rows(Intake) + await database.rows(Reader) + await database.rows(Destination)
+            return [row.cursor_sequence for row in rows] == [10, 10, 10]
 
         await eventually(counted)
         await purge_once(deps, Keeping(0.0))
@@ -88,6 +89,8 @@ async def test_nothing_is_purged_that_a_destination_lacks(gateway, deps, databas
     await database.add(Destination(name="file", cursor_sequence=4), Destination(name="s3", cursor_sequence=2))
     await database.add(Intake(id=1, cursor_sequence=3))
     await gateway.send(messages=5)
+    made_at = (await state(deps.bus)).created_at
+    await database.add(Reader(name=HOST_LOSSES, cursor_sequence=5, stream_created_at=made_at))
 
     await purge_once(deps, Keeping(0.0))
 
@@ -97,6 +100,8 @@ async def test_nothing_is_purged_that_a_destination_lacks(gateway, deps, databas
 async def test_the_replay_window_is_kept(gateway, deps, database):
     await database.add(Destination(name="file", cursor_sequence=5), Intake(id=1, cursor_sequence=5))
     await gateway.send(messages=5)
+    made_at = (await state(deps.bus)).created_at
+    await database.add(Reader(name=HOST_LOSSES, cursor_sequence=5, stream_created_at=made_at))
 
     await purge_once(deps, Keeping(0.5))
 

@@ -16,8 +16,8 @@ from flotilla_common.testing import eventually
 from log_shipper.domain.spilling import Keeping
 from log_shipper.store.stream import state
 
-from ..conftest import balanced, crash, lines_in, to_file
-from .test_spill import all_counted, is_down, lagging, send_much, small_parts, spill_all  # noqa: F401 - a fixture
+from ..conftest import all_counted, balanced, crash, lines_in, to_file
+from .test_spill import is_down, lagging, send_much, small_parts, spill_all  # noqa: F401 - a fixture
 
 
 @pytest.fixture

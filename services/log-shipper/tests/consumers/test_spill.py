@@ -16,10 +16,9 @@ from log_shipper.consumers.purge import clean, purge_once, spill_once
 from log_shipper.domain.spilling import Keeping
 from log_shipper.errors import DestinationDown
 from log_shipper.sinks import Limits
-from log_shipper.store import destinations
 from log_shipper.store.stream import state
 
-from ..conftest import balanced, lines_in, to_file
+from ..conftest import all_counted, balanced, count_on, lines_in, to_file
 
 MIB = 1024 * 1024
 NOTHING_KEPT = Keeping(0.0)
@@ -45,6 +44,7 @@ async def send_much(gateway, mebibytes: int) -> None:
 async def spill_all(deps, keeping=NOTHING_KEPT) -> int:
     """Do the janitor's work now, while no other does; return how many parts were stored."""
     parts = 0
+    await count_on(deps)
     while await spill_once(deps, keeping):
         parts += 1
     await purge_once(deps, keeping)
@@ -141,6 +141,7 @@ async def test_an_object_that_was_stored_and_not_counted_in_is_nothing_and_goes(
     async def dies(*args: object) -> None:
         raise RuntimeError("died")
 
+    await count_on(deps)
     with monkeypatch.context() as patch:
         patch.setattr(janitor.segments, "count_in", dies)
         with pytest.raises(RuntimeError):
@@ -168,6 +169,7 @@ async def test_a_blob_store_that_is_down_purges_nothing(gateway, deps, shipping,
     async def is_away(*args: object) -> None:
         raise Unavailable("blob store: away")
 
+    await count_on(deps)
     with monkeypatch.context() as patch:
         patch.setattr(deps.blobs, "put", is_away)
         with pytest.raises(Unavailable):
@@ -238,12 +240,6 @@ async def test_parts_are_kept_for_one_that_has_never_begun(gateway, deps, shippi
     assert all(part.removing_at is None for part in await database.rows(Segment))
 
 
-async def all_counted(deps) -> bool:
-    """Whether the intake has counted all that the stream has: before, nothing is purged."""
-    async with deps.sessions.begin() as session:
-        return await destinations.intake(session) == (await state(deps.bus)).last_sequence
-
-
 async def test_what_is_required_waits_in_the_stream(gateway, deps, shipping, directory, small_parts):
     sink = lagging(directory, required=True)
     async with shipping(deps, sink):
@@ -261,6 +257,7 @@ async def test_days_of_replay_store_what_everybody_has(gateway, deps, shipping, 
         await send_much(gateway, 2)
         await eventually(lambda: nothing_pending(deps))
     keeping = Keeping(0.0, days=7)
+    await count_on(deps)
 
     await purge_once(deps, keeping)
 

@@ -26,11 +26,23 @@ class LedgerEntry(Message):
     """When custody of the lines began, to the hour; None: over all hours."""
 
 
+class HostLosses(Message):
+    """What hosts say that they threw away before they could send it; it is in no destination's `received`.
+
+    `lines` is a lower bound; `warnings`: status lines that said so; `hosts`: how many hosts did.
+    """
+
+    lines: int = 0
+    warnings: int = 0
+    hosts: int = 0
+
+
 class LogLedgerAnsweredV1(Answer):
     """The books as they stood when the stream's newest message was `stream_sequence`."""
 
     stream_sequence: int
     entries: tuple[LedgerEntry, ...]
+    host_losses: HostLosses = HostLosses()
 
 
 class LogLedgerV1(Request[LogLedgerAnsweredV1]):

@@ -15,7 +15,12 @@ READS: dict[str, dict[str, tuple[str, ...]]] = {
     "admin_api": {
         "inventory": ("hosts", "host_seen", "label_membership", "enroll_secret_uses"),
         "live_query": ("campaigns", "budgets", "ledger", "campaign_segments", "carves", "carve_blocks"),
-        "log_shipper": ("query_reports", "query_report_times", "reported_queries"),
+        "log_shipper": (
+            "query_reports",
+            "query_report_times",
+            "reported_queries",
+            "host_losses(host_id, kind, lines, warnings, first_at, last_at)",
+        ),
     },
     "config_merger": {
         "admin_api": ("app_config", "teams", "queries", "query_labels", "labels(id, name)"),

@@ -48,12 +48,15 @@ async def get_ledger(
     """Show, per destination and log type, in lines: received = filtered + delivered + dead_lettered + pending.
 
     `duplicates` stand beside: lines delivered once more than needed, or perhaps so. With `since` each hour is shown
-    that has lines.
+    that has lines. `host_losses`: lines that hosts say they threw away before anybody had them, a lower bound.
     """
     authorize(viewer, Action.READ_LOG_LEDGER)
     answer = await deps.bus.request(LogLedgerV1(since=time_of(since, "since") if since else None))
     left_out = set() if since else {"hour"}
-    return {"ledger": [entry.model_dump(exclude=left_out) for entry in answer.entries]}
+    return {
+        "ledger": [entry.model_dump(exclude=left_out) for entry in answer.entries],
+        "host_losses": answer.host_losses.model_dump(),
+    }
 
 
 @router.get("/logs/destinations")

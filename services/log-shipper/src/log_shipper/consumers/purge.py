@@ -25,8 +25,9 @@ from log_shipper.deps import Deps
 from log_shipper.domain import report_keeping
 from log_shipper.domain.purging import purge_before
 from log_shipper.domain.spilling import Keeping, Need, Part, settled, to_spill, useless
-from log_shipper.store import batches, destinations, leases, replays, reports, segments, stream
+from log_shipper.store import batches, destinations, leases, readers, replays, reports, segments, stream
 from log_shipper.store.packing import pack
+from log_shipper.store.readers import HOST_LOSSES
 from log_shipper.store.reports import Place
 from log_shipper.store.source import LogSource
 from log_shipper.store.stream import OUTAGES, StoredMessage, StreamState
@@ -43,10 +44,11 @@ REST = timedelta(minutes=10)  # nobody reads for so long from a part that does n
 
 @dataclass(frozen=True)
 class Readers:
-    """Who reads the stream: destinations whose books are open, the intake, replays, query reports."""
+    """Who reads the stream: destinations whose books are open, the intake and other counters, replays, reports."""
 
     rows: Sequence[Destination]
     intake: int
+    losses: tuple[int, datetime | None]  # cursor, and when the stream that it is about was made
     replayed: int | None  # the lowest sequence that a replay needs
     parts: Sequence[Part]
     reports: Place | None = None  # how far query reports are, when anybody wants them
@@ -62,6 +64,11 @@ class Readers:
         if keeping.days:
             found.append(Need(state.first_sequence - 1))
         return found
+
+    def counted(self, state: StreamState) -> int:
+        """Return up to where all that only counts is done with this stream: it never reads from the blob store."""
+        cursor, stream_created_at = self.losses
+        return min(self.intake, cursor if stream_created_at == state.created_at else 0)
 
     def positions(self, state: StreamState) -> list[tuple[datetime | None, int]]:
         """Return of which stream each reads, and the last sequence that it is done with.
@@ -123,17 +130,18 @@ async def _readers(session: AsyncSession) -> Readers:
         for row in await segments.all_rows(session)
     ]
     is_open = [row for row in rows if row.until_sequence is None or row.cursor_sequence < row.until_sequence]
-    intake, replayed = await destinations.intake(session), await replays.lowest(session)
+    losses = await readers.place(session, HOST_LOSSES)
+    replayed = await replays.lowest(session)
     place = await reports.place(session) if await report_keeping.is_wanted(session) else None
-    return Readers(is_open, intake, replayed, parts, place)
+    return Readers(is_open, await destinations.intake(session), losses, replayed, parts, place)
 
 
 async def spill_once(deps: Deps, keeping: Keeping) -> bool:
     """Store one part of what waits too long; return whether there was one."""
     async with deps.sessions.begin() as session:
-        readers = await _readers(session)
+        found = await _readers(session)
     state = await stream.state(deps.bus)
-    wanted = to_spill(state, readers.needs(state, keeping), readers.parts_of(state))
+    wanted = to_spill(state, found.needs(state, keeping), found.parts_of(state))
     if wanted is None:
         return False
     messages = await _read(deps, state, *wanted)
@@ -179,8 +187,8 @@ async def purge_once(deps: Deps, keeping: Keeping) -> None:
     """Purge what can go now."""
     async with deps.sessions.begin() as session:
         await leases.take_turns(session, leases.THROWING_AWAY)
-        readers, state = await _readers(session), await stream.state(deps.bus)
-        done = settled(readers.intake, readers.needs(state, keeping), readers.parts_of(state))
+        found, state = await _readers(session), await stream.state(deps.bus)
+        done = settled(found.counted(state), found.needs(state, keeping), found.parts_of(state))
         before = purge_before(state, done, keeping.window)
         if before is not None:
             await stream.purge(deps.bus, before)
@@ -195,8 +203,8 @@ async def clean(deps: Deps, keeping: Keeping) -> None:
     keep_after = utc_now() - timedelta(days=keeping.days) if keeping.days else None
     async with deps.sessions.begin() as session:
         await leases.take_turns(session, leases.THROWING_AWAY)
-        readers, state = await _readers(session), await stream.state(deps.bus)
-        await segments.give_up(session, useless(readers.parts, readers.positions(state), keep_after))
+        found, state = await _readers(session), await stream.state(deps.bus)
+        await segments.give_up(session, useless(found.parts, found.positions(state), keep_after))
         gone = await segments.given_up(session, REST)
     if gone:
         await deps.blobs.delete([name for _, name in gone])

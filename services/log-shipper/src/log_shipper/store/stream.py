@@ -126,9 +126,10 @@ def lines_of(headers: dict[str, str] | None) -> int:
 class LogReader:
     """Reads from the sequence given to `seek`. Not for several tasks at once."""
 
-    def __init__(self, bus: Bus, *, headers_only: bool = False) -> None:
+    def __init__(self, bus: Bus, *, headers_only: bool = False, subject: str | None = None) -> None:
         self._bus = bus
         self._headers_only = headers_only
+        self._subject = subject  # which messages; None: all
         self._queue: asyncio.Queue[Msg] = asyncio.Queue()
         self._subscription: Any = None
         self._consumer: str | None = None
@@ -155,6 +156,7 @@ class LogReader:
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
             opt_start_seq=max(sequence, 1),
             headers_only=self._headers_only,
+            filter_subject=self._subject,
             inactive_threshold=INACTIVE_SECONDS,
             mem_storage=True,
             num_replicas=1,
@@ -192,6 +194,20 @@ class LogReader:
     def unread(self, message: StoredMessage) -> None:
         """Give the newest message back: `next` returns it again."""
         self._held = message
+
+    async def is_at_end(self) -> bool:
+        """Whether `next` has returned every message that was in the stream when this was called.
+
+        Raises:
+            Unavailable: the consumer was lost; `seek` again.
+
+        """
+        try:
+            found = await self._bus.js.consumer_info(STREAM, str(self._consumer))
+        except nats.js.errors.NotFoundError as error:
+            raise Unavailable(f"reading {STREAM}: the consumer is gone") from error
+        is_all_here = found.delivered is not None and found.delivered.consumer_seq == self._delivered
+        return found.num_pending == 0 and is_all_here and self._held is None
 
     async def close(self) -> None:
         """Forget the consumer; the server drops it by itself when it cannot be told."""

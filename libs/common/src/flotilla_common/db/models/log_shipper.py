@@ -203,6 +203,18 @@ class ReportCursor(SQLModel, table=True):
     updated_at: datetime = timestamp(now=True)
 
 
+class Reader(SQLModel, table=True):
+    """Who reads the stream beside destinations and the intake, and the last sequence that it is done with."""
+
+    __tablename__ = "readers"
+    __table_args__ = {"schema": SCHEMA}
+
+    name: str = Field(sa_column=Column(Text, primary_key=True))
+    cursor_sequence: int = bigint(default=0)
+    stream_created_at: datetime | None = timestamp(nullable=True)
+    updated_at: datetime = timestamp(now=True)
+
+
 class ReportedQuery(SQLModel, table=True):
     """A query that has results. What is stored counts if `results_since` is what the query itself says of it."""
 
@@ -240,3 +252,22 @@ class QueryReportTimes(SQLModel, table=True):
     query_id: int = bigint(primary_key=True)
     block: int = bigint(primary_key=True)
     times: bytes = binary()
+
+
+class HostLoss(SQLModel, table=True):
+    """Lines that a host says it threw away, a lower bound, and how many of its status lines said so.
+
+    `kind`: `purged`, the oldest of a full buffer; `oversize`, too long to be sent. `marks`: what was said lately, as
+    [text, Unix time], so that what a host says twice counts once.
+    """
+
+    __tablename__ = "host_losses"
+    __table_args__ = {"schema": SCHEMA}
+
+    host_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    kind: str = Field(sa_column=Column(Text, primary_key=True))
+    lines: int = bigint(default=0)
+    warnings: int = bigint(default=0)
+    marks: list[Any] = json_document(default="[]")
+    first_at: datetime = timestamp(now=True)
+    last_at: datetime = timestamp(now=True)

@@ -1,0 +1,60 @@
+"""What log-shipper knows of single hosts: lines that they say they threw away. Reads `log_shipper.host_losses`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from flotilla_common.db.models.inventory import Host, HostSeen
+from flotilla_common.db.models.log_shipper import HostLoss
+from sqlalchemy import BigInteger, ColumnElement, cast, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from admin_api.store import host_scope
+from admin_api.store.listing import ListOptions, listed
+
+
+@dataclass(frozen=True)
+class HostLosses:
+    """What a host says that it lost; `lines` by kind."""
+
+    host_id: int
+    display_name: str
+    team_id: int | None
+    lines: int
+    warnings: int
+    kinds: Mapping[str, int]
+    first_at: datetime
+    last_at: datetime
+
+
+async def losses(
+    session: AsyncSession, where: Sequence[ColumnElement[bool]], options: ListOptions
+) -> tuple[list[HostLosses], bool]:
+    """Return a page of the hosts that lost lines, and whether there are more."""
+    sums = (
+        select(
+            col(HostLoss.host_id).label("host_id"),
+            cast(func.sum(col(HostLoss.lines)), BigInteger).label("lines"),
+            cast(func.sum(col(HostLoss.warnings)), BigInteger).label("warnings"),
+            func.jsonb_object_agg(col(HostLoss.kind), col(HostLoss.lines)).label("kinds"),
+            func.min(col(HostLoss.first_at)).label("first_at"),
+            func.max(col(HostLoss.last_at)).label("last_at"),
+        )
+        .group_by(col(HostLoss.host_id))
+        .subquery()
+    )
+    columns: list[Any] = [sums.c.lines, sums.c.warnings, sums.c.kinds, sums.c.first_at, sums.c.last_at]
+    statement = (
+        select(col(Host.id), host_scope.display_name(), col(Host.team_id), *columns)
+        .join(sums, sums.c.host_id == col(Host.id))
+        .outerjoin(HostSeen, col(HostSeen.host_id) == col(Host.id))
+        .where(*where)
+    )
+    keys = {name: sums.c[name] for name in ("lines", "warnings", "first_at", "last_at")} | {"host_id": col(Host.id)}
+    rows = await session.execute(listed(statement, options, order_keys=keys, row_id=col(Host.id)))
+    found = [HostLosses(*row) for row in rows]
+    return found[: options.limit], len(found) > options.limit
