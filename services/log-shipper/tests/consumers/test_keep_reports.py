@@ -283,7 +283,7 @@ async def test_the_stream_is_kept_for_reports(deps, database, gateway, ports):
         readers = await _readers(session)
 
     assert min(need.cursor for need in readers.needs(found, Keeping())) == last - 2
-    assert (found.created_at, last - 2) in readers.positions
+    assert (found.created_at, last - 2) in readers.positions(found)
 
     await change(database, Query, ports, discard_data=True)
     async with deps.sessions.begin() as session:

@@ -132,7 +132,7 @@ def with_kept_secrets(spec: Destination, before: Destination) -> Destination:
 
 def _says_where(name: str, value: object, before: object) -> bool:
     """Whether a setting changed that may say to whom secrets are sent: anything that is not known for less."""
-    is_harmless = name in SAYS_WHAT or value is None or isinstance(value, bool | int | float | SecretStr)
+    is_harmless = name in SAYS_WHAT or isinstance(value, bool | int | float | SecretStr)
     return not is_harmless and value != before
 
 
