@@ -17,6 +17,7 @@ from log_shipper.consumers.purge import _readers
 from log_shipper.domain import report_keeping, reports
 from log_shipper.domain.spilling import Keeping
 from log_shipper.errors import LeaseLost
+from log_shipper.metrics import REPORT_CURSOR
 from log_shipper.store.reports import Place
 from log_shipper.store.stream import state
 from sqlalchemy import delete, text
@@ -268,6 +269,7 @@ async def test_reports_of_an_old_installation_begin_where_the_intake_is(deps, da
         await eventually(is_done)
 
     assert set(await stored(database)) == {(ports, 2)}
+    assert REPORT_CURSOR._value.get() == found.last_sequence
 
 
 async def test_the_stream_is_kept_for_reports(deps, database, gateway, ports):

@@ -80,7 +80,7 @@ class Keeper:
         async with self._deps.sessions.begin() as session:
             is_wanted = await report_keeping.is_wanted(session)
             if not is_wanted:
-                await report_keeping.pass_over(session)
+                metrics.REPORT_CURSOR.set((await report_keeping.pass_over(session)).cursor)
         if not is_wanted:
             self._place = None
             await asyncio.sleep(UNWANTED_SECONDS)
@@ -92,6 +92,7 @@ class Keeper:
             async with self._deps.sessions.begin() as session:
                 self._place, tally = await report_keeping.take(session, place, messages)
             metrics.count_reports(tally)
+            metrics.REPORT_CURSOR.set(self._place.cursor)
         else:
             self._place = place
 
