@@ -28,7 +28,8 @@ from .people import Person, person
 from .resuming import Resuming
 
 FLOWING = 100  # answers to the newest campaign that are taken when a part is killed
-FLOW_SECONDS, CALM_SECONDS, FINISH_SECONDS, PATIENCE_SECONDS = 30.0, 60.0, 60.0, 90.0
+FLOW_SECONDS, CALM_SECONDS, PATIENCE_SECONDS = 30.0, 60.0, 90.0
+FINISH_SECONDS = 90.0  # who took a question and died is asked again after 60 s, and then polls, and answers
 LINGER_SECONDS = 1.0
 SETTLE_SECONDS = 3.0  # from the stream to the ledger when nothing is down, on a busy machine
 ON_THE_WAY = frozenset(
