@@ -46,6 +46,22 @@ def test_make_alone_prints_every_command():
     assert described == NAMES
 
 
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_of_the_bench_compiles_nothing(tmp_path, word):
+    command = ["make", "--dry-run", "bench", f"ARGS={word}", f"LOAD={tmp_path / 'load'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+
+    assert f"bench/run.py {word}" in done.stdout
+    assert str(tmp_path) not in done.stdout
+
+
+def test_the_load_client_is_not_compiled_silently(tmp_path):
+    command = ["make", "--dry-run", "bench", f"LOAD={tmp_path / 'load'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+
+    assert "Compiling the load client" in done.stdout
+
+
 @pytest.mark.parametrize("name", ["live-query", "stack", "common"])
 def test_a_member_is_checked_for_types_and_its_tests_are_run(name):
     check = load_check()
