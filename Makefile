@@ -76,5 +76,6 @@ lock: install ## Resolve requirements.lock anew from the members' pyproject.toml
 	@sh tools/lock.sh $(MEMBERS)
 
 clean: ## Remove the virtual environment, caches and the data of make run
+	@PYTHONPATH=tools/stack/src "$$(test -x $(BIN)/python && echo $(BIN)/python || echo "$(PYTHON)")" -m flotilla_stack.unused .flotilla
 	rm -rf $(VENV) build/bench .flotilla .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
