@@ -11,8 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
+import httpx2
 import pytest
 from admin_api.domain.campaign_progress import HostNames, Progress, missing_message, result_message
+from admin_api.errors import LiveQueriesOff
+from admin_api.routes.envelope import answer_for
 from admin_api.store.campaign_rows import MissingAnswers, RowsEntry
 from admin_api.store.campaigns import Standing
 from admin_api.store.host_summary import HostTotals
@@ -130,6 +133,15 @@ def test_rows_go_to_standard_output_and_errors_of_hosts_beside_it(viewer, capsys
     assert said.out.startswith('db?1 {"n": "1"')
     assert said.err == "web-1: no such ?table\n"
     assert viewer.tally.failed == 1
+
+
+def test_a_refusal_is_a_sentence(module):
+    reply = answer_for(LiveQueriesOff())
+
+    with pytest.raises(module.Ended) as ended:
+        module.answer_of(httpx2.Response(reply.status_code, content=bytes(reply.body)))
+
+    assert str(ended.value).startswith("refused with 403: live queries are disabled by administrator")
 
 
 def run(home: Path) -> tuple[int, str]:
