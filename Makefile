@@ -60,7 +60,7 @@ migration: install ## New migration from the tables' difference: make migration 
 openapi: install ## Write docs/openapi.json from admin-api
 	@$(BIN)/python -m admin_api.openapi docs/openapi.json
 
-bench: install $(LOAD) ## Measure; results in bench/results/latest.json
+bench: install $(if $(filter -h --help,$(ARGS)),,$(LOAD)) ## Measure; results in bench/results (ARGS="--help": the parts)
 	@$(BIN)/python bench/run.py $(ARGS)
 
 figures: install ## Write the figures of bench/results into the README
@@ -69,11 +69,13 @@ figures: install ## Write the figures of bench/results into the README
 # Without a compiler the parts of the bench that need no load client still run; the others say what is missing.
 $(LOAD): $(wildcard bench/load/*.c bench/load/*.h)
 	@mkdir -p $(@D)
+	@echo "Compiling the load client ..."
 	@$(CC) -std=c11 -O2 -Wall -Wextra -o $@ $(filter %.c,$^) -lssl -lcrypto || rm -f $@
 
 lock: install ## Resolve requirements.lock anew from the members' pyproject.toml files (needs uv)
 	@sh tools/lock.sh $(MEMBERS)
 
 clean: ## Remove the virtual environment, caches and the data of make run
+	@PYTHONPATH=tools/stack/src "$$(test -x $(BIN)/python && echo $(BIN)/python || echo "$(PYTHON)")" -m flotilla_stack.unused .flotilla
 	rm -rf $(VENV) build/bench .flotilla .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

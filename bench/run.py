@@ -38,6 +38,29 @@ LONG = ("viewer", "crowd", "pressure", *SHIPPING)
 GROUPS = {"stack": STACK, "door": tuple(DOOR), "live": tuple(part for part in LIVE if part not in LONG)}
 PARTS = tuple(part for group in GROUPS.values() for part in group)
 GROUPS["shipping"] = tuple(SHIPPING)
+WHAT = {
+    "starts": "two starts of `make run`, memory of 20 idle hosts",
+    "people": "edits of agent options, live queries off and on, live queries on 50 hosts",
+    "polls": "polls and configs over new TLS connections",
+    "kept": "polls over 6,000 kept TLS connections",
+    "plain": "polls over kept plain connections, as behind a balancer",
+    "logs": "result logs until they are on disk",
+    "writes": "answers of hosts to live queries",
+    "memory": "a gateway's memory, by known host and by connection",
+    "campaigns": "empty polls while campaigns are open",
+    "workers": "two processes of a gateway",
+    "settling": "answers through one live-query",
+    "reach": "start of a campaign at 100,000 hosts, memory per campaign",
+    "viewer": "5,000 hosts' answers at a viewer's WebSocket",
+    "crowd": "2,000 campaigns at once",
+    "pressure": "Valkey without memory, a slow viewer",
+    "s3": "log lines to S3, on one core",
+    "pipeline": "log lines from a host to a file",
+    "pending": "ten million log lines for a destination that is paused",
+    "outage": "a destination that is gone for five minutes",
+    "reports": "query reports of log-shipper",
+}
+"""What each part measures, for --help."""
 
 
 def main() -> int:
@@ -68,13 +91,39 @@ def main() -> int:
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser("bench", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "make bench ARGS=...", description=__doc__, epilog=guide(), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cold", action="store_true", help="also start a fresh clone without cached packages")
-    known = ", ".join((*GROUPS, *PARTS, *LONG))
-    parser.add_argument("--only", type=parts_of, help=f"parts to run, comma separated, of: {known}")
-    parser.add_argument("--seconds", type=float, default=Pace.seconds, help="of each run of a load")
-    parser.add_argument("--rounds", type=int, default=Pace.rounds, help="of which the median counts")
+    parser.add_argument(
+        "--only", type=parts_of, metavar="NAME,...", help="parts or groups to run (default: all but the long ones)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=Pace.seconds, help="length of each run of a load (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=Pace.rounds, help="how many runs; their median counts (default: %(default)d)"
+    )
     return parser.parse_args()
+
+
+def guide() -> str:
+    """Return what --help says below the options: the parts, how long they take, where results go."""
+    lines = ["parts, by group:"]
+    for group, parts in GROUPS.items():
+        long = " (minutes each, run only when they are named)" if group == "shipping" else ""
+        lines += [f"  {group}{long}", *(f"    {part:<11}{WHAT[part]}" for part in parts)]
+    lines += ["  in no group (minutes each, run only when they are named)"]
+    lines += [f"    {part:<11}{WHAT[part]}" for part in LONG if part not in SHIPPING]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "All but the long ones take about twelve minutes on two cores; with --only, a part takes its share.",
+            "Results go to bench/results/: latest.json of a whole run, PART.json of one long part, else partial.json.",
+            "`make figures` writes them into the README. What each figure is, and is not: bench/README.md.",
+        ]
+    )
 
 
 def parts_of(text: str) -> tuple[str, ...]:

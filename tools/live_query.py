@@ -53,13 +53,78 @@ def main() -> int:
     except KeyboardInterrupt:
         later = viewer.later() if viewer is not None else ""
         return tell(f"\nno longer watching. {later}", 2)
-    return tell(f"{viewer.answered} hosts answered, {viewer.failed} of them with an error", 1 if viewer.failed else 0)
+    return tell(viewer.tally.end(), 1 if viewer.tally.is_short else 0)
 
 
 def tell(text: str, status: int = 0) -> int:
     """Print what is no row."""
     print(text, file=sys.stderr)
     return status
+
+
+class Tally:
+    """What the frames of a campaign have told so far, and how to say it.
+
+    `totals` counts all targeted hosts, `status` those that are online now: a number that changes when hosts come
+    and go, so it is no measure of progress.
+    """
+
+    def __init__(self) -> None:
+        self.answered = self.failed = self.lost = 0
+        self.targeted = self.online = 0
+        self.held = ""  # what keeps hosts from being asked
+        self.is_finished = False
+
+    def totals(self, data: dict[str, Any]) -> str:
+        """Take a `totals` frame and return what is worth saying, perhaps nothing."""
+        before, self.targeted = self.targeted, data["count"]
+        return f"{counted(self.targeted)} targeted, {data['online']} of them online" if not before else ""
+
+    def status(self, data: dict[str, Any]) -> str:
+        """Take a `status` frame and return what is worth saying, perhaps nothing."""
+        before = (self.answered, self.held)
+        self.answered, self.online, self.held = data["actual_results"], data["expected_results"], held_by(data)
+        self.is_finished = data["status"] == "finished"
+        if (self.answered, self.held) == before:
+            return ""
+        return f"{self.answered} of {counted(self.targeted)} answered" + (f"; {self.held}" if self.held else "")
+
+    def missing(self, data: dict[str, Any]) -> str:
+        """Take a `missing` frame, the word that answers are lost, and return what to say."""
+        self.lost += data["answers"]
+        why = "damaged" if data["reason"] == "damaged" else "not in the blob store any more"
+        return f"answers of up to {counted(data['answers'])} are lost: what was kept of them is {why}"
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a host that is online could not answer, or its answer is lost."""
+        return bool(self.failed or self.lost or self.answered < self.online)
+
+    def end(self) -> str:
+        """Say what came of it, also of the hosts that nothing came of."""
+        text = f"{self.answered} of {counted(self.targeted)} answered, {self.failed} of them with an error"
+        if self.lost:
+            text += f"; answers of up to {self.lost} are lost"
+        early = max(self.online - self.answered, 0)
+        if early:
+            text += f"; the live query was ended before {counted(early)} online had answered"
+        if (offline := self.targeted - self.answered - early) > 0:
+            text += f"; {counted(offline)} {'was' if offline == 1 else 'were'} offline and not asked"
+        return text
+
+
+def counted(hosts: int) -> str:
+    """Return a number of hosts in words."""
+    return "1 host" if hosts == 1 else f"{hosts} hosts"
+
+
+def held_by(status: dict[str, Any]) -> str:
+    """Return what keeps a campaign from asking hosts, by its `status` frame; empty when nothing does."""
+    if status.get("paused_at"):
+        return f"paused since {status['paused_at']}: {printable(status.get('pause_reason') or 'no reason was given')}"
+    if status.get("halted"):
+        return "an administrator has turned live queries off; those that run go on when they are on again"
+    return ""
 
 
 class Viewer:
@@ -70,13 +135,14 @@ class Viewer:
             dev = json.loads((home / "dev.json").read_text("utf-8"))
             self.token = (home / "api_token").read_text("utf-8").strip()
             self.trust = ssl.create_default_context(cafile=dev["ca_file"])
-        except (OSError, ValueError) as error:
+            self.url: str = dev["url"]
+        except (OSError, ValueError, LookupError) as error:
             raise Ended(f"no running Flotilla in {home} ({error}): start it with `make run`") from error
         self.home = home
-        self.url: str = dev["url"]
         self.campaign_id = 0
         self.last: str | None = None  # position of the newest answer that came
-        self.answered = self.failed = self.heard = 0
+        self.heard = 0
+        self.tally = Tally()
 
     def start(self, sql: str) -> None:
         """Start a campaign on every host of label 'All Hosts'."""
@@ -129,22 +195,28 @@ class Viewer:
             try:
                 frame = json.loads(socket.recv(SILENCE_SECONDS))
             except TimeoutError:
-                raise Ended(f"nothing new came for {SILENCE_SECONDS:g} s. {self.later()}") from None
+                held = f" ({self.tally.held})" if self.tally.held else ""
+                raise Ended(f"nothing new came for {SILENCE_SECONDS:g} s{held}. {self.later()}") from None
             self.heard += 1
             if frame["type"] == "error":
-                raise Ended(f"refused: {frame['data']}. {self.later()}")
-            if frame["type"] == "result":
-                self._show(frame)
-            if frame["type"] == "status":
-                tell(f"{frame['data']['actual_results']} of {frame['data']['expected_results']} hosts")
-                if frame["data"]["status"] == "finished":
-                    return
+                raise Ended(f"refused: {printable(str(frame['data']))}. {self.later()}")
+            self.take(frame)
+            if self.tally.is_finished:
+                return
 
-    def _show(self, frame: dict[str, Any]) -> None:
-        data, self.last = frame["data"], frame.get("position", self.last)
-        self.answered += 1
+    def take(self, frame: dict[str, Any]) -> None:
+        """Print what a frame says. Types that are not known are passed over."""
+        self.last = frame.get("position", self.last)
+        if frame["type"] == "result":
+            self._show(frame["data"])
+        elif frame["type"] in {"totals", "status", "missing"}:
+            text = getattr(self.tally, frame["type"])(frame["data"])
+            if text:
+                tell(text)
+
+    def _show(self, data: dict[str, Any]) -> None:
         if data.get("error"):
-            self.failed += 1
+            self.tally.failed += 1
             tell(f"{printable(data['host']['hostname'])}: {printable(data['error'])}")
         for row in data["rows"] or ():
             try:

@@ -15,7 +15,7 @@ from bench.live import crowd, pressure, viewing
 from bench.memory import tree_of
 from bench.rounds import Figures, at_most, cheaper
 from bench.rows import Row
-from bench.run import LIVE, LONG, PARTS, SHIPPING, parts_of
+from bench.run import GROUPS, LIVE, LONG, PARTS, SHIPPING, WHAT, arguments, parts_of
 
 
 def test_a_limit_is_kept_from_the_side_that_the_row_says():
@@ -115,3 +115,17 @@ def test_the_95th_percentile_leaves_one_in_twenty_above():
 
 def test_a_tree_of_processes_begins_with_its_root():
     assert tree_of(1)[0] == 1
+
+
+def test_help_tells_the_parts_the_defaults_and_where_results_go(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["bench", "--help"])
+    with pytest.raises(SystemExit):
+        arguments()
+    text = capsys.readouterr().out
+
+    assert {*PARTS, *LONG} == set(WHAT)
+    assert all(f"    {part:<11}{what}" in text for part, what in WHAT.items())
+    assert all(f"\n  {group}" in text for group in GROUPS)
+    assert text.index("run only when they are named") < text.index("    viewer ")
+    assert ("(default: 2)" in text, "(default: 4)" in text) == (True, True)
+    assert ("twelve minutes" in text, "bench/results/" in text, "bench/README.md" in text) == (True, True, True)

@@ -43,18 +43,18 @@ def run(command: str, folder: Path, url: str) -> tuple[int, str]:
 
 
 def send(words: list[str], folder: Path) -> tuple[int, str]:
-    """Do what curl does with `-K FILE URL [-d BODY]`, for machines without it."""
+    """Do what curl does with `-K FILE URL [-d BODY] [-X METHOD]`, for machines without it."""
     given: dict[str, Any] = {}
     rest = iter(words[1:])
     for word in rest:
-        if word in {"-K", "-d"}:
+        if word in {"-K", "-d", "-X"}:
             given[word] = next(rest)
         else:
             given["url"] = word
     lines = (folder / given["-K"]).read_text("utf-8").splitlines()
     settings = [(name, value.strip('"')) for name, _, value in (line.partition(" = ") for line in lines)]
     headers = dict(value.split(": ", 1) for name, value in settings if name == "header")
-    method = "POST" if "-d" in given else "GET"
+    method = given.get("-X", "POST" if "-d" in given else "GET")
     reply = httpx2.request(
         method,
         given["url"],

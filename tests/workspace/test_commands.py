@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from flotilla_stack.home import hold, open_home
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [
@@ -44,6 +48,49 @@ def test_make_alone_prints_every_command():
     described = re.findall(r"^  make (\S+) +\S", done.stdout, re.MULTILINE)
 
     assert described == NAMES
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_of_the_bench_compiles_nothing(tmp_path, word):
+    command = ["make", "--dry-run", "bench", f"ARGS={word}", f"LOAD={tmp_path / 'load'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+
+    assert f"bench/run.py {word}" in done.stdout
+    assert str(tmp_path) not in done.stdout
+
+
+def test_the_load_client_is_not_compiled_silently(tmp_path):
+    command = ["make", "--dry-run", "bench", f"LOAD={tmp_path / 'load'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+
+    assert "Compiling the load client" in done.stdout
+
+
+def clean(folder: Path, home: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `make clean` in another folder, with this repository's Makefile and tools."""
+    shutil.copy(ROOT / "Makefile", folder)
+    (folder / "tools").mkdir(exist_ok=True)
+    shutil.copytree(ROOT / "tools" / "stack" / "src", folder / "tools" / "stack" / "src", dirs_exist_ok=True)
+    environment = {name: value for name, value in os.environ.items() if name != "FLOTILLA_HOME"}
+    environment |= {"FLOTILLA_HOME": str(home)} if home else {}
+    command = ["make", "clean", f"PYTHON={sys.executable}"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=30)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_runs_is_not_cleaned_away(tmp_path, elsewhere):
+    folder, home = tmp_path / "here", tmp_path / "there" if elsewhere else tmp_path / "here" / ".flotilla"
+    folder.mkdir()
+    (folder / ".venv").mkdir()
+    with hold(open_home(home)):
+        refused = clean(folder, home if elsewhere else None)
+        is_kept = (folder / ".venv").exists() and home.exists()
+    cleaned = clean(folder, home if elsewhere else None)
+
+    assert (refused.returncode != 0, is_kept) == (True, True)
+    assert f"Flotilla runs in {home} (supervisor pid {os.getpid()})" in refused.stderr
+    assert "Ctrl-C" in refused.stderr
+    assert (cleaned.returncode, (folder / ".venv").exists(), home.exists()) == (0, False, elsewhere)
 
 
 @pytest.mark.parametrize("name", ["live-query", "stack", "common"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from flotilla_stack import unused
 from flotilla_stack.certificates import make_keys
 from flotilla_stack.home import HomeError, hold, open_home
 from flotilla_stack.passwords import load_passwords
@@ -38,6 +39,17 @@ def test_only_one_holds_a_home(tmp_path: Path) -> None:
         pass
     with hold(home):
         pass
+
+
+def test_where_nobody_can_see_what_runs_nothing_is_called_unused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FLOTILLA_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "odd" / "lock").mkdir(parents=True)
+
+    assert (unused.main([str(tmp_path / "odd")]), unused.main([str(tmp_path / "none")])) == (1, 0)
+    assert f"cannot see whether Flotilla runs in {tmp_path / 'odd'}: Is a directory" in capsys.readouterr().err
 
 
 def test_passwords_stay_and_new_services_get_theirs(tmp_path: Path) -> None:

@@ -104,8 +104,8 @@ def at(tmp_path: Path) -> Any:
     )
 
 
-def said(at: Any, seeded: Seeded) -> str:
-    return screen(at, seeded, Console(io.StringIO()), seconds=1, hosts=20)
+def said(at: Any, seeded: Seeded, *, go_on: bool = False) -> str:
+    return screen(at, seeded, Console(io.StringIO()), seconds=1, hosts=20, go_on=go_on)
 
 
 def test_a_new_installation_gets_an_admin_a_user_of_ours_a_team_and_queries(admin: Admin, at: Any) -> None:
@@ -226,6 +226,13 @@ def test_a_secret_with_a_limit_is_not_ours_to_use(admin: Admin, at: Any, limit: 
     assert "each global enroll secret has a limit" in said(at, alone)
     assert kept == [{"secret": "it's limited"}]  # its limits stay as they are
     assert added["secret"]
+
+
+def test_hosts_of_an_earlier_run_are_not_said_to_enroll(admin: Admin, at: Any) -> None:
+    seeded = seed(at)
+
+    assert "; 20 simulated hosts are enrolling." in said(at, seeded)
+    assert "; 20 simulated hosts go on where they stopped (new ones enroll)." in said(at, seeded, go_on=True)
 
 
 def test_an_answer_that_no_person_can_have_caused_is_an_error(admin: Admin, at: Any) -> None:

@@ -62,6 +62,38 @@ async def test_a_run_asks_postgres_once_for_the_app_config_and_counts_no_hosts(a
     assert not [statement for statement in said if "count(" in statement]
 
 
+async def test_ids_that_stand_for_nothing_are_named(ask, fleet, admin, live_query, teams):
+    host, label = await fleet.host("a"), await fleet.label("Racks")
+    selected = {"hosts": [host, 99_999], "labels": [label, 9_999], "teams": [0, teams[0], 777]}
+
+    answer = await ask(admin, "POST /queries/run", {"query": SQL, "selected": selected})
+
+    assert answer.status_code == 200
+    assert answer.json()["warnings"] == [
+        "hosts that are not there, or that you may not ask, are passed over: 99999",
+        "labels that are not there are passed over: 9999",
+        "teams that are not there are passed over: 777",
+    ]
+
+
+async def test_a_warning_names_some_ids_and_counts_the_others(ask, fleet, admin, live_query):
+    selected = {"hosts": [await fleet.host("a"), *range(1_001, 1_031)]}
+
+    answer = await ask(admin, "POST /queries/run", {"query": SQL, "selected": selected})
+
+    [warning] = answer.json()["warnings"]
+    assert warning.endswith(": " + ", ".join(map(str, range(1_001, 1_021))) + " and 10 more")
+
+
+async def test_a_host_out_of_reach_is_as_one_that_is_not_there(ask, fleet, live_query, make_user, teams):
+    own, foreign = await fleet.host("a", teams[0]), await fleet.host("b", teams[1])
+    member = await make_user("maintainer", teams[0])
+
+    answer = await ask(member, "POST /queries/run", {"query": SQL, "selected": {"hosts": [own, foreign]}})
+
+    assert [warning.rpartition(": ")[2] for warning in answer.json()["warnings"]] == [str(foreign)]
+
+
 async def test_live_query_gets_what_was_selected_and_how_far_the_caller_reaches(
     ask, fleet, admin, live_query, make_user, teams
 ):

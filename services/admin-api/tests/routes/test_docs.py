@@ -22,6 +22,14 @@ async def test_the_page_names_no_other_host_and_all_it_needs_is_here(client):
         assert (await client.get(address)).status_code == 200
 
 
+async def test_the_front_door_leads_browsers_to_the_page_and_is_nothing_for_others(client):
+    browser = await client.get("/", headers={"Accept": "text/html,application/xhtml+xml;q=0.9"}, follow_redirects=False)
+    script = await client.get("/", headers={"Accept": "*/*"}, follow_redirects=False)
+
+    assert (browser.status_code, browser.headers["location"], browser.headers["vary"]) == (307, "/api/docs", "Accept")
+    assert (script.status_code, script.json()["message"]) == (404, "Not Found")
+
+
 async def test_a_browser_may_load_nothing_from_elsewhere(client):
     page = await client.get("/api/docs")
 

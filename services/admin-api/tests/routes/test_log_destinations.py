@@ -59,6 +59,26 @@ async def test_a_life_of_a_destination(shipper, ask, admin, document, news):
     assert SECRET not in json.dumps(done) + made.text + changed.text
 
 
+async def test_a_kept_secret_is_given_again_when_its_destination_moves(shipper, ask, admin, document, news):
+    await ask(admin, "POST /logs/destinations", document)
+    moved = {"endpoint": "http://127.0.0.1:9"}
+
+    silent = await ask(admin, "PATCH /logs/destinations/archive", {"settings": moved})
+    masked = await ask(admin, "PATCH /logs/destinations/archive", {"settings": moved | {"secret_key": "********"}})
+    tried = await ask(
+        admin,
+        "POST /logs/destinations/test",
+        document | {"settings": document["settings"] | moved | {"secret_key": "********"}},
+    )
+    given = await ask(admin, "PATCH /logs/destinations/archive", {"settings": moved | {"secret_key": "another"}})
+
+    for refused in (silent, masked, tried):
+        assert refused.status_code == 422
+        assert "settings.endpoint changes where secrets go: give secret_key again" in refused.text
+    assert (given.status_code, given.json()["destination"]["settings"]["endpoint"]) == (200, moved["endpoint"])
+    assert [kind for kind, _ in await news.activities()] == ["created_log_destination", "edited_log_destination"]
+
+
 async def test_the_books_are_shown(shipper, ask, make_user):
     observer = await make_user("observer")
 

@@ -226,6 +226,19 @@ async def test_naming_only_hosts_or_the_team_of_a_refusal_is_refused(ask, fleet,
     assert live_query.started == []
 
 
+async def test_who_is_kept_from_a_run_of_somebody_else_by_the_policy_is_told_so(
+    ask, admin, host, live_query, make_user
+):
+    run = {"query": CURL, "selected": {"hosts": [host]}}
+    number = (await ask(admin, "POST /queries/run", run)).json()["campaign"]["id"]
+    observer = await make_user("observer_plus")
+
+    looks = ["", "/ledger", "/ledger/export", "/results"]
+    answers = [await ask(observer, f"GET /campaigns/{number}{look}") for look in looks]
+
+    assert [refusal(answer) for answer in answers] == [of_role("observer_plus")] * len(looks)
+
+
 @pytest.mark.parametrize(("sql", "first"), [(CURL, "error"), ("SELECT 1", "totals")])
 async def test_watching_the_run_of_somebody_else_is_no_way_around(
     ask, fleet, host, live_query, watching, make_user, sql, first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import gzip
 import json
@@ -94,6 +95,27 @@ async def test_a_change_keeps_a_masked_secret_and_knows_what_it_changes(keyed, s
     assert again.revision == made.revision + 1
     assert (tried.error, tried.place) == ("", "other/test/test.ndjson.gz")
     assert [json.loads(line)["action"] for line in await objects(s3)] == ["test"]
+
+
+async def test_a_kept_secret_is_sent_nowhere_else(keyed, shipping, bus_for, document, s3, database):
+    admin, heard = await bus_for("admin_api"), asyncio.Event()
+    thief = await asyncio.start_server(lambda *_: heard.set(), "127.0.0.1", 0)
+    endpoint = f"http://127.0.0.1:{thief.sockets[0].getsockname()[1]}"
+    async with thief, shipping(keyed):
+        made = await put(admin, document)
+        moved = dict(made.spec) | {"settings": made.spec["settings"] | {"endpoint": endpoint}}
+
+        with pytest.raises(Invalid, match=r"settings\.endpoint changes where secrets go: give secret_key again"):
+            await put(admin, moved, is_new=False, revision=made.revision)
+        with pytest.raises(Invalid, match="give secret_key again"):
+            await admin.request(TryDestinationV1(document=json.dumps(moved)))
+        [row] = await database.rows(Row)
+        was_heard = heard.is_set()
+        given = moved | {"settings": moved["settings"] | {"secret_key": "another"}}
+        again = await put(admin, given, is_new=False, revision=made.revision)
+
+    assert (row.revision, row.spec["settings"]["endpoint"], was_heard) == (made.revision, s3.endpoint, False)
+    assert again.spec["settings"]["endpoint"] == endpoint
 
 
 async def test_what_cannot_be_is_refused_with_words(keyed, shipping, bus_for, document, directory):

@@ -5,7 +5,9 @@ import json
 import pytest
 from flotilla_common.contracts.log_destinations import Destination
 from flotilla_common.errors import Invalid
-from log_shipper.domain.specs import MASK, checked, restored, sealed, shown, with_kept_secrets
+from log_shipper import sinks
+from log_shipper.domain.specs import MASK, checked, restored, says_where, sealed, shown, with_kept_secrets
+from pydantic import BaseModel, SecretStr
 
 KEY = b"k" * 32
 SETTINGS = {"bucket": "b", "access_key": "k", "secret_key": "hush hush"}
@@ -68,6 +70,43 @@ def test_a_kept_secret_goes_nowhere_else(spec, change):
 
     given = sent.model_copy(update={"settings": sent.settings | {"secret_key": "new"}})
     assert with_kept_secrets(given, spec).settings["secret_key"].get_secret_value() == "new"
+
+
+def test_settings_that_say_where_secrets_go_are_these():
+    """A new setting of whatever type is one of them, until somebody has thought about it."""
+    found = {kind: set(says_where(kind)) for kind in sinks.kinds() if kind not in {"file", "stdout"}}
+
+    aws = {"region", "endpoint", "access_key"}
+    assert found == {
+        "elasticsearch": {"url", "ca_certificate", "username"},
+        "firehose": aws,
+        "kafka": {"brokers", "security_protocol", "sasl_mechanism", "username", "ca_certificate"},
+        "kinesis": aws,
+        "s3": aws,
+        "splunk": {"url", "ca_certificate"},
+        "webhook": {"url", "ca_certificate"},
+    }
+
+
+class Numbered(BaseModel):
+    """Settings that no kind has yet: neither a number nor a switch may be taken for harmless by its type."""
+
+    url: str = "https://a.test"
+    port: int = 443
+    verify: bool = True
+    ca_file: str | None = "ca.pem"
+    token: SecretStr = SecretStr("")
+
+
+@pytest.mark.parametrize("change", [{"port": 8443}, {"verify": False}, {"ca_file": None}])
+def test_a_setting_that_nobody_knows_may_say_where_whatever_its_type(monkeypatch, change):
+    kind = sinks.Kind(Numbered, Numbered)
+    monkeypatch.setattr(sinks, "kind_of", lambda _: kind)
+    before = checked(Destination(name="n", kind="numbered", settings={"token": "hush"}))
+    sent = Destination(name="n", kind="numbered", settings={"token": MASK} | change)
+
+    with pytest.raises(Invalid, match=f"settings.{next(iter(change))} changes where secrets go: give token again"):
+        with_kept_secrets(sent, before)
 
 
 def test_a_kept_secret_goes_to_no_other_kind(spec):

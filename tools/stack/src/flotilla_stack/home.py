@@ -13,6 +13,17 @@ class HomeError(Exception):
     """The directory cannot be used; the message says what to do."""
 
 
+class InUseError(HomeError):
+    """A supervisor runs in the directory."""
+
+    def __init__(self, path: Path, pid: str) -> None:
+        self.pid = pid
+        super().__init__(
+            f"Flotilla already runs in {path} (supervisor pid {pid}):"
+            " stop it with Ctrl-C in its terminal, or start this one elsewhere with --home DIR"
+        )
+
+
 @dataclass(frozen=True)
 class Home:
     """Paths inside one `.flotilla/`."""
@@ -141,7 +152,7 @@ def hold(home: Home) -> Iterator[None]:
     """Keep a second supervisor out while this one runs.
 
     Raises:
-        HomeError: another one runs.
+        InUseError: another one runs.
 
     """
     descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT, 0o600)
@@ -149,11 +160,7 @@ def hold(home: Home) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            pid = file.read().strip() or "unknown"
-            raise HomeError(
-                f"Flotilla already runs in {home.path} (supervisor pid {pid}):"
-                " stop it with Ctrl-C in its terminal, or start this one elsewhere with --home DIR"
-            ) from error
+            raise InUseError(home.path, file.read().strip() or "unknown") from error
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()

@@ -56,6 +56,7 @@ async def run_in(home: Home, options: Options, console: Console) -> int:
     stopping = stop_event()
     home.dev.unlink(missing_ok=True)  # it describes a running stack only
     console.say(f"Starting Flotilla in {home.path} ...")
+    go_on = home.simulator.exists()
     status = 0
     async with supervised_home(home, console) as supervisor:
         try:
@@ -66,7 +67,7 @@ async def run_in(home: Home, options: Options, console: Console) -> int:
             supervisor.on_change = lambda: write_dev(at, supervisor, seeded)
             supervisor.on_change()
             seconds = time.monotonic() - started
-            console.say(screen(at, seeded, console, seconds=seconds, hosts=options.hosts))
+            console.say(screen(at, seeded, console, seconds=seconds, hosts=options.hosts, go_on=go_on))
             failure = await unless(stopping, supervisor.failed())
             console.say(f"Stopping everything, because a part cannot go on: {failure}")
             status = 1

@@ -15,17 +15,17 @@ from flotilla_stack.passwords import STACK_EMAIL
 from flotilla_stack.seed import Seeded
 
 
-def screen(at: Layout, seeded: Seeded, console: Console, *, seconds: float, hosts: int) -> str:
-    """Return the text."""
+def screen(at: Layout, seeded: Seeded, console: Console, *, seconds: float, hosts: int, go_on: bool) -> str:
+    """Return the text. `go_on`: simulated hosts of an earlier run are there."""
     curl = f"curl -K {short(at.home.curl_config)}"
     live = """-d '{"query": "SELECT name, version FROM os_version"}'"""
     stack = Path(sysconfig.get_path("scripts")) / "stack"
     parts = short(stack) if stack.exists() else f"{short(Path(sys.executable))} -m flotilla_stack"
     elsewhere = "" if at.home.path == default_home() else f" --home {short(at.home.path)}"
     return f"""
-{console.bold(f"Flotilla is ready after {seconds:.1f} s")}; {simulated(at, seeded, hosts)}.
+{console.bold(f"Flotilla is ready after {seconds:.1f} s")}; {simulated(at, seeded, hosts, go_on=go_on)}.
 
-  URL            {at.url}      (hosts and people; API documentation at {at.url}/api/docs)
+  URL            {at.url}      (hosts and people; a browser sees the API's documentation)
   admin          {at.admin_email}
   password       {seeded.password or "(the one that you chose; the generated one is no longer valid)"}
   enroll secret  {seeded.enroll_secret or "(none known, see below)"}
@@ -37,7 +37,7 @@ def screen(at: Layout, seeded: Seeded, console: Console, *, seconds: float, host
 {console.bold("Try")}
   {curl} {at.url}/api/v1/fleet/hosts
   {curl} {at.url}/api/v1/fleet/hosts/1/query {live}
-  tail -F {short(at.home.shipped)}/*.log
+  tail -F {short(at.home.shipped)}/result.log
 
 Parts:  {parts} ctl{elsewhere} status      Logs: {short(at.home.logs)}/NAME.log      Tools: {short(at.home.dev)}
 Ctrl-C stops everything; the next start goes on from here.
@@ -49,10 +49,12 @@ def may_enroll(at: Layout, seeded: Seeded) -> bool:
     return bool(seeded.enroll_secret) or at.home.simulator.exists()
 
 
-def simulated(at: Layout, seeded: Seeded, hosts: int) -> str:
+def simulated(at: Layout, seeded: Seeded, hosts: int, *, go_on: bool) -> str:
     """Say what the simulated hosts do."""
     if not hosts:
         return "no simulated hosts"
+    if seeded.enroll_secret and go_on:
+        return f"{hosts} simulated hosts go on where they stopped (new ones enroll)"
     if seeded.enroll_secret:
         return f"{hosts} simulated hosts are enrolling"
     if may_enroll(at, seeded):

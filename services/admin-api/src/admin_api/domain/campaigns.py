@@ -258,19 +258,37 @@ async def record(session: AsyncSession, viewer: Viewer, query: Query, targets_co
 
 
 async def may_watch(session: AsyncSession, viewer: Viewer, campaign: Campaign, reader: SqlReader) -> bool:
-    """Whether the viewer started the campaign, or may run its query on all its targets, by the policy too.
+    """Whether the viewer may watch a campaign, as `check_watcher`.
 
     Raises:
         Unavailable: as `held`.
 
     """
+    try:
+        await check_watcher(session, viewer, campaign, reader)
+    except (Forbidden, SqlDenied):
+        return False
+    return True
+
+
+async def check_watcher(session: AsyncSession, viewer: Viewer, campaign: Campaign, reader: SqlReader) -> None:
+    """Let pass who started the campaign, or may run its query on all its targets, by the policy too.
+
+    Raises:
+        Forbidden: the viewer may not run it on all of them.
+        SqlDenied: the policy alone keeps the viewer's role from that.
+        Unavailable: as `held`.
+
+    """
     if campaign.user_id == viewer.user_id:
-        return True
+        return
     teams = await _runnable_teams(session, viewer, campaign)
     if not await _reaches_all(session, campaign, teams):
-        return False
+        raise Forbidden
     asked = Asked(Query(name="", query=campaign.sql, saved=False), teams)
-    return await _reaches_all(session, campaign, (await held(session, viewer, asked, reader)).teams)
+    found = await held(session, viewer, asked, reader)
+    if not await _reaches_all(session, campaign, found.teams):
+        raise SqlDenied(found.refusals[0].reason) if found.refusals else Forbidden()
 
 
 async def _reaches_all(session: AsyncSession, campaign: Campaign, teams: VisibleTeams) -> bool:
@@ -284,12 +302,12 @@ async def watchable(session: AsyncSession, viewer: Viewer, campaign_id: int, rea
 
     Raises:
         Forbidden: the viewer may run nothing, or may not watch this one.
+        SqlDenied: as `check_watcher`.
         Missing: there is no such campaign.
 
     """
     campaign = await _existing(session, viewer, campaign_id)
-    if not await may_watch(session, viewer, campaign, reader):
-        raise Forbidden
+    await check_watcher(session, viewer, campaign, reader)
     return campaign
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +19,9 @@ from admin_api.store.host_scope import VisibleTeams
 from admin_api.store.host_summary import HostTotals
 from admin_api.store.hosts import HostFilter
 from admin_api.store.targets import LIMIT, Selection
+
+NO_TEAM = 0  # in a selection: the hosts without a team
+MOST_NAMED = 20  # ids in a warning
 
 
 async def reach(session: AsyncSession, viewer: Viewer, query_id: int | None) -> VisibleTeams:
@@ -59,6 +63,31 @@ async def are_any(session: AsyncSession, selection: Selection, teams: VisibleTea
     """Whether any selected host is within reach: of many no more than one is looked for."""
     builtin = await targets.builtin_ids(session, selection.labels)
     return await hosts.are_any(session, targets.selected(selection, builtin, teams))
+
+
+async def unknown(session: AsyncSession, selection: Selection, teams: VisibleTeams) -> list[str]:
+    """Return a warning for each kind of which ids are selected that stand for nothing within reach."""
+    hosts_left = selection.hosts - await _existing(targets.existing_hosts, session, selection.hosts, teams)
+    labels_left = selection.labels - await _existing(targets.existing_labels, session, selection.labels)
+    named_teams = selection.teams - {NO_TEAM}
+    teams_left = named_teams - await _existing(targets.existing_teams, session, named_teams)
+    left = {
+        "hosts that are not there, or that you may not ask,": hosts_left,
+        "labels that are not there": labels_left,
+        "teams that are not there": teams_left,
+    }
+    return [f"{kind} are passed over: {_some_of(ids)}" for kind, ids in left.items() if ids]
+
+
+async def _existing(
+    find: Callable[..., Awaitable[frozenset[int]]], session: AsyncSession, ids: frozenset[int], *more: VisibleTeams
+) -> frozenset[int]:
+    return await find(session, ids, *more) if ids else frozenset()
+
+
+def _some_of(ids: frozenset[int]) -> str:
+    named = ", ".join(map(str, sorted(ids)[:MOST_NAMED]))
+    return f"{named} and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else named
 
 
 async def teams_of(session: AsyncSession, selection: Selection, teams: VisibleTeams) -> frozenset[int]:

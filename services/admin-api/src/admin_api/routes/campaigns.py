@@ -21,7 +21,7 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from admin_api.deps import Deps, DepsDep
-from admin_api.domain import campaigns
+from admin_api.domain import campaigns, targets
 from admin_api.domain.campaign_progress import ramp_data
 from admin_api.domain.campaigns import Asked
 from admin_api.domain.config_blocks import RoleBudget
@@ -197,8 +197,9 @@ async def _run(
     request = await campaigns.request(
         session, viewer, cleared, selection, kind=kind, deadline=deadline, budget=body.limits()
     )
+    unknown = await targets.unknown(session, selection, asked.teams)
     started = await start(deps, session, viewer, cleared, request)
-    return {"campaign": campaign_object(started, request), **warned(cleared.warnings)}
+    return {"campaign": campaign_object(started, request), **warned([*cleared.warnings, *unknown])}
 
 
 def warned(warnings: Iterable[str]) -> dict[str, list[str]]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import fastapi_offline
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Header, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -41,6 +44,13 @@ def install(app: FastAPI) -> None:
             swagger_css_url=f"{ASSETS_PATH}/swagger-ui.css",
             swagger_favicon_url=f"{ASSETS_PATH}/favicon.png",
         )
+
+    @app.get("/", include_in_schema=False)
+    async def front(accept: Annotated[str, Header()] = "") -> Response:
+        """Lead a browser to the page; there is nothing here for others."""
+        if "text/html" not in accept.lower():
+            raise HTTPException(404, "Not Found")
+        return RedirectResponse(DOCS_PATH, headers={"Vary": "Accept"})
 
     app.add_middleware(BrowserHeaders)
 

@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel
 
-from admin_api.errors import BadRequest, InvalidArgument
+from admin_api.errors import BadRequest
 from admin_api.store.listing import ListOptions
 
 LARGEST_PAGE = 2**31  # page numbers beyond this cannot mean anything, and their offsets would not fit a bigint
@@ -65,12 +65,12 @@ def paged(options: ListOptions, usual: int, longest: int) -> ListOptions:
     """Return options of a list that is always paged: `usual` rows on a page where nobody says.
 
     Raises:
-        InvalidArgument: more than `longest` rows are asked for at once.
+        BadRequest: more than `longest` rows are asked for at once.
 
     """
     per_page = usual if options.per_page is None else options.per_page
     if per_page > longest:
-        raise InvalidArgument("per_page", f"at most {longest} fit on a page")
+        raise BadRequest(f"invalid per_page value: at most {longest} fit on a page")
     return replace(options, page=options.page or 0, per_page=per_page)
 
 

@@ -84,6 +84,18 @@ async def existing_teams(session: AsyncSession, team_ids: Collection[int]) -> fr
     return frozenset(found for found in await session.scalars(statement) if found is not None)
 
 
+async def existing_labels(session: AsyncSession, label_ids: Collection[int]) -> frozenset[int]:
+    """Return which of these labels exist."""
+    statement = select(col(Label.id)).where(one_of(col(Label.id), label_ids))
+    return frozenset(found for found in await session.scalars(statement) if found is not None)
+
+
+async def existing_hosts(session: AsyncSession, host_ids: Collection[int], visible: VisibleTeams) -> frozenset[int]:
+    """Return which of these hosts exist and are in sight."""
+    statement = select(col(Host.id)).where(one_of(col(Host.id), host_ids), host_scope.visible(visible))
+    return frozenset(found for found in await session.scalars(statement) if found is not None)
+
+
 async def hosts_by_team(session: AsyncSession, team_ids: Collection[int]) -> dict[int, int]:
     """Return team id -> number of its hosts; teams without any are left out."""
     statement = (

@@ -17,11 +17,13 @@ from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from log_shipper import sinks
 
 MASK = "********"
-SAYS_WHAT = frozenset(
+HARMLESS = frozenset(
     {"bucket", "compression", "format", "index", "layout", "prefix", "source", "sourcetype", "stream", "topic"}
+    | {"acknowledge", "acknowledge_seconds", "concurrency", "delivery_seconds", "fill_bytes", "gzip", "most_queries"}
+    | {"max_message_bytes", "max_request_bytes", "max_request_lines", "record_bytes", "timeout_seconds"}
     | {"topic_status"}
 )
-"""Settings in words that do not say whom a destination speaks to."""
+"""Settings that say neither whom a destination speaks to nor how well that is protected; all others may."""
 NONCE_BYTES = 12
 
 
@@ -124,16 +126,16 @@ def with_kept_secrets(spec: Destination, before: Destination) -> Destination:
         raise Invalid("kind: another kind needs secrets of its own")
     kept = {name: old[name] for name, value in spec.settings.items() if value == MASK and name in old}
     found = checked(spec.model_copy(update={"settings": spec.settings | kept}))
-    moved = [name for name, value in found.settings.items() if _says_where(name, value, before.settings.get(name))]
+    moved = [name for name in says_where(found.kind) if found.settings.get(name) != before.settings.get(name)]
     if moved and any(kept.values()):
         raise Invalid(f"settings.{moved[0]} changes where secrets go: give {', '.join(sorted(kept))} again")
     return found
 
 
-def _says_where(name: str, value: object, before: object) -> bool:
-    """Whether a setting changed that may say to whom secrets are sent: anything that is not known for less."""
-    is_harmless = name in SAYS_WHAT or isinstance(value, bool | int | float | SecretStr)
-    return not is_harmless and value != before
+def says_where(kind: str) -> list[str]:
+    """Return the settings of a kind that may say to whom its secrets are sent: those that are not known for less."""
+    fields = sinks.kind_of(kind).settings.model_fields.items()
+    return [name for name, field in fields if name not in HARMLESS and field.annotation is not SecretStr]
 
 
 def _secrets(spec: Destination) -> dict[str, str]:
