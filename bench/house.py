@@ -113,7 +113,7 @@ class House:
     def _start(self) -> None:
         names = (*(user.name for user in USERS), PROVISION_USER)
         self._passwords = {name: secrets.token_hex(16) for name in names}
-        nats = Nats(self.directory / "nats", authorization=authorization(self._passwords), durable=True)
+        nats = Nats(self.directory / "nats", authorization=authorization(self._passwords), durability="interval")
         self._nats = self._stack.enter_context(RunningServer(nats))
         asyncio.run(provision_bus(nats.url, self._passwords[PROVISION_USER], "dev"))
         self.keys = make_keys(self.directory / "keys", datetime.datetime.now(datetime.UTC))

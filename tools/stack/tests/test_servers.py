@@ -26,6 +26,7 @@ from flotilla_stack.servers import (
     valkey,
 )
 from flotilla_stack.servers import postgres as postgres_server
+from flotilla_stack.servers.nats import Durability
 from flotilla_stack.servers.ports import choose_port
 from flotilla_stack.servers.s3 import UNSIGNED
 from flotilla_stack.servers.valkey import encode
@@ -117,6 +118,15 @@ def test_nats_has_jetstream_large_payloads_and_only_the_given_users(tmp_path: Pa
     assert b'"max_payload": 8388608' in facts
     assert b"jetstream" in facts
     assert b"Authorization Violation" in refusal
+
+
+@pytest.mark.parametrize("durability", ["process", "interval", "always"])
+def test_nats_tells_the_durability_that_it_was_given(tmp_path: Path, durability: Durability) -> None:
+    with RunningServer(Nats(tmp_path / "nats", durability=durability)) as nats:
+        before = nats.synced()
+
+    assert before == durability
+    assert nats.synced() is None
 
 
 def test_valkey_asks_for_the_password_and_never_evicts(tmp_path: Path) -> None:

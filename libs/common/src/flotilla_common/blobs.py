@@ -1,11 +1,13 @@
 """The blob store: large things that are written once, by one service, and read by others. S3, or a folder.
 
 A folder is for one machine: what it holds has the care of the machine's file system, and readers must see the same one.
+An object that was put is on that machine's disk, as one in S3 is in S3: log lines are purged from the bus after that.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -49,9 +51,10 @@ class Blobs:
 
     def __init__(self, store: S3Store | LocalStore) -> None:
         self._store = store
+        self._folder = Path(str(store.prefix)) if isinstance(store, LocalStore) else None
 
     async def put(self, name: str, data: bytes) -> None:
-        """Store an object, in the place of one of the same name.
+        """Store an object for good, in the place of one of the same name.
 
         Raises:
             Unavailable: the store does not take it.
@@ -60,6 +63,8 @@ class Blobs:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await obstore.put_async(self._store, name, data, use_multipart=False)
+                if self._folder is not None:
+                    await asyncio.to_thread(_sync, self._folder, name)
         except (BaseError, OSError, TimeoutError) as error:
             raise _outage(name, error) from error
 
@@ -134,6 +139,17 @@ def open_blobs(settings: BlobSettings) -> Blobs:
         retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=5)},
     )
     return Blobs(store)
+
+
+def _sync(folder: Path, name: str) -> None:
+    """Put a file on the disk, and the folders that name it: obstore renames it into place and leaves it at that."""
+    path = folder / name
+    for one in (path, *list(path.parents)[: len(Path(name).parts)]):
+        descriptor = os.open(one, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _outage(what: str, error: Exception) -> Unavailable:

@@ -7,6 +7,7 @@ from pathlib import Path
 from flotilla_stack import control
 from flotilla_stack.home import Home, default_home
 from flotilla_stack.run import Options, run
+from flotilla_stack.servers.nats import SYNC_INTERVALS
 
 WORKERS_LIMIT = 16
 CTL_HELP = """\
@@ -40,6 +41,13 @@ def parser() -> argparse.ArgumentParser:
     running.add_argument(
         "--gateway-workers", type=worker_count, default=1, metavar="N", help="processes of each gateway (default: 1)"
     )
+    running.add_argument(
+        "--durability",
+        choices=list(SYNC_INTERVALS),
+        default="interval",
+        help="what acknowledged logs survive: the death of NATS (process), of the machine but for the last seconds"
+        " (interval, the default), or of the machine (always)",
+    )
     running.add_argument("-v", "--verbose", action="store_true", help="show every log line, not only warnings")
     ctl = commands.add_parser(
         "ctl",
@@ -72,7 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
     home = chosen.home.absolute()
     if chosen.action == "run":
         hosts = 0 if chosen.without_simulator else max(chosen.hosts, 0)
-        return run(Options(home=home, hosts=hosts, gateway_workers=chosen.gateway_workers, verbose=chosen.verbose))
+        workers, durability = chosen.gateway_workers, chosen.durability
+        return run(Options(home, hosts, gateway_workers=workers, verbose=chosen.verbose, durability=durability))
     try:
         print(control.ask(Home(home).control, chosen.command, chosen.name)["text"])
     except control.ControlError as error:

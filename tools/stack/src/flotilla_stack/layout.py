@@ -8,6 +8,7 @@ from flotilla_stack.home import Home
 from flotilla_stack.passwords import ADMIN_EMAIL, Passwords, load_passwords
 from flotilla_stack.ports_plan import GATEWAYS, Ports, choose_ports
 from flotilla_stack.servers import S3, Caddy, Nats, Postgres, Upstreams, Valkey
+from flotilla_stack.servers.nats import Durability
 from flotilla_stack.servers.ports import give_back
 
 DATABASE = "flotilla"
@@ -57,7 +58,7 @@ class Layout:
         return f"http://127.0.0.1:{self.ports[health_port]}/metrics"
 
 
-def lay_out(home: Home, *, workers: int = 1) -> Layout:
+def lay_out(home: Home, *, workers: int = 1, durability: Durability = "interval") -> Layout:
     """Choose ports, generate what is missing, and describe the servers; start nothing."""
     ports = choose_ports(home.ports, workers=workers)
     passwords = load_passwords(home.service_secrets, home.owner_secrets)
@@ -72,7 +73,7 @@ def lay_out(home: Home, *, workers: int = 1) -> Layout:
         passwords=passwords,
         keys=keys,
         postgres=Postgres(at / "postgres", password=passwords.postgres_owner, port=ports["postgres"]),
-        nats=Nats(at / "nats", port=ports["nats"], monitoring_port=ports["nats_monitoring"]),
+        nats=Nats(at / "nats", port=ports["nats"], monitoring_port=ports["nats_monitoring"], durability=durability),
         valkey=Valkey(at / "valkey", password=passwords.redis, port=ports["valkey"]),
         s3=S3(at / "s3", port=ports["s3"]),
         edge=Caddy(

@@ -19,6 +19,7 @@ from flotilla_stack.papers import write_dev, write_papers
 from flotilla_stack.parts import edge_part, provision_part, server_parts, service_part, services, simulator_part
 from flotilla_stack.screen import may_enroll, screen
 from flotilla_stack.seed import Seeded, seed
+from flotilla_stack.servers.nats import Durability
 from flotilla_stack.supervisor import NotReadyError, Supervisor, stop_event, supervised
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ class Options:
     hosts: int
     gateway_workers: int
     verbose: bool
+    durability: Durability = "interval"
 
 
 class StoppedError(Exception):
@@ -60,7 +62,7 @@ async def run_in(home: Home, options: Options, console: Console) -> int:
     status = 0
     async with supervised_home(home, console) as supervisor:
         try:
-            at = await asyncio.to_thread(lay_out, home, workers=options.gateway_workers)
+            at = await asyncio.to_thread(lay_out, home, workers=options.gateway_workers, durability=options.durability)
             seeded = await unless(stopping, bring_up(at, supervisor))
             if options.hosts and may_enroll(at, seeded):
                 supervisor.add([simulator_part(at, options.hosts)])
@@ -101,6 +103,9 @@ async def bring_up(at: Layout, supervisor: Supervisor) -> Seeded:
         ]
     )
     await supervisor.all_ready()
+    found = await asyncio.to_thread(at.nats.synced)
+    if found != at.nats.durability:
+        raise RuntimeError(f"NATS keeps what it acknowledged as {found}, not as {at.nats.durability}")
     seeded = await asyncio.to_thread(seed, at)
     write_papers(at, seeded)
     return seeded

@@ -128,7 +128,7 @@ def start_nats(stack: ExitStack, directory: Path) -> tuple[WorkerNats, RunningSe
         from flotilla_common.testing.containers import start_nats_container  # noqa: PLC0415 - needs Docker
 
         return WorkerNats(start_nats_container(stack, authorization(passwords)), passwords), None
-    running = RunningServer(Nats(directory / "nats", authorization=authorization(passwords), durable=False))
+    running = RunningServer(Nats(directory / "nats", authorization=authorization(passwords), durability="process"))
     server = stack.enter_context(running)
     return WorkerNats(server.url, passwords), running
 

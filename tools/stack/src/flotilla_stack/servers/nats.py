@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from flotilla_stack.files import write_private
 from flotilla_stack.http import fetch
@@ -12,12 +12,18 @@ from flotilla_stack.servers.programs import find_program
 
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
 
+Durability = Literal["process", "interval", "always"]
+SYNC_INTERVALS: dict[Durability, str] = {"process": "2m", "interval": "10s", "always": "always"}
+"""What an acknowledged message survives: the death of the server; that of the machine, but for the last seconds; that
+of the machine. As `sync_interval` of JetStream. The operations guide says what each loses and costs."""
+
 
 class Nats(Server):
     """One NATS server with JetStream on disk.
 
     `authorization` is a block of NATS configuration (`authorization { users = [...] }`, accounts, ...), put after our
     own head as it is; without it everybody may do everything. It stands in a file that only its owner may read.
+    `durability` says what an acknowledged message survives.
     """
 
     name: ClassVar[str] = "nats"
@@ -29,12 +35,12 @@ class Nats(Server):
         authorization: str = "",
         port: int | None = None,
         monitoring_port: int | None = None,
-        durable: bool = True,
+        durability: Durability = "interval",
     ) -> None:
         super().__init__(directory, port=port)
         self.authorization = authorization
         self.monitoring_port = choose_port(monitoring_port)
-        self.durable = durable
+        self.durability = durability
         self.configuration = self.directory / "nats.conf"
 
     def prepare(self) -> None:
@@ -53,6 +59,16 @@ class Nats(Server):
         except (OSError, ValueError):
             return False
 
+    def synced(self) -> Durability | None:
+        """Ask the running server which durability it has; None: another one, or it does not answer."""
+        try:
+            found = json.loads(fetch(f"{self.monitoring_url}/varz"))["jetstream"]["config"]
+            seconds = 0 if found.get("sync_always") else int(found["sync_interval"]) // 10**9
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        known: dict[int, Durability] = {0: "always", 10: "interval", 120: "process"}
+        return known.get(seconds)
+
     @property
     def url(self) -> str:
         """The address for clients, without a user."""
@@ -64,7 +80,6 @@ class Nats(Server):
         return f"http://127.0.0.1:{self.monitoring_port}"
 
     def _head(self) -> str:
-        sync = "10s" if self.durable else "2m"
         return f"""\
 server_name: flotilla
 listen: "127.0.0.1:{self.port}"
@@ -74,6 +89,6 @@ jetstream {{
   store_dir: {json.dumps(str(self.directory / "jetstream"))}
   max_memory_store: 64MB
   max_file_store: 64GB
-  sync_interval: "{sync}"
+  sync_interval: "{SYNC_INTERVALS[self.durability]}"
 }}
 """
