@@ -89,9 +89,9 @@ async def test_pages_and_orders(fleet, admin, ask, shown, loss):
     assert first["meta"] == {"has_next_results": True, "has_previous_results": False}
 
 
-@pytest.mark.parametrize("parameters", [{"per_page": "5000"}, {"order_key": "marks"}])
-async def test_what_makes_no_sense_is_refused(admin, ask, parameters):
-    assert (await ask(admin, "GET /logs/host_losses", **parameters)).status_code == 422
+@pytest.mark.parametrize(("parameters", "status"), [({"per_page": "5000"}, 400), ({"order_key": "marks"}, 422)])
+async def test_what_makes_no_sense_is_refused(admin, ask, parameters, status):
+    assert (await ask(admin, "GET /logs/host_losses", **parameters)).status_code == status
 
 
 async def test_filters_of_the_list_of_hosts_hold(fleet, admin, shown, loss):
