@@ -19,7 +19,6 @@ from live_query.consumers.archiving import archiving
 from live_query.consumers.carve_expiry import expire_carves
 from live_query.consumers.done_sets import DoneSets
 from live_query.consumers.on_app_config import keep_switch
-from live_query.consumers.on_campaign_answers import DURABLE
 from live_query.consumers.ramps import Ramps
 from live_query.deps import Deps
 from live_query.domain.campaigns import VIEWER_GRACE, VIEWER_LONGEST
@@ -111,7 +110,7 @@ class Keeper:
             if campaign.campaign_id not in self._withdrawn:
                 await commands.withdraw(self._deps.bucket, campaign.campaign_id)
                 self._withdrawn.add(campaign.campaign_id)
-        floor = await answers_floor.find(self._deps.bus, DURABLE) if due else None
+        floor = await answers_floor.find(self._deps.bus) if due else None
         for campaign in due:
             if floor is not None and floor.has_passed(campaign.deadline):
                 await self._through(partial(self._close, campaign.campaign_id))

@@ -26,25 +26,21 @@ class Floor:
         return self.seen_at > moment and (self.oldest is None or self.oldest > moment)
 
 
-async def find(bus: Bus, durable: str) -> Floor:
-    """Return how far a durable consumer of ANSWERS has come.
+async def find(bus: Bus) -> Floor:
+    """Return how far ANSWERS is settled.
+
+    The stream alone is asked: a work queue holds just what is not settled, and its leader knows at once what it took.
+    What a consumer has pending lags behind, and would miss an answer that came a moment ago.
 
     Raises:
-        Unavailable: the bus does not answer, or the consumer does not exist yet.
+        Unavailable: the bus does not answer, or the stream does not exist yet.
 
     """
-    consumer = await _ask(bus, f"$JS.API.CONSUMER.INFO.{ANSWERS_STREAM}.{durable}")
-    seen_at = datetime.fromisoformat(consumer["ts"])
-    if not consumer["num_pending"] and not consumer["num_ack_pending"]:
-        return Floor(seen_at, None)
-    # A work queue holds what is not acked: its first message is at most as new as the oldest answer.
-    state = (await _ask(bus, f"$JS.API.STREAM.INFO.{ANSWERS_STREAM}"))["state"]
-    return Floor(seen_at, datetime.fromisoformat(state["first_ts"]) if state["messages"] else None)
-
-
-async def _ask(bus: Bus, subject: str) -> dict[str, Any]:
+    subject = f"$JS.API.STREAM.INFO.{ANSWERS_STREAM}"
     reply = await bus.client.request(subject, b"", timeout=TIMEOUT_SECONDS)
     body: dict[str, Any] = msgspec.json.decode(reply.data)
     if "error" in body:
         raise Unavailable(f"{subject}: {body['error'].get('description')}")
-    return body
+    state = body["state"]
+    oldest = datetime.fromisoformat(state["first_ts"]) if state["messages"] else None
+    return Floor(datetime.fromisoformat(body["ts"]), oldest)
