@@ -46,6 +46,11 @@ def test_what_is_there_already_is_not_stored_again():
     assert to_spill(stream(501), [Need(400)], [part(401, 600), part(651, 700)]) == (601, 650)
 
 
+def test_what_is_stored_waits_no_more_even_if_it_is_not_purged():
+    assert to_spill(stream(), [Need(800)], [part(801, 900)]) is None
+    assert to_spill(stream(), [Need(800)], [part(801, 899)]) == (900, 950)
+
+
 def test_two_that_lag_share_the_parts():
     assert to_spill(stream(), [Need(300), Need(100)], []) == (101, 950)
 

@@ -57,7 +57,8 @@ def covered_to(cursor: int, parts: Iterable[Part]) -> int:
 def to_spill(state: StreamState, needs: Iterable[Need], parts: Sequence[Part]) -> tuple[int, int] | None:
     """Return the first and last sequence that must be stored next; None when nothing must.
 
-    What lags too far behind is stored up to half of what may wait, so that it is not done bit by bit.
+    What lags too far behind is stored up to half of what may wait, so that it is not done bit by bit. What is stored
+    already does not wait in the stream, whether it is purged yet or not.
     """
     if not state.messages:
         return None
@@ -65,9 +66,10 @@ def to_spill(state: StreamState, needs: Iterable[Need], parts: Sequence[Part]) -
     wanted: list[tuple[int, int]] = []
     for need in needs:
         limit = allowed_bytes(need, state)
-        if need.is_required or lag_bytes(need, state) <= limit:
+        covered = covered_to(need.cursor, parts)
+        if need.is_required or lag_bytes(Need(covered), state) <= limit:
             continue
-        first = max(covered_to(need.cursor, parts) + 1, state.first_sequence)
+        first = max(covered + 1, state.first_sequence)
         last = state.last_sequence - math.floor(limit / 2 / average)
         if first <= last:
             wanted.append((first, last))
