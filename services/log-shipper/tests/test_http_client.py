@@ -10,12 +10,11 @@ from email.utils import format_datetime
 import pytest
 from flotilla_common.contracts.log_destinations import Destination
 from flotilla_common.errors import Invalid
+from flotilla_common.testing.http_standin import DROPPED, LOST, SILENT, Answer, Asked, Standin, serving
 from flotilla_stack.certificates import make_keys
 from log_shipper.domain.specs import checked
 from log_shipper.errors import DestinationDown
 from log_shipper.http_client import LARGEST_REPLY_BYTES, HttpClient, HttpSettings, Refused, Reply, TooLarge, check
-
-from .sinks.http_standin import DROPPED, LOST, SILENT, Answer, Asked, Standin, serving
 
 
 class Anything(Standin):

@@ -9,71 +9,14 @@ import pytest
 from flotilla_common.contracts.log_destinations import Destination
 from flotilla_common.errors import Invalid
 from flotilla_common.testing import eventually
+from flotilla_common.testing.elasticsearch_standin import Cluster
+from flotilla_common.testing.http_standin import DROPPED, LOST, SILENT, Answer, Asked, serving
 from log_shipper.domain.specs import MASK, checked, shown
 from log_shipper.errors import DestinationDown
 from log_shipper.sinks.elasticsearch import KIND
 
 from ..conftest import Crash
-from .http_standin import (
-    DROPPED,
-    HOSTILE,
-    LOST,
-    SILENT,
-    Answer,
-    Asked,
-    Standin,
-    batch_of,
-    books,
-    destination,
-    numbered,
-    outcome,
-    serving,
-)
-
-
-class Cluster(Standin):
-    """Stands in for a cluster that knows `create` by `_bulk`: an id is taken once in an index.
-
-    A document whose `number` is in `statuses` gets those statuses, one a try; the last one for ever.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.documents: dict[tuple[str, str], dict] = {}
-        self.statuses: dict[int, list[int]] = {}
-        self.closed: set[str] = set()
-        self.conflicts = 0
-
-    def answer(self, asked: Asked) -> Answer:
-        assert asked.path.startswith("/_bulk?")
-        lines = asked.body.split(b"\n")
-        assert lines.pop() == b""
-        items = [self._create(json.loads(one), json.loads(two)) for one, two in zip(*[iter(lines)] * 2, strict=True)]
-        return Answer.of(200, {"errors": any(one["create"]["status"] > 299 for one in items), "items": items})
-
-    def _create(self, action: dict, document: dict) -> dict:
-        assert set(action) == {"create"}
-        index, name = action["create"]["_index"], action["create"]["_id"]
-        found = {"_id": name, "status": self._status(index, name, document)}
-        if found["status"] > 299:
-            found["error"] = {"type": "some_exception", "reason": f"status {found['status']}\x1b"}
-        return {"create": found}
-
-    def _status(self, index: str, name: str, document: dict) -> int:
-        planned = self.statuses.get(document.get("number"), [])
-        if index in self.closed:
-            return 400
-        if planned and planned[0]:
-            return planned[0] if len(planned) == 1 else planned.pop(0)
-        if (index, name) in self.documents:
-            self.conflicts += 1
-            return 409
-        self.documents[index, name] = document
-        return 201
-
-    @property
-    def numbers(self) -> list[int]:
-        return sorted(one["number"] for one in self.documents.values() if "number" in one)
+from .http_batches import HOSTILE, batch_of, books, destination, numbered, outcome
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The Kafka destination, against librdkafka's mock cluster (see kafka_cluster.py for what that is not)."""
+"""The Kafka destination, against librdkafka's mock cluster (its module says what that is not)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from flotilla_common.contracts.log_destinations import Destination
 from flotilla_common.errors import Invalid
 from flotilla_common.testing import eventually
-from log_shipper.domain.specs import MASK, checked, sealed, shown
-from log_shipper.errors import DestinationDown
-from log_shipper.sinks import Limits, Line
-from log_shipper.sinks.kafka import KIND, KafkaSink
-
-from ..conftest import WatchedSink, balanced
-from .batches import RECEIVED_MS, batch_of, chunk_of, numbered
-from .kafka_cluster import (
+from flotilla_common.testing.kafka_cluster import (
     CLUSTER_NOT_AUTHORIZED,
     INIT_PRODUCER_ID,
     INVALID_TIMESTAMP,
@@ -37,6 +30,13 @@ from .kafka_cluster import (
     UNKNOWN_TOPIC,
     KafkaCluster,
 )
+from log_shipper.domain.specs import MASK, checked, sealed, shown
+from log_shipper.errors import DestinationDown
+from log_shipper.sinks import Limits, Line
+from log_shipper.sinks.kafka import KIND, KafkaSink
+
+from ..conftest import WatchedSink, balanced
+from .batches import RECEIVED_MS, batch_of, chunk_of, numbered
 from .sasl_broker import SaslBroker
 
 AT_ONCE = Limits(batch_bytes=8_000_000, batch_lines=1_000_000, batch_seconds=0.0, line_bytes=1_000_000 - 256)

@@ -7,26 +7,12 @@ import json
 import pytest
 from flotilla_common.contracts.log_destinations import Destination
 from flotilla_common.testing import eventually
+from flotilla_common.testing.http_standin import DROPPED, LOST, SILENT, Answer, Asked, Standin, serving
 from log_shipper.domain.specs import MASK, checked, shown
 from log_shipper.errors import DestinationDown
 from log_shipper.sinks.splunk import KIND
 
-from .http_standin import (
-    DROPPED,
-    HOSTILE,
-    LOST,
-    RECEIVED_MS,
-    SILENT,
-    Answer,
-    Asked,
-    Standin,
-    batch_of,
-    books,
-    destination,
-    numbered,
-    outcome,
-    serving,
-)
+from .http_batches import HOSTILE, RECEIVED_MS, batch_of, books, destination, numbered, outcome
 
 TOKEN = "11111111-2222-3333-4444-555555555555"
 

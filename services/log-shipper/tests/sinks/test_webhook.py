@@ -12,26 +12,13 @@ from pathlib import Path
 import pytest
 from flotilla_common.contracts.log_destinations import Destination
 from flotilla_common.testing import eventually
+from flotilla_common.testing.http_standin import DROPPED, LOST, SILENT, Answer, Asked, Standin, serving
 from log_shipper.domain.specs import MASK, checked, shown
 from log_shipper.errors import DestinationDown
 from log_shipper.sinks.webhook import KIND
 
 from ..conftest import Crash
-from .http_standin import (
-    DROPPED,
-    HOSTILE,
-    LOST,
-    SILENT,
-    Answer,
-    Asked,
-    Standin,
-    batch_of,
-    books,
-    destination,
-    numbered,
-    outcome,
-    serving,
-)
+from .http_batches import HOSTILE, batch_of, books, destination, numbered, outcome
 
 DOCUMENT = next(
     folder / "docs/logs/webhook.md" for folder in Path(__file__).parents if (folder / "docs/logs/webhook.md").exists()

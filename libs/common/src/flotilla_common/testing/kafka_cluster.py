@@ -53,7 +53,8 @@ class KafkaCluster:
         self._brokers = range(1, brokers + 1)
         words = ctypes.create_string_buffer(512)
         self._handle = self._library.rd_kafka_new(0, self._library.rd_kafka_conf_new(), words, len(words))
-        assert self._handle, words.value
+        if not self._handle:
+            raise RuntimeError(words.value)
         self._cluster = self._library.rd_kafka_mock_cluster_new(self._handle, brokers)
         self.brokers = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
 
@@ -64,7 +65,8 @@ class KafkaCluster:
 
     def create(self, topic: str, partitions: int = 4) -> None:
         """Make a topic."""
-        assert not self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, 1)
+        if error := self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, 1):
+            raise RuntimeError(f"the mock cluster makes no topic {topic}: error {error}")
 
     def refuse_topic(self, topic: str, error: int) -> None:
         """Answer an error to whoever asks for the topic; 0: none any more."""
@@ -105,15 +107,19 @@ class KafkaCluster:
             "receive.message.max.bytes": 100_000_000, "fetch.wait.max.ms": 10, "log_level": 0,
         })  # fmt: skip
         consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
-        found, ends, deadline = [], set(), time.monotonic() + 10
+        found: list[confluent_kafka.Message] = []
+        ends: set[int | None] = set()
+        deadline = time.monotonic() + 10
         while len(ends) < partitions:
-            assert time.monotonic() < deadline, "the mock cluster does not answer"
+            if time.monotonic() > deadline:
+                raise TimeoutError("the mock cluster does not answer")
             message = consumer.poll(0.2)
             if message is None:
                 continue
-            if message.error() is None:
+            error = message.error()
+            if error is None:
                 found.append(message)
-            elif message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF:
+            elif error.code() == confluent_kafka.KafkaError._PARTITION_EOF:
                 ends.add(message.partition())
         consumer.close()
         return sorted(found, key=lambda message: (message.partition(), message.offset()))
