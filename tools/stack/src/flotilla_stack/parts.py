@@ -15,6 +15,9 @@ PASSED_ON = (
     "FLOTILLA_OTLP_ENDPOINT",
     "FLOTILLA_LOGIN_RATE",
     "FLOTILLA_ARCHIVE_AFTER_SECONDS",
+    "FLOTILLA_DESTINATIONS_CONFIG",
+    "FLOTILLA_REPLAY_DAYS",
+    "FLOTILLA_REPLAY_WINDOW",
 )
 """Settings of the caller that reach the services; every other FLOTILLA_ variable is ours."""
 LOCAL_NETWORK = "127.0.0.1/32"

@@ -163,14 +163,10 @@ class Delivery:
 
     async def _deliver(self, recorded: RecordedBatch, work: Work, routed: Routed) -> None:
         """Deliver until the destination has it; each try under the lease."""
-        progress = self._condition.progress_of(recorded)
-        if progress is None:
-            is_doubtful = not self._sink.replaces
-            progress = Progress(line.position for chunk in routed.chunks for line in chunk.each() if is_doubtful)
-        async with self._deps.sessions.begin() as session:
-            made_at = await self.lock(session)
-            attempt = await batches.attempt(session, int(recorded.id or 0))
-        self._condition.begin(int(recorded.id or 0), attempt, progress)
+        known = self._condition.progress_of(recorded)
+        progress = known or self._unknown_progress(recorded, routed)
+        tries = max(recorded.attempts + (known is None), 1 + progress.most_copies)
+        made_at = await self._begin_try(recorded, progress, tries)
         batch = Batch(
             (int(made_at.timestamp() * 1_000_000), int(recorded.id or 0)),
             recorded.first_sequence,
@@ -179,11 +175,26 @@ class Delivery:
             routed.chunks,
             progress,
         )
-        refusals = await self._persist(batch, recorded)
-        routed.refuse([*progress.refusals, *refusals])
-        for sequence, _ in progress.repeated:
+        refusals = [*await self._persist(batch, recorded), *progress.refusals]
+        routed.refuse(refusals)
+        for sequence, copies in progress.copies(refusals):
             message = routed.messages[sequence]
-            routed.tally.add(message.log_type, message.hour, "duplicates", 1)
+            routed.tally.add(message.log_type, message.hour, "duplicates", copies)
+
+    def _unknown_progress(self, recorded: RecordedBatch, routed: Routed) -> Progress:
+        """Return what is known of a batch that another process has begun: each of its tries may have brought all."""
+        if self._sink.replaces:
+            return Progress()
+        return Progress((line.position for chunk in routed.chunks for line in chunk.each()), recorded.attempts)
+
+    async def _begin_try(self, recorded: RecordedBatch, progress: Progress, tries: int) -> datetime:
+        """Write down how many copies of a line there may be once this try is over; return when we were made."""
+        async with self._deps.sessions.begin() as session:
+            made_at = await self.lock(session)
+            await batches.begin_try(session, int(recorded.id or 0), tries)
+        recorded.attempts = tries
+        self._condition.begin(int(recorded.id or 0), tries, progress)
+        return made_at
 
     async def _persist(self, batch: Batch, recorded: RecordedBatch) -> list[Refusal]:
         """Try until the destination takes the batch; what it said of single lines is kept meanwhile."""
@@ -198,6 +209,8 @@ class Delivery:
                 self._condition.is_delivering(False)
                 await self._condition.wait_after(error, is_over=partial(self._gives_up, recorded))
                 await self._lease.confirm()
+                if batch.progress.most_copies >= recorded.attempts:
+                    await self._begin_try(recorded, batch.progress, 1 + batch.progress.most_copies)
             else:
                 await self._condition.succeeded()
                 return refusals

@@ -7,6 +7,7 @@ has to change.
 from __future__ import annotations
 
 import pkgutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -78,24 +79,43 @@ class Progress:
     """What became of a batch so far, for a sink that sends it in several requests or record by record.
 
     It outlives failures of one process, so that a retry sends what is missing alone. `accepted`: the destination said
-    that it has the line. `doubtful`: sent, and no word came; a line that is accepted after that may stand there twice.
+    that it has the line. A line that was sent, and no word came, is doubtful, as often as that happened: so many copies
+    of it may stand there for all that anybody knows.
     """
 
-    def __init__(self, doubtful: Iterable[Position] = ()) -> None:
+    def __init__(self, doubtful: Iterable[Position] = (), times: int = 1) -> None:
         self.accepted: set[Position] = set()
         self.refusals: list[Refusal] = []
-        self.repeated: set[Position] = set()
-        self._doubtful = set(doubtful)
+        self.repeated: dict[Position, int] = {}
+        """Accepted lines that may stand there more than once: how many copies too many."""
+        self._doubts: Counter[Position] = Counter(dict.fromkeys(doubtful, times))
 
     def accept(self, lines: Iterable[Line]) -> None:
         """Note that the destination has these lines."""
         positions = {line.position for line in lines}
-        self.repeated |= positions & self._doubtful
+        if self._doubts:
+            self.repeated |= {position: times for position in positions if (times := self._doubts[position])}
         self.accepted |= positions
 
     def doubt(self, lines: Iterable[Line]) -> None:
         """Note that these lines were sent and nobody knows whether they came."""
-        self._doubtful |= {line.position for line in lines}
+        self._doubts.update(line.position for line in lines)
+
+    @property
+    def most_copies(self) -> int:
+        """How many copies there may be of the line that was sent most often without a word."""
+        return max(self._doubts.values(), default=0)
+
+    def copies(self, refused: Iterable[Refusal]) -> Iterator[tuple[int, int]]:
+        """Yield stream sequences, each with copies that may be there beside what the books say.
+
+        Of an accepted line all but one; of one that is refused in the end every copy.
+        """
+        for (sequence, _), times in self.repeated.items():
+            yield sequence, times
+        for refusal in refused:
+            if times := self._doubts[refusal.sequence, refusal.index]:
+                yield refusal.sequence, times
 
     def refuse(self, line: Line, reason: str) -> None:
         """Note that the destination will never take this line."""

@@ -28,15 +28,9 @@ async def record(session: AsyncSession, batch: Batch) -> None:
     await session.flush()
 
 
-async def attempt(session: AsyncSession, batch_id: int) -> int:
-    """Note that a process begins to deliver a batch; return how many have, this one included."""
-    done = await session.execute(
-        update(Batch)
-        .where(col(Batch.id) == batch_id)
-        .values(attempts=col(Batch.attempts) + 1)
-        .returning(col(Batch.attempts))
-    )
-    return done.scalar_one()
+async def begin_try(session: AsyncSession, batch_id: int, tries: int) -> None:
+    """Note that a try to deliver a batch begins, and that up to so many may have brought a line, this one included."""
+    await session.execute(update(Batch).where(col(Batch.id) == batch_id).values(attempts=tries))
 
 
 async def settle(session: AsyncSession, batch_id: int) -> None:

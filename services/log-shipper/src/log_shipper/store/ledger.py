@@ -31,10 +31,10 @@ class Tally:
         self.lines.setdefault((log_type, hour), Counter())[column] += lines
 
     def repeated(self) -> Tally:
-        """Return what a replay of these lines means: they had been counted before, and stand there once more."""
+        """Return what a replay of these lines means: they had been counted before, and every copy is one too many."""
         found = Tally()
         for (log_type, hour), count in self.lines.items():
-            found.add(log_type, hour, "duplicates", count["delivered"])
+            found.add(log_type, hour, "duplicates", count["delivered"] + count["duplicates"])
         return found
 
     def revived(self) -> Tally:
