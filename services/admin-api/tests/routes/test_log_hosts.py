@@ -1,11 +1,14 @@
-"""/logs/host_losses: whose hosts are in the list, and what is said of them."""
+"""/logs/host_losses and /logs/gaps: whose hosts are in the lists, and what is said of them."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from flotilla_common.db.models.inventory import Host, HostSeen
 from flotilla_common.db.models.log_shipper import HostLoss
+from sqlalchemy import update
+from sqlalchemy.dialects.postgresql import insert
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -101,3 +104,63 @@ async def test_filters_of_the_list_of_hosts_hold(fleet, admin, shown, loss):
     assert await shown(admin, query="web") == [("web-1", 1)]
     assert await shown(admin, status="online") == [("web-1", 1), ("db-1", 1)]
     assert await shown(admin, status="mia") == []
+
+
+@pytest.fixture
+def quiet(fleet, database):
+    """A host that is online; its lines stopped so many hours ago (None: there never were any)."""
+
+    async def make(name: str, hours: float | None, team: int | None = None) -> int:
+        host_id = await fleet.host(name, team)
+        now = datetime.now(UTC)
+        logged_at = None if hours is None else now - timedelta(hours=hours)
+        async with database.sessions().begin() as session:
+            await session.execute(update(Host).where(Host.id == host_id).values(created_at=now - timedelta(days=9)))
+            statement = insert(HostSeen).values(host_id=host_id, seen_at=now, logged_at=logged_at)
+            times = {"seen_at": now, "logged_at": logged_at}
+            await session.execute(statement.on_conflict_do_update(index_elements=["host_id"], set_=times))
+        return host_id
+
+    return make
+
+
+@pytest.fixture
+def gaps(ask):
+    async def listed(member, **parameters: str) -> list[str]:
+        answer = await ask(member, "GET /logs/gaps", **parameters)
+        assert answer.status_code == 200, answer.text
+        return [one["display_name"] for one in answer.json()["gaps"]]
+
+    return listed
+
+
+async def test_hosts_whose_lines_stopped_are_listed(admin, ask, quiet, gaps):
+    stopped = await quiet("stopped", 25)
+    await quiet("fine", 23)
+    await quiet("never", None)
+
+    answer = (await ask(admin, "GET /logs/gaps", order_key="logged_at")).json()
+
+    assert [one["display_name"] for one in answer["gaps"]] == ["stopped", "never"]
+    first, second = answer["gaps"]
+    assert (first["host_id"], first["team_id"], second["logged_at"]) == (stopped, None, None)
+    assert first["logged_at"] < first["seen_at"]
+    assert answer["meta"] == {"has_next_results": False, "has_previous_results": False}
+    assert await gaps(admin, hours="1", order_key="host_id") == ["stopped", "fine", "never"]
+    assert await gaps(admin, hours="1", per_page="1", page="1") == ["fine"]
+
+
+async def test_gaps_of_other_teams_are_not_shown(quiet, make_team, make_user, admin, ask, gaps):
+    servers, laptops = await make_team("Servers"), await make_team("Laptops")
+    for name, team in (("web", servers), ("laptop", laptops), ("nobody's", None)):
+        await quiet(name, 48, team)
+    member = await make_user("observer", team=servers)
+
+    assert await gaps(member) == ["web"]
+    assert await gaps(admin, team_id=str(laptops)) == ["laptop"]
+    assert (await ask(member, "GET /logs/gaps", team_id=str(laptops))).status_code == 403
+
+
+@pytest.mark.parametrize("hours", ["0", "-1", "1e9", "nan", "soon"])
+async def test_hours_that_make_no_sense_are_refused(admin, ask, hours):
+    assert (await ask(admin, "GET /logs/gaps", hours=hours)).status_code in {400, 422}

@@ -56,6 +56,7 @@ def build_gateway(
     hosts = HostCache()
     campaigns = Campaigns()
     plans = Plans(bus.request, plans_bucket.get, counters, uses_etag=uses_etag)
+    seen = SeenHosts()
     return Gateway(
         hosts=hosts,
         keys=KeyResolver(hosts, bus.request, counters, kind="resolve_node_keys"),
@@ -65,11 +66,11 @@ def build_gateway(
         answers=Answers(admission.answers.publish, counters),
         query_sets=QuerySets(plans),
         query_results=QueryResults(admission.results.publish, counters),
-        logs=LogIntake(admission.logs.publish, counters),
+        logs=LogIntake(admission.logs.publish, counters, seen),
         enrollments=Enrollments(hosts, ask, counters),
         carves=Carves(admission.live_query.asking(bus.request), admission.carves.publish, keys, counters, time.time),
         orbit=_build_orbit(bus, plans, plans_bucket, ask, counters),
-        seen=SeenHosts(),
+        seen=seen,
         counters=counters,
         admission=admission,
         memory=memory,

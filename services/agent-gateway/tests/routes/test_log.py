@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from agent_gateway.domain import bodies
 from agent_gateway.domain.lines import LINE_LIMIT
+from flotilla_common.contracts.bitmaps import bitmap_of
 from flotilla_common.contracts.logs import STREAM
 from flotilla_common.testing import eventually
 
@@ -19,6 +22,7 @@ from ..conftest import BOTH_ROADS, BusFor, House, LimitStream
 pytestmark = BOTH_ROADS
 
 MIB = 1024 * 1024
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LINE = {"name": "pack/Global/x", "columns": {"a": "1"}, "action": "added"}
 
 
@@ -248,3 +252,19 @@ async def test_what_is_nested_too_deeply_beside_the_lines_fails_no_batch(house: 
     assert (await house.post("log", body)).json() == {}
     assert house.gateway.counters.lines["result"] == 1
     assert house.gateway.counters.lines_skipped == {}
+
+
+async def test_a_host_has_logged_when_its_lines_are_in_custody_and_not_before(
+    house: House, limit_stream: LimitStream
+) -> None:
+    kept, refused, idle = (house.inventory.add_host(number) for number in (1, 2, 3))
+
+    await house.post("log", body_of(kept, LINE))
+    await house.post("log", body_of(idle))
+    await limit_stream(1024)
+    await house.post("log", body_of(refused, {"text": "x" * 2000}))
+    report = house.gateway.seen.take(NOON)
+
+    assert report is not None
+    assert set(bitmap_of(base64.b64decode(report.bitmap))) == {1, 2, 3}
+    assert set(bitmap_of(base64.b64decode(report.logged))) == {1}

@@ -31,6 +31,7 @@ from inventory.consumers import (
     answer_resolve_orbit_keys,
     answer_set_device_token,
     answer_transfer_hosts,
+    log_gaps,
     on_agent_options_changed,
     on_hosts_seen,
     on_label_changed,
@@ -88,6 +89,8 @@ async def start(tasks: asyncio.TaskGroup, health: Health, settings: Settings) ->
         await scoping.recompute(session)
     tasks.create_task(relay(bus, settings, OWNER), name="outbox")
     tasks.create_task(_sweep(settings.sweep_seconds, deps), name="sweep")
+    longest = timedelta(hours=settings.log_gap_hours)
+    tasks.create_task(log_gaps.count_every(settings.sweep_seconds, longest, deps), name="log gaps")
     await listen(tasks, deps, seen_flush_seconds=settings.seen_flush_seconds, sweep_seconds=settings.sweep_seconds)
 
 
@@ -105,9 +108,9 @@ async def listen(
         tasks.create_task(respond(deps.bus, responder, deps, ready=ready()), name=responder.request.subject)
     for subscription in SUBSCRIPTIONS:
         tasks.create_task(consume(deps.bus, subscription, deps, ready=ready()), name=subscription.durable)
-    seen = SeenHosts()
-    tasks.create_task(on_hosts_seen.collect(seen, deps, ready=ready()), name="hosts.seen")
-    tasks.create_task(on_hosts_seen.write_every(seen_flush_seconds, seen, deps), name="hosts.seen writer")
+    seen, logged = SeenHosts(), SeenHosts()
+    tasks.create_task(on_hosts_seen.collect(seen, logged, deps, ready=ready()), name="hosts.seen")
+    tasks.create_task(on_hosts_seen.write_every(seen_flush_seconds, seen, logged, deps), name="hosts.seen writer")
     planned = PlannedIntervals()
     tasks.create_task(on_plans.plans_follower(deps.bus, planned).run(), name="plans")
     tasks.create_task(on_plans.write_changes(sweep_seconds, planned, deps), name="plans writer")

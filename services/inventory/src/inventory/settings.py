@@ -22,6 +22,9 @@ class Settings(DatabaseSettings):
     sweep_seconds: float = Field(
         60.0, description="seconds between looks for hosts of lost teams or with old intervals", gt=0
     )
+    log_gap_hours: float = Field(
+        24.0, description="a host that is online and sent no log line for so long counts as one with a gap", gt=0
+    )
     same_identity: Literal["separate", "hold"] = Field(
         "separate", description="of two living machines with one identity the newcomer is a host of its own, or is held"
     )

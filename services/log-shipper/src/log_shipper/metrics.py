@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge
 from log_shipper.deps import Deps
 from log_shipper.domain.ledger import Ledger, read_ledger
 from log_shipper.domain.report_keeping import Tally
-from log_shipper.store import host_losses
+from log_shipper.store import host_losses, segments
 from log_shipper.store.stream import OUTAGES
 
 log = structlog.get_logger()
@@ -40,6 +40,7 @@ SPILLED = Counter("flotilla_log_spilled_bytes", "Bytes of the stream that this p
 STORED = Gauge("flotilla_log_stored_bytes", "Bytes of the stream that are in the blob store, as messages")
 HOST_LOST = Gauge("flotilla_log_host_lost_lines", "Lines that hosts say they threw away, a lower bound", ["kind"])
 HOSTS_LOSING = Gauge("flotilla_log_hosts_with_losses", "Hosts that said so, ever", ["kind"])
+JANITOR_FAILURES = Counter("flotilla_log_janitor_failures", "Failures of this process to store parts, or to purge them")
 CONFIG_BROKEN = Gauge("flotilla_log_destinations_config_broken", "1 while the file of destinations makes no sense")
 REPORT_CURSOR = Gauge("flotilla_log_reports_cursor_sequence", "Last stream sequence that is in query reports")
 REPORT_FAILURES = Counter("flotilla_log_report_failures", "Failures of this process to keep query reports")
@@ -62,6 +63,7 @@ async def publish(deps: Deps) -> None:
             show(await read_ledger(deps.sessions, deps.bus))
             async with deps.sessions.begin() as session:
                 show_losses(await host_losses.totals(session))
+                STORED.set(await segments.stored_bytes(session))
         except (*outage.kinds(), *OUTAGES) as error:
             log.warning("ledger cannot be read", error=repr(error))
         heed()

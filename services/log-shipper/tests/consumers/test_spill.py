@@ -16,6 +16,7 @@ from log_shipper.consumers.purge import clean, purge_once, spill_once
 from log_shipper.domain.spilling import Keeping
 from log_shipper.errors import DestinationDown
 from log_shipper.sinks import Limits
+from log_shipper.store import segments
 from log_shipper.store.stream import state
 
 from ..conftest import all_counted, balanced, count_on, lines_in, to_file
@@ -65,6 +66,8 @@ async def test_what_lags_is_stored_purged_counted_and_delivered(gateway, deps, s
         await eventually(lambda: is_purged(deps))
         books = (await balanced(deps))["slow", "result"]
         assert (books.received, books.pending) == (192, 192)
+        async with deps.sessions.begin() as session:
+            assert await segments.stored_bytes(session) > MIB
         sink.before = None
         await eventually(lambda: len(lines_in(directory)) == 192)
         await eventually(lambda: nothing_pending(deps))

@@ -69,13 +69,15 @@ class ScopeChangedV1(Event):
 class HostsSeenV1(Event):
     """Hosts that polled lately; core NATS, every 10 s. Losing one costs a late "seen".
 
-    `bitmap` is a serialized roaring bitmap of host ids in base64.
+    `bitmap` is a serialized roaring bitmap of host ids in base64; `logged` one of those whose log lines came into
+    custody (empty: nobody's).
     """
 
     subject: ClassVar[str] = "hosts.seen.v1"
 
     bitmap: str
     seen_at: datetime
+    logged: str = ""
 
 
 class EnrollRefusedV1(Event):

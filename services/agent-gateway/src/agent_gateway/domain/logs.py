@@ -15,6 +15,7 @@ from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.hosts import Host
 from agent_gateway.domain.lines import MESSAGE_BYTES, Piece
 from agent_gateway.domain.posts import Begun
+from agent_gateway.domain.seen import SeenHosts
 from agent_gateway.domain.sharing import Load, Sharing, all_of
 
 MESSAGES_AT_ONCE = 4  # of one POST
@@ -25,9 +26,10 @@ Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[int]]
 class LogIntake:
     """Coalesces and publishes. `publish` returns once the stream has the message, or raises Unavailable."""
 
-    def __init__(self, publish: Publish, counters: Counters) -> None:
+    def __init__(self, publish: Publish, counters: Counters, seen: SeenHosts) -> None:
         self._publish = publish
         self._counters = counters
+        self._seen = seen
         self._sharing: Sharing[tuple[LogType, int], Segment] = Sharing(self._send, message_bytes=MESSAGE_BYTES)
 
     async def store(self, log_type: LogType, host: Host, pieces: list[Piece], received_ms: int) -> None:
@@ -71,3 +73,4 @@ class LogIntake:
         body = b"".join((manifest, b"\n", *load.pieces))
         load.pieces.clear()
         await self._publish(subject(*key), body, {LINES_HEADER: str(lines)})
+        self._seen.have_logged(segment.host_id for segment in load.notes)

@@ -118,6 +118,7 @@ async def purge(deps: Deps, keeping: Keeping) -> None:
                     await asyncio.sleep(EVERY_SECONDS)
         except (*outage.kinds(), *OUTAGES) as error:
             heed()
+            metrics.JANITOR_FAILURES.inc()
             log.warning("janitor waits", error=repr(error))
             await asyncio.sleep(RETRY_SECONDS)
 

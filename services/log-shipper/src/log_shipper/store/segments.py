@@ -102,6 +102,12 @@ async def all_rows(session: AsyncSession) -> Sequence[Segment]:
     return found.scalars().all()
 
 
+async def stored_bytes(session: AsyncSession) -> int:
+    """Return how many bytes of the stream are in segments that count, as messages."""
+    statement = select(func.coalesce(func.sum(col(Segment.raw_bytes)), 0)).where(col(Segment.removing_at).is_(None))
+    return int((await session.execute(statement)).scalar_one())
+
+
 async def index_of(session: AsyncSession, segment_id: int) -> bytes:
     """Return a segment's index; empty when it is gone."""
     found = await session.execute(select(col(Segment.index)).where(col(Segment.id) == segment_id))

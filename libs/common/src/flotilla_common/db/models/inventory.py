@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Index, LargeBinary, Sequence, Text, func, literal
+from sqlalchemy import BigInteger, Column, ColumnElement, Index, LargeBinary, Sequence, Text, and_, func, literal
 from sqlalchemy import text as sql
 from sqlmodel import Field, SQLModel, col
 
@@ -88,13 +88,14 @@ class Host(SQLModel, table=True):
 
 
 class HostSeen(SQLModel, table=True):
-    """When each host was last seen. Narrow and apart, since it changes all the time."""
+    """When each host was last seen, and when lines of it last came. Narrow and apart, since it changes all the time."""
 
     __tablename__ = "host_seen"
     __table_args__ = {"schema": SCHEMA}
 
     host_id: int = bigint(primary_key=True)
     seen_at: datetime = timestamp(index=True)
+    logged_at: datetime | None = timestamp(nullable=True)
 
 
 class EnrollSecretUse(SQLModel, table=True):
@@ -198,3 +199,12 @@ def online_clause(now: datetime) -> ColumnElement[bool]:
     seen_at = func.coalesce(col(HostSeen.seen_at), col(Host.created_at))
     online: ColumnElement[bool] = seen_at + func.make_interval(0, 0, 0, 0, 0, 0, window) > literal(now)
     return online
+
+
+def log_gap_clause(now: datetime, longest: timedelta) -> ColumnElement[bool]:
+    """Return the rule of a gap: the host is online, and no line of it came for longer than `longest`.
+
+    For the same statements. A host of which no line ever came has a gap when it enrolled longer ago.
+    """
+    last = func.coalesce(col(HostSeen.logged_at), col(Host.created_at))
+    return and_(online_clause(now), last < literal(now - longest))
