@@ -28,6 +28,7 @@ from .people import Person
 HOSTS = 500
 IN_OTHER_TEAM = 100  # of them
 ENROLL_AT_ONCE = 64
+ANY_TIME_HOURS = 1e-6  # every host has been silent for so long
 FLOWING = 200  # acknowledged lines between two faults
 FLOW_SECONDS, LAST_SECONDS, DRAIN_SECONDS, REPLAY_SECONDS = 60.0, 60.0, 180.0, 60.0
 
@@ -47,6 +48,8 @@ class Outcome:
     letters: dict[str, Letters] = field(default_factory=dict)
     buried: Letters = field(default_factory=Letters)
     """Dead letters of the destination that buries what it cannot deliver, before they were tried again."""
+    logged_at: dict[str, str] = field(default_factory=dict)
+    """Host -> when a line of it last came, as /logs/gaps has it."""
     replayed: int = 0
     """Messages of the stream that were sent once more."""
     stored_parts: int = 0
@@ -82,6 +85,7 @@ class Storm:
             self.is_over.set()
             await asyncio.wait_for(asyncio.gather(*tasks), LAST_SECONDS)
             self.say(f"all hosts are done, {len(self.record.acknowledged)} lines are acknowledged")
+            await eventually(self._have_all_logged, timeout=LAST_SECONDS)
             await self._drain()
             self.outcome.watch.is_over = True
             await watching
@@ -201,6 +205,12 @@ class Storm:
 
     async def _ctl(self, command: str, part: str) -> None:
         await asyncio.to_thread(ask, Home(self.stack.home).control, command, part)
+
+    async def _have_all_logged(self) -> bool:
+        """Whether it is known of every host when a line of it last came (gateways tell every 10 s)."""
+        page = await self.admin.call("GET", "/logs/gaps", hours=ANY_TIME_HOURS, per_page=2 * HOSTS)
+        self.outcome.logged_at = {gap["display_name"]: gap["logged_at"] for gap in page["gaps"] if gap["logged_at"]}
+        return len(self.outcome.logged_at) == HOSTS
 
     async def _drain(self) -> None:
         """Wait until no destination lacks a line."""

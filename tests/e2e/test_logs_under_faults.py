@@ -169,6 +169,10 @@ def test_what_was_sent_once_more_counts_as_duplicates(outcome: Outcome) -> None:
         assert total(outcome, name, "duplicates") > 0
 
 
+def test_it_is_known_of_every_host_when_it_last_logged(outcome: Outcome) -> None:
+    assert len(outcome.logged_at) == HOSTS
+
+
 def test_no_host_was_told_to_enroll_again(outcome: Outcome) -> None:
     assert outcome.record.invalid == set()
     assert outcome.record.unanswered > 0
