@@ -29,6 +29,7 @@ class BooksWatch:
     wrong: list[str] = field(default_factory=list)
     is_over: bool = False
     _before: dict[tuple[str, str], Row] = field(default_factory=dict)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def watch(self) -> None:
         """Look until told to stop."""
@@ -47,13 +48,14 @@ class BooksWatch:
             AssertionError, httpx2.HTTPError: it cannot be read now.
 
         """
-        reply = await self.person.client.get(f"{API}/logs/ledger", timeout=READ_SECONDS)
-        assert reply.is_success, reply.text
-        rows: list[Row] = reply.json()["ledger"]
-        self.looks += 1
-        for row in rows:
-            self._check(row)
-        return rows
+        async with self._turn:  # of two looks at a time the older one may come back last
+            reply = await self.person.client.get(f"{API}/logs/ledger", timeout=READ_SECONDS)
+            assert reply.is_success, reply.text
+            rows: list[Row] = reply.json()["ledger"]
+            self.looks += 1
+            for row in rows:
+                self._check(row)
+            return rows
 
     def _check(self, row: Row) -> None:
         key = row["destination"], row["log_type"]
