@@ -17,6 +17,7 @@ from typing import Any, Literal
 from flotilla_common.contracts.campaigns import QUERY_PREFIX
 
 from .doors import Door, Gateway, NoAnswer, Refused
+from .machines import enroll_request
 
 POLL_SECONDS = 3.0
 UNKNOWN_CAMPAIGN = 10**9  # and beyond: there is none with such a number
@@ -159,13 +160,7 @@ class CampaignHost:
 
     async def enroll(self, secret: str) -> None:
         """Trade the secret for a node key."""
-        name = self.identifier
-        details = {
-            "os_version": {"name": "Ubuntu", "version": "24.04", "platform": "ubuntu", "platform_like": "debian"},
-            "system_info": {"hostname": name, "uuid": name, "hardware_serial": name},
-            "osquery_info": {"version": "6.0.0", "instance_id": name, "uuid": name},
-        }
-        request = {"enroll_secret": secret, "host_identifier": name, "platform_type": "9", "host_details": details}
+        request = enroll_request(self.identifier, secret)
         self.node_key = (await self._door.post(self.gateway, "/enroll", encoded(request)))["node_key"]
 
     async def config(self, gateway: Gateway) -> dict[str, Any]:

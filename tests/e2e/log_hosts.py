@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .doors import Door, Gateway, NoAnswer
+from .machines import enroll_request
 from .shipped import LINE_ID
 
 PAUSE_SECONDS = 2.5
@@ -122,13 +123,7 @@ class LogHost:
 
     async def enroll(self, secret: str) -> None:
         """Trade the secret for a node key, until it has one."""
-        name = self.identifier
-        details = {
-            "os_version": {"name": "Ubuntu", "version": "24.04", "platform": "ubuntu", "platform_like": "debian"},
-            "system_info": {"hostname": name, "uuid": name, "hardware_serial": name},
-            "osquery_info": {"version": "6.0.0", "instance_id": name, "uuid": name},
-        }
-        request = {"enroll_secret": secret, "host_identifier": name, "platform_type": "9", "host_details": details}
+        request = enroll_request(self.identifier, secret)
         while not self.node_key:
             try:
                 answer = await self._door.post(self._gateways[self._at], "/enroll", json.dumps(request).encode())

@@ -20,6 +20,16 @@ PREFIX = "/api/v1/osquery"
 STOP_SECONDS = 30.0
 
 
+def enroll_request(name: str, secret: str, version: str = "6.0.0") -> dict[str, Any]:
+    """Return what an osqueryd of a version sends to enroll, every identity of it the same text."""
+    details = {
+        "os_version": {"name": "Ubuntu", "version": "24.04", "platform": "ubuntu", "platform_like": "debian"},
+        "system_info": {"hostname": name, "uuid": name, "hardware_serial": name},
+        "osquery_info": {"version": version, "instance_id": name, "uuid": name},
+    }
+    return {"enroll_secret": secret, "host_identifier": name, "platform_type": "9", "host_details": details}
+
+
 @dataclass
 class Machine:
     """One host with a node key."""
@@ -37,13 +47,7 @@ class Machine:
 
     async def enroll(self, secret: str) -> None:
         """Trade the secret for a node key."""
-        details = {
-            "os_version": {"name": "Ubuntu", "version": "24.04", "platform": "ubuntu", "platform_like": "debian"},
-            "system_info": {"hostname": self.identifier, "uuid": self.identifier, "hardware_serial": self.identifier},
-            "osquery_info": {"version": "5.23.0", "instance_id": self.identifier, "uuid": self.identifier},
-        }
-        request = {"enroll_secret": secret, "host_identifier": self.identifier, "platform_type": "9"}
-        self.node_key = (await self.post("/enroll", {**request, "host_details": details}))["node_key"]
+        self.node_key = (await self.post("/enroll", enroll_request(self.identifier, secret, "5.23.0")))["node_key"]
 
     async def config(self) -> dict[str, Any]:
         """Fetch the config."""
