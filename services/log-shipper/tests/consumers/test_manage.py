@@ -14,7 +14,8 @@ from flotilla_common.testing import eventually
 from log_shipper.config_file import ConfigFile
 from log_shipper.consumers.manage import Declared, Manager
 from log_shipper.domain.specs import checked, sealed, shown
-from log_shipper.sinks import kind_of
+from log_shipper.sinks import Kind, kind_of
+from log_shipper.sinks.webhook import Settings as WebhookSettings
 from log_shipper.store import destinations
 from sqlalchemy import func
 
@@ -175,3 +176,25 @@ async def test_what_inventory_knows_of_hosts_decides(gateway, deps, shipping, di
 
         await eventually(settled)
     assert lines_in(directory) == (gateway.sent["result"] if is_taken else [])
+
+
+async def test_a_destination_that_cannot_be_opened_fails_alone(
+    gateway, deps, shipping, directory, tmp_path, monkeypatch
+):
+    def broken(_: object) -> None:
+        raise TypeError("a library does not like a setting")
+
+    await put(deps, Destination(name="broken", kind="webhook", settings={"url": "https://example.com"}))
+    monkeypatch.setattr("log_shipper.sinks.webhook.KIND", Kind(WebhookSettings, broken))
+    async with shipping(deps, to_file(directory)):
+        await gateway.send()
+        await eventually(lambda: lines_in(directory) == gateway.sent["result"])
+
+        async def is_told() -> bool:
+            async with deps.sessions.begin() as session:
+                row = await session.get(Row, "broken")
+                return row.failing_since is not None and "does not like" in row.last_error
+
+        await eventually(is_told)
+        await put(deps, file_at(tmp_path / "broken", name="broken"))
+        await eventually(lambda: (tmp_path / "broken").exists() or gateway.send())
