@@ -15,11 +15,12 @@ from log_shipper.config_file import ConfigFile
 from log_shipper.consumers.manage import Declared, Manager
 from log_shipper.domain.specs import checked, sealed, shown
 from log_shipper.sinks import Kind, kind_of
+from log_shipper.sinks.file import FileSink
 from log_shipper.sinks.webhook import Settings as WebhookSettings
 from log_shipper.store import destinations
 from sqlalchemy import func
 
-from ..conftest import balanced, lines_in, to_file
+from ..conftest import WatchedSink, balanced, lines_in, to_file
 
 EFFECT_SECONDS = 2.0
 
@@ -198,3 +199,23 @@ async def test_a_destination_that_cannot_be_opened_fails_alone(
         await eventually(is_told)
         await put(deps, file_at(tmp_path / "broken", name="broken"))
         await eventually(lambda: (tmp_path / "broken").exists() or gateway.send())
+
+
+async def test_what_is_delivered_while_a_destination_is_taken_away_is_in_its_books(gateway, deps, shipping, directory):
+    class TakenAway(WatchedSink):
+        async def deliver(self, batch, target):
+            refusals = await super().deliver(batch, target)
+            async with deps.sessions.begin() as session:
+                await destinations.take_away(session, "file")
+            return refusals
+
+    await gateway.send()
+    async with shipping(deps, TakenAway(FileSink(directory))):
+
+        async def is_booked() -> bool:
+            entry = (await balanced(deps))["file", "result"]
+            return (entry.received, entry.delivered, entry.filtered, entry.pending) == (3, 3, 0, 0)
+
+        await eventually(is_booked)
+
+    assert lines_in(directory) == gateway.sent["result"]

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from log_shipper.errors import LeaseLost
+from log_shipper.store import batches
 
 
 async def all_rows(session: AsyncSession) -> Sequence[Destination]:
@@ -94,13 +95,19 @@ async def declare(session: AsyncSession, names: Iterable[str], undeclared: timed
 
 
 async def take_away(session: AsyncSession, name: str) -> None:
-    """Mark a destination as taken away: it gets no line that comes after this moment, nor one it lacks."""
+    """Mark a destination as taken away: it gets no line that comes after this moment, nor one it lacks.
+
+    A batch that is being delivered belongs to what it had: its lines may be there already.
+    """
     intake = await lock_intake(session)
+    await session.execute(select(col(Destination.name)).where(col(Destination.name) == name).with_for_update())
+    recorded = await batches.unsettled(session, name)
+    begun = recorded.last_sequence if recorded is not None and recorded.source == "live" else 0
     await session.execute(
         update(Destination)
         .where(col(Destination.name) == name, col(Destination.until_sequence).is_(None))
         .values(
-            until_sequence=func.greatest(col(Destination.cursor_sequence), intake),
+            until_sequence=func.greatest(col(Destination.cursor_sequence), intake, begun),
             failing_since=None,
             last_error="",
             revision=col(Destination.revision) + 1,
@@ -226,8 +233,12 @@ async def places(session: AsyncSession) -> dict[str, Place]:
     return {row[0]: Place(row[1], row[2], row[3], row[4]) for row in await session.execute(select(*columns))}
 
 
-async def lock(session: AsyncSession, name: str, expected_cursor: int, until: int | None = None) -> Destination:
+async def lock(
+    session: AsyncSession, name: str, expected_cursor: int, until: int | None = None, *, settles: int | None = None
+) -> Destination:
     """Lock a destination whose cursor must stand at `expected_cursor`, and that must end at `until`.
+
+    Whoever `settles` what was delivered up to a sequence may do so when it was taken away meanwhile, behind that.
 
     Raises:
         LeaseLost: it stands elsewhere: another replica settled what this one was about to. Or it was taken away, or
@@ -238,7 +249,9 @@ async def lock(session: AsyncSession, name: str, expected_cursor: int, until: in
     row = found.scalar_one()
     if row.cursor_sequence != expected_cursor:
         raise LeaseLost(f"{name}: the cursor stands at {row.cursor_sequence}, not at {expected_cursor}")
-    if row.until_sequence != until:
+    end = row.until_sequence
+    is_behind = until is None and end is not None and settles is not None and settles <= end
+    if end != until and not is_behind:
         raise LeaseLost(f"{name}: it was taken away or came back")
     return row
 
