@@ -142,7 +142,7 @@ class Delivery:
                 await replays.move(session, work.replay, recorded.last_sequence, routed.lines)
         else:
             await ledger.add(session, name, routed.tally.revived())
-            await dead_letters.remove(session, recorded.letters)
+            await dead_letters.remove(session, [int(letter.id or 0) for letter in work.letters])
 
     async def _route(self, work: Work) -> Routed:
         if work.source == "dead":  # they were chosen before
