@@ -42,26 +42,35 @@ async def put(session: AsyncSession, row: Destination) -> None:
         Conflict: it is being taken away, and its books are not closed yet.
 
     """
-    intake = await lock_intake(session)
+    intake = await intake_place(session)
     name = row.name
     found = (
         await session.execute(select(Destination).where(col(Destination.name) == name).with_for_update())
     ).scalar_one_or_none()
     if found is None:
-        row.cursor_sequence = intake
+        row.cursor_sequence = intake.cursor_sequence
         session.add(row)
         await session.flush()
         return
     if found.until_sequence is not None:
         if found.cursor_sequence < found.until_sequence:
             raise Conflict(f"{name} is being taken away; try again in a moment")
-        found.cursor_sequence = max(intake, found.cursor_sequence)
-        found.until_sequence = found.paused_at = found.cursor_stored_at = None
+        _bring_back(found, intake)
     elif (found.kind, found.origin, found.spec, found.secrets) == (row.kind, row.origin, row.spec, row.secrets):
         return
     found.kind, found.origin, found.spec, found.secrets = row.kind, row.origin, row.spec, row.secrets
     found.revision += 1
     await session.flush()
+
+
+def _bring_back(row: Destination, intake: Intake) -> None:
+    """Have a destination that was taken away go on from where the intake stands."""
+    if intake.stream_created_at in {None, row.stream_created_at}:
+        row.cursor_sequence = max(intake.cursor_sequence, row.cursor_sequence)
+    else:  # the numbers that it stopped at are of an earlier stream
+        row.cursor_sequence, row.counted_from = intake.cursor_sequence, 0
+        row.stream_created_at = intake.stream_created_at
+    row.until_sequence = row.paused_at = row.cursor_stored_at = None
 
 
 async def begin_at(session: AsyncSession, name: str, cursor: int, stream_created_at: datetime) -> None:
@@ -187,7 +196,13 @@ async def move_intake(session: AsyncSession, sequence: int, stored_at: datetime)
 
 async def intake(session: AsyncSession) -> int:
     """Return the intake's cursor."""
-    return (await session.execute(select(col(Intake.cursor_sequence)))).scalar_one_or_none() or 0
+    return (await intake_mark(session))[0]
+
+
+async def intake_mark(session: AsyncSession) -> tuple[int, datetime | None]:
+    """Return the intake's cursor and when the stream that it is about was made (None: the first one it will see)."""
+    row = (await session.execute(select(col(Intake.cursor_sequence), col(Intake.stream_created_at)))).one_or_none()
+    return (0, None) if row is None else (row[0], row[1])
 
 
 @dataclass(frozen=True)
@@ -219,6 +234,10 @@ class Place:
     def is_finished(self) -> bool:
         """Whether it was taken away and its books are closed."""
         return self.until is not None and self.cursor >= self.until
+
+    def is_over_in(self, stream: datetime | None) -> bool:
+        """Whether its books were closed before this stream was made: its numbers mean others there."""
+        return self.is_finished and None not in {stream, self.stream_created_at} and self.stream_created_at != stream
 
 
 async def places(session: AsyncSession) -> dict[str, Place]:
