@@ -103,3 +103,9 @@ async def test_what_was_put_in_a_folder_is_on_the_disk_with_the_folders_that_nam
     await store.put("logs/1/a", b"x")
 
     assert synced == ["blobs/logs/1/a", "blobs/logs/1", "blobs/logs", "blobs"]
+
+
+def test_without_an_endpoint_and_keys_it_is_amazons_and_signs_in_as_the_machine_does():
+    store = opened("s3://fleet")._store
+
+    assert not {"endpoint", "access_key_id", "secret_access_key"} & set(store.config)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -128,13 +129,16 @@ def open_blobs(settings: BlobSettings) -> Blobs:
     parts = urlsplit(settings.blob_url)
     if parts.scheme == "file":
         return Blobs(LocalStore(unquote(parts.path), automatic_cleanup=True, mkdir=True))
+    given: dict[str, Any] = {
+        "endpoint": settings.blob_endpoint,
+        "access_key_id": settings.blob_access_key,
+        "secret_access_key": settings.blob_secret_key.get_secret_value(),
+    }
     store = S3Store(
         parts.netloc,
         prefix=parts.path.strip("/") or None,
-        endpoint=settings.blob_endpoint or None,
         region=settings.blob_region,
-        access_key_id=settings.blob_access_key or None,
-        secret_access_key=settings.blob_secret_key.get_secret_value() or None,
+        **{name: value for name, value in given.items() if value},  # obstore takes no None
         client_options={"allow_http": True, "timeout": timedelta(seconds=TIMEOUT_SECONDS)},
         retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=5)},
     )

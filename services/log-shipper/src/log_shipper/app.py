@@ -22,6 +22,7 @@ from log_shipper.consumers.count_received import count_received
 from log_shipper.consumers.keep_reports import keep_reports
 from log_shipper.consumers.manage import Manager
 from log_shipper.consumers.purge import purge
+from log_shipper.consumers.sweep_dead import sweep_dead
 from log_shipper.deps import Deps
 from log_shipper.domain.spilling import Keeping
 
@@ -34,6 +35,7 @@ async def start(tasks: asyncio.TaskGroup, deps: Deps, manager: Manager, keeping:
     tasks.create_task(keep_reports(deps), name="query reports")
     tasks.create_task(count_host_losses(deps), name="count host losses")
     tasks.create_task(purge(deps, keeping), name="purge")
+    tasks.create_task(sweep_dead(deps), name="sweep dead letters")
     tasks.create_task(metrics.publish(deps), name="metrics")
     responders: tuple[Responder[Any, Deps], ...] = (
         RESPONDER,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from flotilla_common.contracts.log_dead_letters import (
     DeadLettersV1,
@@ -10,10 +12,13 @@ from flotilla_common.contracts.log_dead_letters import (
     LetterChoice,
     ReplayDeadLettersV1,
 )
-from flotilla_common.db.models.log_shipper import DeadLetter
+from flotilla_common.db.models.log_shipper import Batch, DeadLetter
 from flotilla_common.errors import Invalid, NotFound
 from flotilla_common.testing import eventually
+from log_shipper.consumers.sweep_dead import sweep_once
 from log_shipper.store import dead_letters
+from log_shipper.store.dead_letters import PART_BYTES, Letter
+from log_shipper.store.stream import StoredMessage
 
 from ..conftest import balanced
 from .test_duplicates import Mailbox, settled
@@ -178,3 +183,55 @@ async def test_a_line_of_a_letter_has_its_place_its_host_and_its_time(gateway, d
         await eventually(lambda: settled(deps, delivered=6, duplicates=0))
 
     assert seen == first
+
+
+async def test_messages_that_make_no_sense_in_the_same_way_are_buried_each(gateway, deps, shipping, mailbox, admin):
+    for _ in range(2):
+        await gateway.send_raw(b"rubbish", "1")
+    async with shipping(deps, mailbox):
+        await eventually(lambda: settled(deps, delivered=0, duplicates=0, dead_lettered=2))
+        [one, other] = (await admin.request(DeadLettersV1())).letters
+        await admin.request(DiscardDeadLettersV1(choice=LetterChoice(ids=(one.id,))))
+        looked = await admin.request(DeadLetterV1(id=other.id))
+
+    assert looked.contents == ("rubbish",)
+
+
+async def test_lines_that_are_lost_when_a_retry_begins_anew_are_told(gateway, deps, shipping, mailbox, admin, database):
+    async with shipping(deps, mailbox):
+        await two_died(gateway, deps)
+        mailbox.refused.clear()
+        mailbox.fatal = {BAD[0]}
+        await admin.request(ReplayDeadLettersV1(choice=ALL))
+        await eventually(lambda: mailbox.received.count(BAD[0]) >= 1)
+    [row] = await database.rows(DeadLetter)
+    await dead_letters.free(deps.bus, row.dead_sequences)
+    mailbox.fatal.clear()
+    async with shipping(deps, mailbox):
+        await gateway.send("result", 1)
+        await eventually(lambda: settled(deps, delivered=5, duplicates=0, dead_lettered=2))
+
+    assert await is_given_up(database)
+
+
+async def test_what_a_crash_leaves_without_a_letter_is_swept_and_no_letter_is_touched(
+    gateway, deps, shipping, mailbox, admin, database, provision_js
+):
+    async with shipping(deps, mailbox):
+        await two_died(gateway, deps)
+    [row] = await database.rows(DeadLetter)
+    [settled_batch] = await database.rows(Batch)
+    await database.add(Batch(id=77, destination="mailbox", first_sequence=2, last_sequence=2))
+    orphan = Letter(StoredMessage(1, row.hour, "logs.result.3", 1, b""), 1, "crashed", b"x")
+    for batch_id in (settled_batch.id, 77, 99):  # settled, open, not known
+        await dead_letters.bury(deps.bus, "mailbox", batch_id, orphan)
+    await database.add(Batch(id=78, destination="other", first_sequence=2, last_sequence=2, delivered_at=row.hour))
+    await dead_letters.bury(deps.bus, "mailbox", 78, orphan)
+    await dead_letters.bury(deps.bus, "mailbox", settled_batch.id, replace(orphan, body=b"y" * PART_BYTES + b"y"))
+
+    assert await sweep_once(deps) == 3
+    assert await sweep_once(deps) == 0
+    assert await dead_letters.read(deps.bus, row.dead_sequences) is not None
+    first = max(row.dead_sequences) + 1
+    left = [await dead_letters.read(deps.bus, [sequence]) for sequence in range(first, first + 6)]
+    assert left == [None, b"x", b"x", b"x", None, None]

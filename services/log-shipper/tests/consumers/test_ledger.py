@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 from flotilla_common.contracts.log_ledger import LogLedgerV1
 from flotilla_common.db.models.log_shipper import Destination, Intake, Reader
@@ -16,7 +17,9 @@ from log_shipper.store.readers import HOST_LOSSES
 from log_shipper.store.stream import state
 from sqlalchemy import text
 
-from ..conftest import balanced, lines_in, to_file
+from ..conftest import balanced, count_on, lines_in, to_file
+
+HOUR = timedelta(hours=1)
 
 
 async def test_lines_that_nobody_has_seen_yet_are_received_and_pending(gateway, deps, database):
@@ -151,3 +154,56 @@ async def test_numbers_that_a_stream_has_given_twice_lose_no_line(gateway, deps,
 async def is_counted(deps, sequence: int) -> bool:
     async with deps.sessions.begin() as session:
         return await destinations.intake(session) == sequence
+
+
+async def test_what_is_not_counted_is_not_purged_when_the_stream_was_made_anew(gateway, deps, database):
+    await gateway.send(messages=5)
+    made_at = (await state(deps.bus)).created_at
+    await database.add(
+        Destination(name="file", cursor_sequence=5, stream_created_at=made_at),
+        Intake(id=1, cursor_sequence=100, stream_created_at=made_at - HOUR),
+        Reader(name=HOST_LOSSES, cursor_sequence=5, stream_created_at=made_at),
+    )
+
+    await purge_once(deps, Keeping(0.0))
+
+    assert (await state(deps.bus)).first_sequence == 1
+
+
+async def test_one_that_was_taken_away_gets_nothing_of_a_stream_that_was_made_anew(gateway, deps, database):
+    await gateway.send(messages=5)
+    made_at = (await state(deps.bus)).created_at
+    await database.add(
+        Destination(name="gone", cursor_sequence=100, until_sequence=100, stream_created_at=made_at - HOUR)
+    )
+
+    before = await balanced(deps)
+    await count_on(deps)
+    after = await balanced(deps)
+    await purge_once(deps, Keeping(0.0))
+
+    for books in (before, after, await balanced(deps)):
+        assert (books["gone", "result"].received, books["gone", "result"].pending) == (0, 0)
+
+
+async def test_one_that_comes_back_after_that_gets_what_comes_from_then_on(
+    gateway, deps, database, shipping, directory
+):
+    await gateway.send(messages=5)
+    made_at = (await state(deps.bus)).created_at
+    await database.add(
+        Destination(
+            name="file", cursor_sequence=100, until_sequence=100, counted_from=50, stream_created_at=made_at - HOUR
+        )
+    )
+    await count_on(deps)
+
+    async with shipping(deps, to_file(directory)):
+        await gateway.send(messages=2)
+        await eventually(lambda: lines_in(directory) == gateway.sent["result"][-6:])
+
+        async def is_counted_and_settled() -> bool:
+            entry = (await balanced(deps))["file", "result"]
+            return (entry.received, entry.delivered, entry.pending) == (6, 6, 0)
+
+        await eventually(is_counted_and_settled)

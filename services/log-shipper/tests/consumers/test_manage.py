@@ -14,11 +14,13 @@ from flotilla_common.testing import eventually
 from log_shipper.config_file import ConfigFile
 from log_shipper.consumers.manage import Declared, Manager
 from log_shipper.domain.specs import checked, sealed, shown
-from log_shipper.sinks import kind_of
+from log_shipper.sinks import Kind, kind_of
+from log_shipper.sinks.file import FileSink
+from log_shipper.sinks.webhook import Settings as WebhookSettings
 from log_shipper.store import destinations
 from sqlalchemy import func
 
-from ..conftest import balanced, lines_in, to_file
+from ..conftest import WatchedSink, balanced, lines_in, to_file
 
 EFFECT_SECONDS = 2.0
 
@@ -175,3 +177,45 @@ async def test_what_inventory_knows_of_hosts_decides(gateway, deps, shipping, di
 
         await eventually(settled)
     assert lines_in(directory) == (gateway.sent["result"] if is_taken else [])
+
+
+async def test_a_destination_that_cannot_be_opened_fails_alone(
+    gateway, deps, shipping, directory, tmp_path, monkeypatch
+):
+    def broken(_: object) -> None:
+        raise TypeError("a library does not like a setting")
+
+    await put(deps, Destination(name="broken", kind="webhook", settings={"url": "https://example.com"}))
+    monkeypatch.setattr("log_shipper.sinks.webhook.KIND", Kind(WebhookSettings, broken))
+    async with shipping(deps, to_file(directory)):
+        await gateway.send()
+        await eventually(lambda: lines_in(directory) == gateway.sent["result"])
+
+        async def is_told() -> bool:
+            async with deps.sessions.begin() as session:
+                row = await session.get(Row, "broken")
+                return row.failing_since is not None and "does not like" in row.last_error
+
+        await eventually(is_told)
+        await put(deps, file_at(tmp_path / "broken", name="broken"))
+        await eventually(lambda: (tmp_path / "broken").exists() or gateway.send())
+
+
+async def test_what_is_delivered_while_a_destination_is_taken_away_is_in_its_books(gateway, deps, shipping, directory):
+    class TakenAway(WatchedSink):
+        async def deliver(self, batch, target):
+            refusals = await super().deliver(batch, target)
+            async with deps.sessions.begin() as session:
+                await destinations.take_away(session, "file")
+            return refusals
+
+    await gateway.send()
+    async with shipping(deps, TakenAway(FileSink(directory))):
+
+        async def is_booked() -> bool:
+            entry = (await balanced(deps))["file", "result"]
+            return (entry.received, entry.delivered, entry.filtered, entry.pending) == (3, 3, 0, 0)
+
+        await eventually(is_booked)
+
+    assert lines_in(directory) == gateway.sent["result"]

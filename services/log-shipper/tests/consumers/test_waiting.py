@@ -8,6 +8,7 @@ import time
 
 import pytest
 from flotilla_common.contracts.log_destinations import Destination, Retry
+from flotilla_common.db.models.log_shipper import Destination as Row
 from flotilla_common.testing import eventually
 from log_shipper.consumers.condition import LONGEST_ASKED_SECONDS, Condition
 from log_shipper.domain.nowhere import NowhereSink
@@ -71,3 +72,46 @@ async def test_the_longer_of_back_off_and_wish_counts_and_no_wish_is_endless(dep
     await Condition(running(spec, NowhereSink()), deps).wait_after(error)
 
     assert waited[-1] == wanted
+
+
+async def test_a_destination_that_was_repaired_does_not_fail_any_more(gateway, deps, shipping):
+    async def is_failing(so: bool) -> bool:
+        async with deps.sessions.begin() as session:
+            row = await session.get(Row, "mailbox")
+            return (row.failing_since is not None, bool(row.last_error)) == (so, so)
+
+    broken, whole = Throttled(300.0), Mailbox([])
+    await gateway.send()
+    async with shipping(deps, broken):
+        await eventually(lambda: is_failing(True))
+    async with shipping(deps, whole):
+        await eventually(lambda: is_failing(False))
+
+    assert whole.received == gateway.sent["result"]
+
+
+async def test_a_destination_that_cannot_even_plan_fails_all_the_time_and_is_left_alone_ever_longer(
+    gateway, deps, shipping, database
+):
+    class Planless(Mailbox):
+        spec = Destination(name="mailbox", kind="file", retry=Retry(first_seconds=0.05, longest_seconds=10.0))
+        planned_at: list[float] = []
+
+        async def plan(self, first_sequence, last_sequence, started_at):
+            self.planned_at.append(time.monotonic())
+            raise DestinationDown("no bucket")
+
+    planless, since = Planless([]), set()
+    await gateway.send()
+    async with shipping(deps, planless):
+
+        async def has_failed_often() -> bool:
+            [row] = await database.rows(Row)
+            since.add(row.failing_since)
+            return len(planless.planned_at) >= 5
+
+        await eventually(has_failed_often)
+
+    at = planless.planned_at
+    assert len(since - {None}) == 1
+    assert at[4] - at[3] > 2 * (at[1] - at[0])

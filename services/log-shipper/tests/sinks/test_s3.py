@@ -4,6 +4,7 @@ import pytest
 from flotilla_common.testing import eventually
 from log_shipper.errors import DestinationDown
 from log_shipper.sinks import Batch, Chunk, Limits
+from log_shipper.sinks.s3 import KIND
 
 from ..conftest import WatchedSink, crash
 from .s3_place import FIRST, objects, sink_for
@@ -76,3 +77,12 @@ async def test_lines_wait_for_company_until_the_time_or_the_size_is_reached(s3, 
         await eventually(lambda: sink.batches)
 
     assert [batch.last_sequence for batch in sink.batches] == [2]
+
+
+async def test_without_an_endpoint_it_is_amazons():
+    settings = {"bucket": "fleet-logs", "access_key": "k", "secret_key": "s"}
+
+    sink = KIND.open(settings)
+
+    assert "endpoint" not in sink._store.config
+    await sink.close()

@@ -56,6 +56,7 @@ class Condition:
         self._backoff = Backoff(destination.retry)
         self.error = ""  # what the last failure was
         self._due_at = 0.0
+        self._is_known_good = False  # an earlier worker, or another replica, may have written that it fails
         self._begun: tuple[int, int, Progress] | None = None
 
     def is_delivering(self, so: bool) -> None:
@@ -97,7 +98,8 @@ class Condition:
         metrics.FAILING.labels(name).set(1)
         metrics.FAILURES.labels(name).inc()
         log.warning("destination waits", destination=name, error=repr(error), seconds=delay)
-        self.error = f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS].replace("\0", "")
+        self.error = words_of(error)
+        self._is_known_good = False
         await self._note(self.error)
         self._due_at = time.monotonic() + delay
         if is_over is None:
@@ -109,12 +111,12 @@ class Condition:
     async def succeeded(self) -> None:
         """Say that deliveries do not fail."""
         metrics.FAILING.labels(self.destination.name).set(0)
-        if self._backoff.failures:
-            self._backoff.reset()
-            await self._note(None)
+        self._backoff.reset()
+        if not self._is_known_good:
+            self._is_known_good = await self._note(None)
 
-    async def _note(self, error: str | None) -> None:
-        """Write down the failure or its end, for people; when that fails too the log has it."""
+    async def _note(self, error: str | None) -> bool:
+        """Write down the failure or its end, for people; return whether that was done, else the log has it."""
         try:
             async with self._deps.sessions.begin() as session:
                 if error is None:
@@ -123,3 +125,10 @@ class Condition:
                     await destinations.note_failure(session, self.destination.name, error)
         except outage.kinds() as trouble:
             log.warning("a destination's state is not written", error=repr(trouble))
+            return False
+        return True
+
+
+def words_of(error: Exception) -> str:
+    """Return an error for people."""
+    return f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS].replace("\0", "")

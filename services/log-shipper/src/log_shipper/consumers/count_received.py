@@ -84,15 +84,15 @@ async def _collect(reader: LogReader) -> list[StoredMessage]:
 async def _add(deps: Deps, cursor: int, messages: list[StoredMessage]) -> int:
     """Write the books up to the last message; return its sequence."""
     async with deps.sessions.begin() as session:
-        found = await destinations.lock_intake(session)
-        if found != cursor:
-            raise LeaseLost(f"intake: the cursor stands at {found}, not at {cursor}")
+        intake = await destinations.intake_place(session)
+        if intake.cursor_sequence != cursor:
+            raise LeaseLost(f"intake: the cursor stands at {intake.cursor_sequence}, not at {cursor}")
         places = await destinations.places(session)
         whole = _tally(messages)
         for name, place in sorted(places.items()):
             if place.until is None:
                 await ledger.add(session, name, whole)
-            elif place.until > cursor:
+            elif place.until > cursor and not place.is_over_in(intake.stream_created_at):
                 await ledger.add(session, name, _tally([one for one in messages if place.is_for(one.sequence)]))
         await destinations.move_intake(session, messages[-1].sequence, messages[-1].stored_at)
     return messages[-1].sequence

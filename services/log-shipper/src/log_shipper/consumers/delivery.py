@@ -85,15 +85,15 @@ class Delivery:
         self.counted_from = 0  # the intake has not counted messages up to here for this destination
         self.stream_created_at = datetime.fromtimestamp(0, UTC)
 
-    async def lock(self, session: AsyncSession) -> datetime:
-        """Lock the destination's row; return when it was made.
+    async def lock(self, session: AsyncSession, *, settles: int | None = None) -> datetime:
+        """Lock the destination's row; return when it was made. `settles`: a batch up to here was delivered.
 
         Raises:
             LeaseLost: another replica has moved its cursor.
 
         """
         name, until = self._destination.name, self._destination.until
-        return (await destinations.lock(session, name, self.cursor, until)).created_at
+        return (await destinations.lock(session, name, self.cursor, until, settles=settles)).created_at
 
     async def run(self, work: Work) -> Sent:
         """Record, deliver and settle a batch; return what went out."""
@@ -120,7 +120,7 @@ class Delivery:
             await self._deliver(recorded, work, routed)
         letters = [] if work.source == "replay" else await self._bury(recorded, letters_of(routed, work.opened))
         async with self._deps.sessions.begin() as session:
-            await self.lock(session)
+            await self.lock(session, settles=recorded.last_sequence)
             await batches.settle(session, int(recorded.id or 0))
             await self._write_books(session, recorded, work, routed)
             await dead_letters.add(session, self._destination.name, letters)
@@ -142,7 +142,7 @@ class Delivery:
                 await replays.move(session, work.replay, recorded.last_sequence, routed.lines)
         else:
             await ledger.add(session, name, routed.tally.revived())
-            await dead_letters.remove(session, recorded.letters)
+            await dead_letters.remove(session, [int(letter.id or 0) for letter in work.letters])
 
     async def _route(self, work: Work) -> Routed:
         if work.source == "dead":  # they were chosen before

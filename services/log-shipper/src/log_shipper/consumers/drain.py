@@ -46,7 +46,6 @@ class Drain:
         """Finish what was recorded, then go on. Ends by an exception, or at the end of one that was taken away."""
         try:
             await self._recover()
-            await self._condition.succeeded()
             while not self._is_over():
                 await asyncio.sleep(self._pace.wait(time.monotonic()))
                 await self._repeating.look()
@@ -56,6 +55,7 @@ class Drain:
                     await self._deliver(messages)
                 elif self._destination.until is not None:
                     await self._skip_to_end()
+                await self._condition.succeeded()
                 if self._repeating.has_work:
                     await self._repeat()
         finally:

@@ -21,6 +21,7 @@ from flotilla_common.errors import Conflict, Invalid
 
 from log_shipper import metrics
 from log_shipper.config_file import ConfigFile
+from log_shipper.consumers.condition import words_of
 from log_shipper.consumers.worker import Worker
 from log_shipper.deps import Deps
 from log_shipper.domain.running import Running, finishing, running
@@ -87,7 +88,7 @@ class Manager:
         self._unwritten: set[str] = set()
         self._workers: dict[str, _Running] = {}
         self._stopping: dict[str, asyncio.Task[None]] = {}
-        self._wrong: dict[str, int] = {}
+        self._wrong: dict[str, Version] = {}
         self._began = time.monotonic()
         self._declared_at = -DECLARE_SECONDS
 
@@ -121,7 +122,7 @@ class Manager:
         for row in rows:
             version = wanted[row.name]
             if version is not None and row.name not in self._workers and row.name not in self._stopping:
-                self._start(row, version)
+                await self._start(row, version)
 
     def _read_declared(self) -> None:
         now = self._declared.look()
@@ -174,15 +175,18 @@ class Manager:
             return "api", row.revision
         return ("declared", self._numbers[row.name]) if row.name in self._here else None
 
-    def _start(self, row: Row, version: Version) -> None:
+    async def _start(self, row: Row, version: Version) -> None:
         try:
             destination = self._running(row, version)
-        except Invalid as error:
-            if self._wrong.get(row.name) != version[1]:
-                log.warning("destination cannot be opened", destination=row.name, error=str(error))
-            self._wrong[row.name] = version[1]
+        except Exception as error:  # noqa: BLE001 - the last resort: settings that a library does not like stop nobody else
+            if self._wrong.get(row.name) != version:
+                log.warning("destination cannot be opened", destination=row.name, error=repr(error))
+                async with self._deps.sessions.begin() as session:
+                    await destinations.note_failure(session, row.name, words_of(error))
+            self._wrong[row.name] = version
             metrics.FAILING.labels(row.name).set(1)
             return
+        self._wrong.pop(row.name, None)
         worker = Worker(destination, self._deps)
         task = asyncio.create_task(worker.run(), name=f"drain {row.name}")
         self._workers[row.name] = _Running(version, worker, task)

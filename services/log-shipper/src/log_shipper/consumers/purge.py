@@ -47,8 +47,8 @@ class Readers:
     """Who reads the stream: destinations whose books are open, the intake and other counters, replays, reports."""
 
     rows: Sequence[Destination]
-    intake: int
-    losses: tuple[int, datetime | None]  # cursor, and when the stream that it is about was made
+    intake: tuple[int, datetime | None]  # cursor, and when the stream that it is about was made
+    losses: tuple[int, datetime | None]  # the same
     replayed: int | None  # the lowest sequence that a replay needs
     parts: Sequence[Part]
     reports: Place | None = None  # how far query reports are, when anybody wants them
@@ -67,8 +67,12 @@ class Readers:
 
     def counted(self, state: StreamState) -> int:
         """Return up to where all that only counts is done with this stream: it never reads from the blob store."""
+        counted, counted_of = self.intake
         cursor, stream_created_at = self.losses
-        return min(self.intake, cursor if stream_created_at == state.created_at else 0)
+        return min(
+            counted if counted_of in {None, state.created_at} else 0,
+            cursor if stream_created_at == state.created_at else 0,
+        )
 
     def positions(self, state: StreamState) -> list[tuple[datetime | None, int]]:
         """Return of which stream each reads, and the last sequence that it is done with.
@@ -134,7 +138,7 @@ async def _readers(session: AsyncSession) -> Readers:
     losses = await readers.place(session, HOST_LOSSES)
     replayed = await replays.lowest(session)
     place = await reports.place(session) if await report_keeping.is_wanted(session) else None
-    return Readers(is_open, await destinations.intake(session), losses, replayed, parts, place)
+    return Readers(is_open, await destinations.intake_mark(session), losses, replayed, parts, place)
 
 
 async def spill_once(deps: Deps, keeping: Keeping) -> bool:

@@ -110,7 +110,7 @@ def _place_in(place: Place, stream: datetime, *, is_current: bool) -> Place | No
     """Return a destination's place in a stream: one that is at an earlier one lacks all of the current one."""
     if place.stream_created_at == stream or (is_current and place.stream_created_at is None):
         return place
-    return Place(0, place.until) if is_current else None
+    return Place(0, place.until) if is_current and not place.is_over_in(stream) else None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Dead letters: the rows of `log_shipper.dead_letters`, and their lines in stream DEAD.
 
 A letter is published before its row is written. A crash between leaves a message that no row names; a retry publishes
-it again.
+it again. `orphans` finds those.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ async def bury(bus: Bus, destination: str, batch_id: int, letter: Letter) -> Let
     """
     body, sequences = letter.body, []
     parts = [body[start : start + PART_BYTES] for start in range(0, len(body), PART_BYTES)] or [b""]
-    digest = hashlib.sha256(letter.reason.encode() + b"\0" + body).hexdigest()
+    identity = f"{letter.message.sequence} {letter.reason}\0".encode()
+    digest = hashlib.sha256(identity + body).hexdigest()
     for number, part in enumerate(parts, 1):
         headers = {
             "Reason": letter.reason,

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from log_shipper.errors import LeaseLost
+from log_shipper.store import batches
 
 
 async def all_rows(session: AsyncSession) -> Sequence[Destination]:
@@ -41,26 +42,35 @@ async def put(session: AsyncSession, row: Destination) -> None:
         Conflict: it is being taken away, and its books are not closed yet.
 
     """
-    intake = await lock_intake(session)
+    intake = await intake_place(session)
     name = row.name
     found = (
         await session.execute(select(Destination).where(col(Destination.name) == name).with_for_update())
     ).scalar_one_or_none()
     if found is None:
-        row.cursor_sequence = intake
+        row.cursor_sequence = intake.cursor_sequence
         session.add(row)
         await session.flush()
         return
     if found.until_sequence is not None:
         if found.cursor_sequence < found.until_sequence:
             raise Conflict(f"{name} is being taken away; try again in a moment")
-        found.cursor_sequence = max(intake, found.cursor_sequence)
-        found.until_sequence = found.paused_at = found.cursor_stored_at = None
+        _bring_back(found, intake)
     elif (found.kind, found.origin, found.spec, found.secrets) == (row.kind, row.origin, row.spec, row.secrets):
         return
     found.kind, found.origin, found.spec, found.secrets = row.kind, row.origin, row.spec, row.secrets
     found.revision += 1
     await session.flush()
+
+
+def _bring_back(row: Destination, intake: Intake) -> None:
+    """Have a destination that was taken away go on from where the intake stands."""
+    if intake.stream_created_at in {None, row.stream_created_at}:
+        row.cursor_sequence = max(intake.cursor_sequence, row.cursor_sequence)
+    else:  # the numbers that it stopped at are of an earlier stream
+        row.cursor_sequence, row.counted_from = intake.cursor_sequence, 0
+        row.stream_created_at = intake.stream_created_at
+    row.until_sequence = row.paused_at = row.cursor_stored_at = None
 
 
 async def begin_at(session: AsyncSession, name: str, cursor: int, stream_created_at: datetime) -> None:
@@ -94,13 +104,19 @@ async def declare(session: AsyncSession, names: Iterable[str], undeclared: timed
 
 
 async def take_away(session: AsyncSession, name: str) -> None:
-    """Mark a destination as taken away: it gets no line that comes after this moment, nor one it lacks."""
+    """Mark a destination as taken away: it gets no line that comes after this moment, nor one it lacks.
+
+    A batch that is being delivered belongs to what it had: its lines may be there already.
+    """
     intake = await lock_intake(session)
+    await session.execute(select(col(Destination.name)).where(col(Destination.name) == name).with_for_update())
+    recorded = await batches.unsettled(session, name)
+    begun = recorded.last_sequence if recorded is not None and recorded.source == "live" else 0
     await session.execute(
         update(Destination)
         .where(col(Destination.name) == name, col(Destination.until_sequence).is_(None))
         .values(
-            until_sequence=func.greatest(col(Destination.cursor_sequence), intake),
+            until_sequence=func.greatest(col(Destination.cursor_sequence), intake, begun),
             failing_since=None,
             last_error="",
             revision=col(Destination.revision) + 1,
@@ -180,7 +196,13 @@ async def move_intake(session: AsyncSession, sequence: int, stored_at: datetime)
 
 async def intake(session: AsyncSession) -> int:
     """Return the intake's cursor."""
-    return (await session.execute(select(col(Intake.cursor_sequence)))).scalar_one_or_none() or 0
+    return (await intake_mark(session))[0]
+
+
+async def intake_mark(session: AsyncSession) -> tuple[int, datetime | None]:
+    """Return the intake's cursor and when the stream that it is about was made (None: the first one it will see)."""
+    row = (await session.execute(select(col(Intake.cursor_sequence), col(Intake.stream_created_at)))).one_or_none()
+    return (0, None) if row is None else (row[0], row[1])
 
 
 @dataclass(frozen=True)
@@ -213,6 +235,10 @@ class Place:
         """Whether it was taken away and its books are closed."""
         return self.until is not None and self.cursor >= self.until
 
+    def is_over_in(self, stream: datetime | None) -> bool:
+        """Whether its books were closed before this stream was made: its numbers mean others there."""
+        return self.is_finished and None not in {stream, self.stream_created_at} and self.stream_created_at != stream
+
 
 async def places(session: AsyncSession) -> dict[str, Place]:
     """Return destination -> its place."""
@@ -226,8 +252,12 @@ async def places(session: AsyncSession) -> dict[str, Place]:
     return {row[0]: Place(row[1], row[2], row[3], row[4]) for row in await session.execute(select(*columns))}
 
 
-async def lock(session: AsyncSession, name: str, expected_cursor: int, until: int | None = None) -> Destination:
+async def lock(
+    session: AsyncSession, name: str, expected_cursor: int, until: int | None = None, *, settles: int | None = None
+) -> Destination:
     """Lock a destination whose cursor must stand at `expected_cursor`, and that must end at `until`.
+
+    Whoever `settles` what was delivered up to a sequence may do so when it was taken away meanwhile, behind that.
 
     Raises:
         LeaseLost: it stands elsewhere: another replica settled what this one was about to. Or it was taken away, or
@@ -238,7 +268,9 @@ async def lock(session: AsyncSession, name: str, expected_cursor: int, until: in
     row = found.scalar_one()
     if row.cursor_sequence != expected_cursor:
         raise LeaseLost(f"{name}: the cursor stands at {row.cursor_sequence}, not at {expected_cursor}")
-    if row.until_sequence != until:
+    end = row.until_sequence
+    is_behind = until is None and end is not None and settles is not None and settles <= end
+    if end != until and not is_behind:
         raise LeaseLost(f"{name}: it was taken away or came back")
     return row
 

@@ -10,6 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import obstore
 from flotilla_common.contracts.logs import LOG_TYPES
@@ -57,14 +58,15 @@ class Settings(BaseModel):
 
 def create(settings: Settings) -> S3Sink:
     """Make the sink."""
+    endpoint: dict[str, Any] = {"endpoint": settings.endpoint} if settings.endpoint else {}  # obstore takes no None
     store = S3Store(
         settings.bucket,
-        endpoint=settings.endpoint or None,
         region=settings.region,
         access_key_id=settings.access_key,
         secret_access_key=settings.secret_key.get_secret_value(),
         client_options={"allow_http": True, "timeout": timedelta(seconds=TIMEOUT_SECONDS)},
         retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=10)},  # drain has a back-off of its own
+        **endpoint,
     )
     return S3Sink(store, settings)
 
