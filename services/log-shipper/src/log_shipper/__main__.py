@@ -27,6 +27,7 @@ from log_shipper.deps import Deps
 from log_shipper.domain.specs import checked
 from log_shipper.settings import Settings
 from log_shipper.sinks import Sink, kind_of
+from log_shipper.threads import make_room_for_names
 
 
 async def main(settings: Settings, declared: Declared, tasks: asyncio.TaskGroup, health: Health) -> None:
@@ -75,6 +76,7 @@ def declared_or_exit(settings: Settings) -> Declared:
 
 
 if __name__ == "__main__":
+    make_room_for_names()
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     loaded = load_or_exit(Settings)
     run("log-shipper", loaded, partial(main, loaded, declared_or_exit(loaded)))

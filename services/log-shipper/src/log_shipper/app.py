@@ -25,10 +25,12 @@ from log_shipper.consumers.purge import purge
 from log_shipper.consumers.sweep_dead import sweep_dead
 from log_shipper.deps import Deps
 from log_shipper.domain.spilling import Keeping
+from log_shipper.threads import make_room_for_work
 
 
 async def start(tasks: asyncio.TaskGroup, deps: Deps, manager: Manager, keeping: Keeping) -> None:
     """Start all work in the group; return when declared destinations are known and requests are answered."""
+    make_room_for_work()
     await manager.look()
     tasks.create_task(manager.run(), name="destinations")
     tasks.create_task(count_received(deps), name="count received")

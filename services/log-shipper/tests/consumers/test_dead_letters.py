@@ -235,3 +235,13 @@ async def test_what_a_crash_leaves_without_a_letter_is_swept_and_no_letter_is_to
     first = max(row.dead_sequences) + 1
     left = [await dead_letters.read(deps.bus, [sequence]) for sequence in range(first, first + 6)]
     assert left == [None, b"x", b"x", b"x", None, None]
+
+
+async def test_a_manifest_that_is_no_text_is_buried_and_stops_nobody(gateway, deps, shipping, mailbox, admin):
+    await gateway.send_raw(b'{"v":1,"type":"\xff","segments":[]}\n', "1", "status")
+    await gateway.send("result", 1)
+    async with shipping(deps, mailbox):
+        await eventually(lambda: settled(deps, delivered=1, duplicates=0))
+        [letter] = (await admin.request(DeadLettersV1())).letters
+
+    assert "manifest makes no sense" in letter.reason

@@ -129,3 +129,9 @@ def test_what_is_remembered_of_a_host_is_bounded():
     found = total(*[too_long(size) for size in range(1000)])
 
     assert (found.lines, len(found.marks)) == (1000, MARKS)
+
+
+def test_a_warning_that_is_no_text_does_not_count():
+    line = status("Trying to purge 5 logs but only found 3").replace(b"only", b"on\xff")
+
+    assert said(line, RECORDED) == [("oversize", 1)]

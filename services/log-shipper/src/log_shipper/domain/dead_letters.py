@@ -81,7 +81,7 @@ def open_letter(sequence: int, data: bytes | None) -> OpenedMessage:
     head, _, body = data.partition(b"\n")
     try:
         manifest = _decode(head)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadManifest(f"a dead letter makes no sense: {error}") from error
     lines = sum(segment.lines for segment in manifest.segments)
     size = sum(segment.bytes for segment in manifest.segments)

@@ -110,7 +110,7 @@ def _loss(host_id: int, line: bytes, at: datetime) -> Loss | None:
     """Return what a line says. The whole message must match: a query's error may quote anything."""
     try:
         status = _decode(line)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if match := PURGE.fullmatch(status.message):
         limit, count = int(match[1]), int(match[2])

@@ -60,7 +60,7 @@ def open_message(message: StoredMessage) -> OpenedMessage:
         raise BadManifest("there is no manifest line")
     try:
         manifest = _decode(head)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadManifest(f"the manifest makes no sense: {error}") from error
     _check(message, manifest, body)
     return OpenedMessage(message, tuple(manifest.segments), body)

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from flotilla_common.db.engine import unpooled
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
@@ -40,8 +41,11 @@ class Lease:
 
 @asynccontextmanager
 async def hold(engine: AsyncEngine, name: str) -> AsyncIterator[Lease]:
-    """Wait until no other replica holds the lease, then hold it."""
-    connection = await engine.connect()
+    """Wait until no other replica holds the lease, then hold it.
+
+    On a connection beside the engine's pool: there may be more leases than that has connections.
+    """
+    connection = await unpooled(engine).connect()
     try:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
         statement = text("SELECT pg_try_advisory_lock(:key)")
@@ -49,7 +53,7 @@ async def hold(engine: AsyncEngine, name: str) -> AsyncIterator[Lease]:
             await asyncio.sleep(RETRY_SECONDS)
         yield Lease(name, connection)
     finally:
-        await connection.invalidate()  # not back to the pool: the lock lives with the connection
+        await connection.invalidate()  # nothing more is said to a server that may be gone: the lock ends with it
         await connection.close()
 
 
