@@ -7,6 +7,7 @@ import dataclasses
 import time
 
 import pytest
+from flotilla_common.contracts.log_dead_letters import LetterChoice, ReplayDeadLettersV1
 from flotilla_common.contracts.log_destinations import Destination, Retry
 from flotilla_common.db.models.log_shipper import Destination as Row
 from flotilla_common.testing import eventually
@@ -16,7 +17,7 @@ from log_shipper.domain.running import running
 from log_shipper.errors import DestinationDown
 
 from ..conftest import QUICK, balanced
-from .test_duplicates import LIMITS, Mailbox
+from .test_duplicates import LIMITS, Mailbox, settled
 
 
 class Throttled(Mailbox):
@@ -90,28 +91,51 @@ async def test_a_destination_that_was_repaired_does_not_fail_any_more(gateway, d
     assert whole.received == gateway.sent["result"]
 
 
-async def test_a_destination_that_cannot_even_plan_fails_all_the_time_and_is_left_alone_ever_longer(
-    gateway, deps, shipping, database
-):
-    class Planless(Mailbox):
-        spec = Destination(name="mailbox", kind="file", retry=Retry(first_seconds=0.05, longest_seconds=10.0))
-        planned_at: list[float] = []
+class Planless(Mailbox):
+    """A mailbox for which nothing can be planned, from some time on."""
 
-        async def plan(self, first_sequence, last_sequence, started_at):
-            self.planned_at.append(time.monotonic())
-            raise DestinationDown("no bucket")
+    spec = Destination(name="mailbox", kind="file", retry=Retry(first_seconds=0.05, longest_seconds=10.0))
 
-    planless, since = Planless([]), set()
-    await gateway.send()
-    async with shipping(deps, planless):
+    def __init__(self, *, is_whole: bool = False) -> None:
+        super().__init__([])
+        self.is_whole = is_whole
+        self.failed_at: list[float] = []
+
+    async def plan(self, first_sequence, last_sequence, started_at):
+        if self.is_whole:
+            return {}
+        self.failed_at.append(time.monotonic())
+        raise DestinationDown("no bucket")
+
+    async def fails_steadily(self, database) -> None:
+        """See it fail some times, and insist that it is known to fail all the time and is left alone ever longer."""
+        since = set()
 
         async def has_failed_often() -> bool:
             [row] = await database.rows(Row)
             since.add(row.failing_since)
-            return len(planless.planned_at) >= 5
+            return len(self.failed_at) >= 5
 
         await eventually(has_failed_often)
+        at = self.failed_at
+        assert len(since - {None}) == 1
+        assert at[4] - at[3] > 2 * (at[1] - at[0])
 
-    at = planless.planned_at
-    assert len(since - {None}) == 1
-    assert at[4] - at[3] > 2 * (at[1] - at[0])
+
+async def test_a_destination_that_cannot_even_plan_fails_all_the_time(gateway, deps, shipping, database):
+    planless = Planless()
+    await gateway.send()
+    async with shipping(deps, planless):
+        await planless.fails_steadily(database)
+
+
+async def test_so_does_one_that_cannot_plan_what_is_sent_once_more(gateway, deps, shipping, database, bus_for):
+    planless = Planless(is_whole=True)
+    planless.refused = {b'{"number":0}'}
+    await gateway.send()
+    async with shipping(deps, planless):
+        await eventually(lambda: settled(deps, delivered=2, duplicates=0, dead_lettered=1))
+        planless.is_whole = False
+        choice = LetterChoice(destination="mailbox")
+        await (await bus_for("admin_api")).request(ReplayDeadLettersV1(choice=choice))
+        await planless.fails_steadily(database)

@@ -55,9 +55,9 @@ class Drain:
                     await self._deliver(messages)
                 elif self._destination.until is not None:
                     await self._skip_to_end()
-                await self._condition.succeeded()
                 if self._repeating.has_work:
                     await self._repeat()
+                await self._condition.succeeded()
         finally:
             await self._source.close()
             await self._repeating.close()
