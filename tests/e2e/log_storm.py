@@ -31,6 +31,7 @@ ENROLL_AT_ONCE = 64
 ANY_TIME_HOURS = 1e-6  # every host has been silent for so long
 FLOWING = 200  # acknowledged lines between two faults
 FLOW_SECONDS, LAST_SECONDS, DRAIN_SECONDS, REPLAY_SECONDS = 60.0, 60.0, 180.0, 60.0
+BURY_SECONDS = 60.0
 
 
 @dataclass
@@ -133,6 +134,7 @@ class Storm:
             await self._spill()
             for fault in self.plan.turn(self.choice, is_lagging=True):
                 await self._suffer(*fault)
+            await eventually(self._has_buried, timeout=BURY_SECONDS)
             for name in self.setting.lagging:
                 await self.setting.doorways[name].open()
             self.say("the receivers are back")
@@ -144,6 +146,14 @@ class Storm:
         """Wait until so many further lines are acknowledged."""
         enough = len(self.record.acknowledged) + FLOWING
         await eventually(lambda: len(self.record.acknowledged) >= enough, timeout=FLOW_SECONDS)
+
+    async def _has_buried(self) -> bool:
+        """Whether the one that buries what it cannot deliver has done so: its backlog fills as fast as lines come."""
+        try:
+            rows = await self.outcome.watch.look()
+        except (AssertionError, httpx2.HTTPError):
+            return False
+        return any(row["dead_lettered"] for row in rows if row["destination"] == self.setting.burying)
 
     async def _spill(self) -> None:
         """Kill the process that stores parts of the stream, once some are stored, and while it goes on."""
