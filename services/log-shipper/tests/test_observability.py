@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
+from flotilla_common.contracts.log_ledger import LedgerEntry
 from log_shipper import metrics
+from log_shipper.domain.host_losses import KINDS
+from log_shipper.domain.ledger import Ledger
 from prometheus_client.metrics import MetricWrapperBase
 
 OBSERVABILITY = Path(__file__).resolve().parents[3] / "deploy/observability"
@@ -67,3 +71,31 @@ def test_each_alert_that_a_panel_names_exists_and_no_place_is_taken_twice():
 
     assert named <= {rule["alert"] for rule in RULES}
     assert len(places) == len(PANELS) == len({panel["id"] for panel in PANELS.values()})
+
+
+def samples(gauge) -> dict[tuple[str, ...], float]:
+    return {tuple(one.labels.values()): one.value for metric in gauge.collect() for one in metric.samples}
+
+
+def test_what_is_said_of_a_destination_ends_with_it():
+    hour = datetime(2026, 11, 24, 5, tzinfo=UTC)
+    nothing = {"filtered": 0, "delivered": 0, "dead_lettered": 0, "duplicates": 0}
+    common = {"log_type": "result", "received": 7, "pending": 7, **nothing}
+    entries = [LedgerEntry(destination=name, **common) for name in ("gone", "here")]
+    metrics.show(Ledger(9, tuple(entries), {"gone": hour, "here": hour}, {"gone": 1, "here": 2}))
+    metrics.FAILING.labels("gone").set(1)
+    before = samples(metrics.OLDEST)
+
+    metrics.show(Ledger(9, tuple(entries[1:]), {"here": hour}, {"here": 2}))
+
+    assert set(before) >= {("gone",), ("here",)}
+    for gauge in (metrics.OLDEST, metrics.CURSOR, metrics.FAILING, metrics.LINES, metrics.UNBALANCED):
+        assert not [labels for labels in samples(gauge) if "gone" in labels]
+    assert set(samples(metrics.CURSOR)) == {("here",)}
+    assert samples(metrics.LINES)["here", "result", "pending"] == 7
+
+
+def test_the_first_loss_of_a_kind_is_a_growth():
+    metrics.show_losses({})
+
+    assert samples(metrics.HOST_LOST) == {(kind,): 0 for kind in KINDS}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 
 import structlog
@@ -15,9 +15,10 @@ from flotilla_common.contracts.log_ledger import HostLosses
 from prometheus_client import Counter, Gauge
 
 from log_shipper.deps import Deps
+from log_shipper.domain.host_losses import KINDS
 from log_shipper.domain.ledger import Ledger, read_ledger
 from log_shipper.domain.report_keeping import Tally
-from log_shipper.store import host_losses, segments
+from log_shipper.store import host_losses, replays, segments
 from log_shipper.store.stream import OUTAGES
 
 log = structlog.get_logger()
@@ -38,6 +39,7 @@ BATCHES = Counter("flotilla_log_batches", "Batches settled by this process", ["d
 FAILURES = Counter("flotilla_log_delivery_failures", "Deliveries of this process that failed", ["destination"])
 SPILLED = Counter("flotilla_log_spilled_bytes", "Bytes of the stream that this process put in the blob store")
 STORED = Gauge("flotilla_log_stored_bytes", "Bytes of the stream that are in the blob store, as messages")
+REPLAYS = Gauge("flotilla_log_replays_running", "Replays of destinations that have not ended")
 HOST_LOST = Gauge("flotilla_log_host_lost_lines", "Lines that hosts say they threw away, a lower bound", ["kind"])
 HOSTS_LOSING = Gauge("flotilla_log_hosts_with_losses", "Hosts that said so, ever", ["kind"])
 JANITOR_FAILURES = Counter("flotilla_log_janitor_failures", "Failures of this process to store parts, or to purge them")
@@ -64,6 +66,7 @@ async def publish(deps: Deps) -> None:
             async with deps.sessions.begin() as session:
                 show_losses(await host_losses.totals(session))
                 STORED.set(await segments.stored_bytes(session))
+                REPLAYS.set(await replays.running(session))
         except (*outage.kinds(), *OUTAGES) as error:
             log.warning("ledger cannot be read", error=repr(error))
         heed()
@@ -77,7 +80,11 @@ def count_reports(tally: Tally) -> None:
 
 
 def show(ledger: Ledger) -> None:
-    """Set the gauges."""
+    """Set the gauges; those of destinations that are gone end, or alerts about them would never end."""
+    for gauge in (CURSOR, OLDEST, FAILING):
+        _end(gauge, ledger.cursors)
+    for gauge in (LINES, UNBALANCED):
+        _end(gauge, {entry.destination for entry in ledger.entries})
     STREAM.set(ledger.stream_sequence)
     for name, cursor in ledger.cursors.items():
         CURSOR.labels(name).set(cursor)
@@ -91,8 +98,17 @@ def show(ledger: Ledger) -> None:
         UNBALANCED.labels(entry.destination, entry.log_type).set(difference)
 
 
+def _end(gauge: Gauge, destinations: Collection[str]) -> None:
+    """Forget what a gauge says of others than these."""
+    samples = [sample for metric in gauge.collect() for sample in metric.samples]
+    for sample in samples:
+        if sample.labels["destination"] not in destinations:
+            gauge.remove_by_labels(sample.labels)
+
+
 def show_losses(totals: Mapping[str, HostLosses]) -> None:
     """Set the gauges of what hosts say that they lost, by kind."""
-    for kind, total in totals.items():
+    for kind in KINDS:  # also those that nobody has lost yet: from nothing to something is a growth
+        total = totals.get(kind, HostLosses())
         HOST_LOST.labels(kind).set(total.lines)
         HOSTS_LOSING.labels(kind).set(total.hosts)

@@ -43,6 +43,13 @@ async def all_rows(session: AsyncSession) -> Sequence[Replay]:
     return (await session.execute(select(Replay).order_by(col(Replay.id).desc()))).scalars().all()
 
 
+async def running(session: AsyncSession) -> int:
+    """Return how many replays have not ended."""
+    return (
+        await session.execute(select(func.count()).select_from(Replay).where(col(Replay.ended_at).is_(None)))
+    ).scalar_one()
+
+
 async def lowest(session: AsyncSession) -> int | None:
     """Return the lowest sequence that a replay still needs; None when none does."""
     found = await session.execute(select(func.min(col(Replay.cursor_sequence))).where(col(Replay.ended_at).is_(None)))
