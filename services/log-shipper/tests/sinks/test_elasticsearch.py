@@ -224,6 +224,18 @@ async def test_a_line_longer_than_any_request_is_refused(cluster):
     assert "max_request_bytes" in batch.progress.refusals[0].reason
 
 
+async def test_requests_are_halved_until_they_are_taken_and_a_line_that_never_is_is_refused(cluster):
+    batch = batch_of([*numbered(6), b'{"name":"' + b"x" * 3000 + b'"}', *numbered(2)])
+    cluster.largest = 1000
+    async with serving(cluster) as url:
+        await deliver(url, batch)
+
+    assert cluster.numbers == [0, 0, 1, 1, 2, 3, 4, 5]
+    [refusal] = batch.progress.refusals
+    assert refusal.reason == "status 413: too large"
+    assert outcome(batch) == (8, 1, 0)
+
+
 async def test_after_an_outage_nothing_is_missing(cluster):
     batch = batch_of(numbered(4))
     with pytest.raises(DestinationDown):

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import ssl
 import time
 from collections import Counter
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
-from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from flotilla_common.contracts.log_destinations import Destination
 from flotilla_common.errors import Invalid
 from flotilla_common.testing import eventually
@@ -37,7 +29,6 @@ from log_shipper.sinks.kafka import KIND, KafkaSink
 
 from ..conftest import WatchedSink, balanced
 from .batches import RECEIVED_MS, batch_of, chunk_of, numbered
-from .sasl_broker import SaslBroker
 
 AT_ONCE = Limits(batch_bytes=8_000_000, batch_lines=1_000_000, batch_seconds=0.0, line_bytes=1_000_000 - 256)
 
@@ -138,6 +129,38 @@ async def test_a_broker_that_is_short_of_replicas_is_asked_again_and_no_line_com
     await sink_for().deliver(batch, {})
 
     assert await values(cluster) == numbered(0, 9)
+    assert not batch.progress.repeated
+
+
+async def test_what_some_brokers_took_before_another_failed_is_not_sent_again(cluster, sink_for):
+    chunks = [chunk_of(numbered(host * 10, host * 10 + 4), host, host_id=host) for host in range(1, 9)]
+    lines, batch = [line for host in range(1, 9) for line in numbered(host * 10, host * 10 + 4)], batch_of(*chunks)
+    cluster.answer(0, OUT_OF_ORDER)
+
+    with pytest.raises(DestinationDown, match="OutOfOrderSequenceNumber"):
+        await sink_for().deliver(batch, {})
+    taken, left = sorted(await values(cluster)), sorted(line.raw for line in batch.missing())
+    await sink_for().deliver(batch, {})
+
+    assert taken
+    assert left
+    assert sorted(taken + left) == sorted(await values(cluster)) == lines
+    assert 0 < len(batch.progress.repeated) <= len(left)  # doubtful are those alone that the failed request had
+
+
+async def test_a_broker_that_throttles_holds_its_answers_back_and_no_line_comes_twice(cluster, sink_for):
+    """As Kafka did until 2.0 with who is above a quota; later ones answer, and tell how long to keep quiet."""
+    sink, batch = sink_for(compression="none"), batch_of(chunk_of([b"x" * 100_000] * 10))
+    await sink.deliver(batch_of(chunk_of([b"first"])), {})
+    cluster.answer_after(0.3)
+
+    began = time.monotonic()
+    await sink.deliver(batch, {})
+    took = time.monotonic() - began
+    cluster.answer_after(0)
+
+    assert took > 1.0  # five record batches, one after the other
+    assert Counter(await values(cluster)) == {b"first": 1, b"x" * 100_000: 10}
     assert not batch.progress.repeated
 
 
@@ -255,64 +278,6 @@ async def test_a_try_says_where_the_line_stands(cluster, sink_for):
 async def test_brokers_that_are_not_there_are_named_with_the_reason(sink_for):
     with pytest.raises(DestinationDown, match=r"brokers 127.0.0.1:9: .*Connect call failed"):
         await sink_for(brokers="127.0.0.1:9").try_out(b"x")
-
-
-@pytest.mark.parametrize(("password", "is_right"), [("hush hush", True), ("wrong word", False)])
-async def test_brokers_that_ask_for_a_password_get_it(sink_for, password, is_right):
-    async with SaslBroker("hush hush").served() as broker:
-        secure = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN", "username": "ada"}
-        sink = sink_for(brokers=broker.brokers, password=password, **secure)
-
-        with pytest.raises(DestinationDown) as refused:
-            await sink.try_out(b"x")
-
-    assert broker.users[0] == b"ada"
-    assert ("SaslAuthenticationFailed" in str(refused.value)) == (not is_right)
-    assert password not in str(refused.value)
-
-
-@pytest.fixture
-def certificate(tmp_path) -> Path:
-    """A certificate of 127.0.0.1, and its key, in PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "brokers")])
-    now = datetime.now(UTC)
-    built = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(hours=1), now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path / "brokers.pem"
-    forms = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(built.public_bytes(Encoding.PEM) + key.private_bytes(*forms))
-    return path
-
-
-async def test_brokers_are_checked_by_the_certificate_that_is_given(sink_for, certificate):
-    """The server stands for a broker up to the handshake: the mock cluster has no TLS."""
-    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    served.load_cert_chain(certificate)
-    greeted = asyncio.Event()
-
-    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if await reader.read(1):
-            greeted.set()
-        writer.close()
-
-    server = await asyncio.start_server(greet, "127.0.0.1", 0, ssl=served)
-    brokers = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    secure = {"brokers": brokers, "security_protocol": "SSL"}
-
-    with pytest.raises(DestinationDown, match="certificate verify failed"):
-        await sink_for(**secure).try_out(b"x")
-    assert not greeted.is_set()
-    with pytest.raises(DestinationDown):
-        await sink_for(**secure, ca_certificate=certificate.read_text()).try_out(b"x")
-    server.close()
-    await server.wait_closed()
-
-    assert greeted.is_set()
 
 
 async def test_the_longest_line_fits_into_a_record_batch_that_brokers_take(cluster, sink_for):

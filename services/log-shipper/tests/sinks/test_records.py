@@ -173,6 +173,19 @@ async def test_a_call_that_is_refused_as_a_whole_refuses_no_line(stream: Stream,
     assert not batch.progress.repeated
 
 
+async def test_a_call_that_is_refused_for_one_record_buries_that_one_alone(stream: Stream, sink):
+    batch = batch_of(chunk_of(numbered(0, 4)))
+    too_large = "1 validation error detected: Value at 'records.3.member.data' failed to satisfy constraint"
+    stream.faults = [says(400, "ValidationException", too_large)]
+
+    await sink.deliver(batch, {})
+
+    [refusal] = batch.progress.refusals
+    assert (refusal.line, refusal.reason) == (b'{"number":2}', f"{stream.name}: ValidationException: {too_large}")
+    assert sorted(await stream.lines()) == [*numbered(0, 1), *numbered(3, 4)]
+    assert not batch.progress.repeated
+
+
 async def test_an_endpoint_that_is_not_there_leaves_no_doubt(stream: Stream):
     batch = batch_of(chunk_of(numbered(0, 4)))
     sink = stream.open(endpoint="http://127.0.0.1:9")

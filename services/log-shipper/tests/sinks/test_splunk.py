@@ -247,6 +247,18 @@ async def test_requests_that_are_too_large_are_halved(collector):
     assert outcome(batch) == (30, 0, 0)
 
 
+async def test_an_event_that_is_too_large_alone_is_refused(collector):
+    batch = batch_of([*numbered(6), b'{"name":"' + b"x" * 3000 + b'"}', *numbered(2)])
+    collector.largest = 1000
+    async with serving(collector) as url:
+        await deliver(url, batch)
+
+    assert sorted(numbers(collector)) == [0, 0, 1, 1, 2, 3, 4, 5]
+    [refusal] = batch.progress.refusals
+    assert (len(refusal.line), refusal.reason) == (3011, "status 413: <html>too large</html>")
+    assert outcome(batch) == (8, 1, 0)
+
+
 async def test_requests_stay_below_the_limit(collector):
     async with serving(collector) as url:
         await deliver(url, batch_of(numbered(100)), max_request_bytes=1024)

@@ -20,9 +20,12 @@ class Cluster(Standin):
         self.statuses: dict[int, list[int]] = {}
         self.closed: set[str] = set()
         self.conflicts = 0
+        self.largest = 100_000_000
 
     def answer(self, asked: Asked) -> Answer:
         """Take the documents of a `_bulk` request; what is none is refused as a whole."""
+        if len(asked.raw) > self.largest:
+            return Answer(413, b"too large")
         lines = asked.body.split(b"\n")
         if not asked.path.startswith("/_bulk?") or lines.pop():
             return Answer.of(400, {"error": "this is no bulk request"})
