@@ -267,9 +267,9 @@ async def test_reports_of_an_old_installation_begin_where_the_intake_is(deps, da
             return await cursors(database) == [found.last_sequence]
 
         await eventually(is_done)
+        await eventually(lambda: REPORT_CURSOR._value.get() == found.last_sequence)  # it is set after the commit
 
     assert set(await stored(database)) == {(ports, 2)}
-    assert REPORT_CURSOR._value.get() == found.last_sequence
 
 
 async def test_the_stream_is_kept_for_reports(deps, database, gateway, ports):
