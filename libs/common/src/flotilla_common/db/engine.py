@@ -9,7 +9,7 @@ from functools import partial
 import psycopg
 import sqlalchemy.exc
 from psycopg.errors import DeadlockDetected, LockNotAvailable, ReadOnlySqlTransaction, SerializationFailure
-from sqlalchemy import Dialect, ExceptionContext, NullPool, event, text
+from sqlalchemy import URL, Dialect, ExceptionContext, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
@@ -104,17 +104,12 @@ def _notice_failover(context: ExceptionContext) -> Exception | None:
     return Unavailable("Postgres is read-only")
 
 
-async def connect_alone(url: str) -> psycopg.AsyncConnection:
-    """Open a connection outside any pool, autocommitting, for what lives as long as it. `url` is a SQLAlchemy URL."""
-    plain = url.replace("postgresql+psycopg://", "postgresql://")
-    return await psycopg.AsyncConnection.connect(plain, autocommit=True, **CONNECTION)  # type: ignore[arg-type]
-
-
-def unpooled(engine: AsyncEngine) -> AsyncEngine:
-    """Return an engine of the same database that keeps no connections: each is somebody's for as long as it is used."""
-    url = engine.url
-    connect_args = {**CONNECTION, "application_name": url.username or ""}
-    return create_async_engine(url, poolclass=NullPool, hide_parameters=True, connect_args=connect_args)
+async def connect_alone(url: str | URL) -> psycopg.AsyncConnection:
+    """Open a connection outside any pool, autocommitting, for what lives as long as it. `url` is SQLAlchemy's."""
+    parsed = make_url(url)
+    plain = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
+    parameters = {**CONNECTION, "application_name": parsed.username or ""}
+    return await psycopg.AsyncConnection.connect(plain, autocommit=True, **parameters)  # type: ignore[arg-type]
 
 
 def session_maker(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:

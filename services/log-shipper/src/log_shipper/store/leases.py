@@ -7,9 +7,10 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from flotilla_common.db.engine import unpooled
+import psycopg
+from flotilla_common.db.engine import connect_alone
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from log_shipper.errors import LeaseLost
 
@@ -21,7 +22,7 @@ CONFIRM_TIMEOUT_SECONDS = 5.0
 class Lease:
     """A held lease."""
 
-    def __init__(self, name: str, connection: AsyncConnection) -> None:
+    def __init__(self, name: str, connection: psycopg.AsyncConnection) -> None:
         self.name = name
         self._connection = connection
 
@@ -34,7 +35,7 @@ class Lease:
         """
         try:
             async with asyncio.timeout(CONFIRM_TIMEOUT_SECONDS):
-                await self._connection.execute(text("SELECT 1"))
+                await self._connection.execute("SELECT 1")
         except Exception as error:
             raise LeaseLost(f"{self.name}: {error!r}") from error
 
@@ -45,16 +46,16 @@ async def hold(engine: AsyncEngine, name: str) -> AsyncIterator[Lease]:
 
     On a connection beside the engine's pool: there may be more leases than that has connections.
     """
-    connection = await unpooled(engine).connect()
-    try:
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        statement = text("SELECT pg_try_advisory_lock(:key)")
-        while not await connection.scalar(statement, {"key": _key(name)}):  # noqa: ASYNC110 - Postgres does not tell
+    async with await connect_alone(engine.url) as connection:
+        while not await _try_lock(connection, name):  # noqa: ASYNC110 - Postgres does not tell
             await asyncio.sleep(RETRY_SECONDS)
         yield Lease(name, connection)
-    finally:
-        await connection.invalidate()  # nothing more is said to a server that may be gone: the lock ends with it
-        await connection.close()
+
+
+async def _try_lock(connection: psycopg.AsyncConnection, name: str) -> bool:
+    cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", [_key(name)])
+    row = await cursor.fetchone()
+    return row is not None and bool(row[0])
 
 
 async def take_turns(session: AsyncSession, name: str) -> None:
