@@ -271,5 +271,6 @@ async def test_no_connection_waits_without_end_for_a_server_whose_network_is_gon
             assert wanted.items() <= connection.info.get_parameters().items()
             with socket.socket(fileno=os.dup(connection.pgconn.socket)) as underneath:
                 assert underneath.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
-            assert (await (await connection.execute("SHOW statement_timeout")).fetchone()) == ("10s",)
+            for name, value in {"statement_timeout": "10s", "idle_in_transaction_session_timeout": "1min"}.items():
+                assert (await (await connection.execute(f"SHOW {name}")).fetchone()) == (value,)
     await engine.dispose()

@@ -53,6 +53,12 @@ class Unavailable(FleetError):
     code = "unavailable"
 
 
+class LeaseLost(Unavailable):
+    """Somebody else has what this replica held alone; what it was about to write is void."""
+
+    code = "lease_lost"
+
+
 class Unanswered(Unavailable):
     """A request was sent and no answer came: whether it was done is unknown."""
 

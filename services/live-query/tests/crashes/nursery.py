@@ -19,6 +19,7 @@ from datetime import timedelta
 from typing import Any
 
 import flotilla_common.bus.consumer
+import flotilla_common.db.leases
 import flotilla_common.db.relay
 import live_query.__main__
 import live_query.app
@@ -29,7 +30,6 @@ import live_query.consumers.on_campaign_viewed
 import live_query.consumers.ramps
 import live_query.domain.campaigns
 import live_query.store.commands
-import live_query.store.leases
 import pyarrow.parquet  # noqa: F401 - what archives: imported once, not by each process
 from points import Plan, Points
 
@@ -38,8 +38,8 @@ LARGE = 48  # bytes of a bitmap; those of more than about 15 hosts are large her
 SEGMENT = 100_000  # bytes
 SOONER: tuple[tuple[Any, dict[str, Any]], ...] = (
     (flotilla_common.bus.consumer, {"OUTAGE_DELAY_SECONDS": 0.2, "RETRY_DELAY_SECONDS": 0.1}),
-    (flotilla_common.db.relay, {"LEASE_RETRY_SECONDS": 0.05, "RETRY_SECONDS": 0.05}),
-    (live_query.store.leases, {"RETRY_SECONDS": 0.05}),
+    (flotilla_common.db.relay, {"RETRY_SECONDS": 0.05}),
+    (flotilla_common.db.leases, {"RETRY_SECONDS": 0.05}),
     (
         live_query.consumers.housekeeping,
         {

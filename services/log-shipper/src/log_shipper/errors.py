@@ -18,12 +18,6 @@ class DestinationDown(Unavailable):
         self.retry_after = retry_after
 
 
-class LeaseLost(Unavailable):
-    """Another replica works for this destination now; what this one holds is void."""
-
-    code = "lease_lost"
-
-
 class StreamMadeAnew(Unavailable):
     """The stream ends before a stored cursor: it was deleted and made again, or restored from an old backup."""
 

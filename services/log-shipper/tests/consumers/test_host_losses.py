@@ -14,6 +14,7 @@ from flotilla_common.clock import utc_now
 from flotilla_common.contracts.log_ledger import LogLedgerV1
 from flotilla_common.contracts.logs import Manifest, Segment
 from flotilla_common.db.models.log_shipper import HostLoss
+from flotilla_common.errors import LeaseLost
 from flotilla_common.testing import eventually
 from log_shipper import metrics
 from log_shipper.consumers import answer_ledger
@@ -22,7 +23,6 @@ from log_shipper.consumers.count_received import count_received
 from log_shipper.consumers.purge import purge_once
 from log_shipper.domain.host_losses import Loss
 from log_shipper.domain.spilling import Keeping
-from log_shipper.errors import LeaseLost
 from log_shipper.store import destinations, readers
 from log_shipper.store.readers import HOST_LOSSES
 from log_shipper.store.stream import state

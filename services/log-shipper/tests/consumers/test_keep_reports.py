@@ -10,13 +10,13 @@ from flotilla_common.contracts.hosts import HostChangedV1, HostDeletedV1, HostRe
 from flotilla_common.db.models.admin_api import AppConfig, Query
 from flotilla_common.db.models.inventory import Host
 from flotilla_common.db.models.log_shipper import Destination, Intake, QueryReport, ReportCursor
+from flotilla_common.errors import LeaseLost
 from flotilla_common.testing import eventually
 from log_shipper.consumers import on_host_changed, on_query_changed
 from log_shipper.consumers.keep_reports import sweep
 from log_shipper.consumers.purge import _readers
 from log_shipper.domain import report_keeping, reports
 from log_shipper.domain.spilling import Keeping
-from log_shipper.errors import LeaseLost
 from log_shipper.metrics import REPORT_CURSOR
 from log_shipper.store.reports import Place
 from log_shipper.store.stream import state

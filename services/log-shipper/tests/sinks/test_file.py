@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 
 import pytest
-from log_shipper.errors import DestinationDown, LeaseLost
+from flotilla_common.errors import LeaseLost
+from log_shipper.errors import DestinationDown
 from log_shipper.sinks import Batch, Chunk
 from log_shipper.sinks.file import FileSink
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from log_shipper.errors import LeaseLost
+from flotilla_common.errors import LeaseLost
 from log_shipper.sinks import Batch, Chunk
 from log_shipper.sinks.file import KIND, FileSink
 from log_shipper.sinks.file.rotation import Rotation, Tidying

@@ -30,14 +30,26 @@ outage.register_contention(LockNotAvailable, DeadlockDetected, SerializationFail
 
 STATEMENT_TIMEOUT_MS = 10_000
 LOCK_TIMEOUT_MS = 5_000
+SILENT_TRANSACTION_MS = 60_000
 TRUSTED_SECONDS = 1.0  # since a connection's last use
+SESSION: dict[str, int | str] = {
+    "statement_timeout": STATEMENT_TIMEOUT_MS,
+    "lock_timeout": LOCK_TIMEOUT_MS,
+    "idle_in_transaction_session_timeout": SILENT_TRANSACTION_MS,
+    "tcp_keepalives_idle": 30,  # s
+    "tcp_keepalives_interval": 10,
+    "tcp_keepalives_count": 3,
+    "timezone": "UTC",
+}
+"""The server's settings of every session: a client that is frozen or whose machine is gone holds nothing for long."""
+
 CONNECTION: dict[str, int | str] = {
     "connect_timeout": 3,
     "tcp_user_timeout": 10_000,  # ms; a server whose host or network is gone is given up, not waited for
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
-    "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC",
+    "options": " ".join(f"-c {name}={value}" for name, value in SESSION.items()),
 }
 """libpq's parameters of every connection, so that no wait for Postgres is without an end."""
 

@@ -16,7 +16,7 @@ from psycopg import sql
 from flotilla_common.bus import outage
 from flotilla_common.bus.connection import PUBLISH_TIMEOUT_SECONDS, Bus
 from flotilla_common.cancellation import heed
-from flotilla_common.db.engine import connect_alone
+from flotilla_common.db import leases
 from flotilla_common.db.outbox import channel
 from flotilla_common.settings import DatabaseSettings
 
@@ -25,15 +25,14 @@ log = structlog.get_logger()
 BATCH = 500
 WAKE_SECONDS = 5.0
 RETRY_SECONDS = 0.5
-LEASE_RETRY_SECONDS = 1.0
 
 
 async def relay(bus: Bus, settings: DatabaseSettings, owner: str, *, ready: asyncio.Event | None = None) -> None:
     """Send for ever (cancel to stop), through outages of Postgres and NATS. `ready` is set once the lease is held."""
     while True:
         try:
-            async with await connect_alone(settings.database_url.get_secret_value()) as connection:
-                await _hold_lease(connection, owner)
+            async with leases.hold(settings.database_url.get_secret_value(), channel(owner)) as lease:
+                connection = lease.connection
                 await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel(owner))))
                 if ready is not None:
                     ready.set()
@@ -46,16 +45,6 @@ async def relay(bus: Bus, settings: DatabaseSettings, owner: str, *, ready: asyn
             heed()
             log.warning("outbox waits", owner=owner, error=repr(error))
             await asyncio.sleep(RETRY_SECONDS)
-
-
-async def _hold_lease(connection: psycopg.AsyncConnection, owner: str) -> None:
-    """Wait for the owner's advisory lock; it is held as long as the connection lives."""
-    while True:
-        cursor = await connection.execute("SELECT pg_try_advisory_lock(hashtext(%s))", (channel(owner),))
-        row = await cursor.fetchone()
-        if row is not None and row[0]:
-            return
-        await asyncio.sleep(LEASE_RETRY_SECONDS)
 
 
 async def _wait(connection: psycopg.AsyncConnection) -> None:

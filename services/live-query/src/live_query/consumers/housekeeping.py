@@ -24,7 +24,7 @@ from live_query.deps import Deps
 from live_query.domain.campaigns import VIEWER_GRACE, VIEWER_LONGEST
 from live_query.domain.ending import close, close_settled, leave
 from live_query.domain.openings import finish
-from live_query.store import answers_floor, campaigns, commands, leases, ledger, openings
+from live_query.store import answers_floor, campaigns, commands, keeper_lease, ledger, openings
 
 log = structlog.get_logger()
 
@@ -191,7 +191,7 @@ async def keep_house(database_url: str, deps: Deps) -> None:
     """Keep house for ever (cancel to stop), through outages, whenever no other replica does."""
     while True:
         try:
-            async with leases.hold(database_url) as lease, archiving(deps) as note:
+            async with keeper_lease.hold(database_url) as lease, archiving(deps) as note:
                 metrics.KEEPER.set(1)
                 keeper = Keeper(deps)
                 pause = await keeper.tick(set())

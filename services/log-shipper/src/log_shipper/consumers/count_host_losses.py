@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 import structlog
 from flotilla_common.bus import outage
 from flotilla_common.cancellation import heed
+from flotilla_common.db.leases import Lease
+from flotilla_common.errors import LeaseLost
 
 from log_shipper.deps import Deps
 from log_shipper.domain.host_losses import Loss, Lost, by_host, losses_in
 from log_shipper.domain.messages import open_message
 from log_shipper.domain.rewinding import rewind_to
-from log_shipper.errors import BadManifest, LeaseLost
+from log_shipper.errors import BadManifest
 from log_shipper.store import host_losses, leases, readers
 from log_shipper.store.readers import HOST_LOSSES
 from log_shipper.store.stream import OUTAGES, LogReader, state
@@ -53,7 +55,7 @@ async def count_host_losses(deps: Deps) -> None:
             await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _run(deps: Deps, lease: leases.Lease) -> None:
+async def _run(deps: Deps, lease: Lease) -> None:
     reader = LogReader(deps.bus, subject=SUBJECT)
     try:
         cursor = await _place(deps)

@@ -12,10 +12,11 @@ from collections.abc import Iterable
 import structlog
 from flotilla_common.bus import outage
 from flotilla_common.cancellation import heed
+from flotilla_common.db.leases import Lease
+from flotilla_common.errors import LeaseLost
 
 from log_shipper.deps import Deps
 from log_shipper.domain.rewinding import Mark, place_of
-from log_shipper.errors import LeaseLost
 from log_shipper.store import destinations, leases, ledger
 from log_shipper.store.stream import OUTAGES, LogReader, StoredMessage, state
 
@@ -39,7 +40,7 @@ async def count_received(deps: Deps) -> None:
             await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _run(deps: Deps, lease: leases.Lease) -> None:
+async def _run(deps: Deps, lease: Lease) -> None:
     reader = LogReader(deps.bus, headers_only=True)
     try:
         cursor = await _place(deps)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Literal
 
+from flotilla_common.db.leases import Lease
 from flotilla_common.db.models.log_shipper import Batch as RecordedBatch
 from flotilla_common.db.models.log_shipper import DeadLetter, Replay
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -27,7 +28,7 @@ from log_shipper.domain.selecting import NO_FACTS, HostFacts, Selection
 from log_shipper.domain.spilling import Need, allowed_bytes, lag_bytes
 from log_shipper.errors import DestinationDown
 from log_shipper.sinks import Batch, Progress, Refusal
-from log_shipper.store import batches, dead_letters, destinations, hosts, leases, ledger, replays
+from log_shipper.store import batches, dead_letters, destinations, hosts, ledger, replays
 from log_shipper.store.dead_letters import Letter
 from log_shipper.store.stream import StoredMessage, state
 
@@ -75,7 +76,7 @@ class Work:
 class Delivery:
     """Delivers one batch at a time for a destination, under its lease."""
 
-    def __init__(self, condition: Condition, deps: Deps, lease: leases.Lease) -> None:
+    def __init__(self, condition: Condition, deps: Deps, lease: Lease) -> None:
         self._condition = condition
         self._destination = condition.destination
         self._sink = condition.destination.sink

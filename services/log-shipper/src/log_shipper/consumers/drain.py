@@ -10,6 +10,7 @@ import asyncio
 import time
 
 import structlog
+from flotilla_common.db.leases import Lease
 from flotilla_common.db.models.log_shipper import Batch as RecordedBatch
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,7 +21,7 @@ from log_shipper.deps import Deps
 from log_shipper.domain.cutting import Cutter
 from log_shipper.domain.pacing import Pace
 from log_shipper.domain.rewinding import Mark, place_of
-from log_shipper.store import batches, dead_letters, destinations, leases, replays, segments
+from log_shipper.store import batches, dead_letters, destinations, replays, segments
 from log_shipper.store.source import LogSource
 from log_shipper.store.stream import StoredMessage, StreamState, state
 
@@ -32,7 +33,7 @@ IDLE_SECONDS = 2.0
 class Drain:
     """The work while the lease is held."""
 
-    def __init__(self, condition: Condition, deps: Deps, lease: leases.Lease) -> None:
+    def __init__(self, condition: Condition, deps: Deps, lease: Lease) -> None:
         self._condition = condition
         self._destination = condition.destination
         self._deps = deps

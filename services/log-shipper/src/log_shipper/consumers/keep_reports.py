@@ -10,6 +10,7 @@ import time
 
 import structlog
 from flotilla_common.cancellation import heed
+from flotilla_common.db.leases import Lease
 
 from log_shipper import metrics
 from log_shipper.deps import Deps
@@ -68,7 +69,7 @@ async def sweep(deps: Deps) -> None:
 class Keeper:
     """The work while the lease is held."""
 
-    def __init__(self, deps: Deps, lease: leases.Lease) -> None:
+    def __init__(self, deps: Deps, lease: Lease) -> None:
         self._deps = deps
         self._lease = lease
         self._source = LogSource(deps.sessions, deps.bus, deps.blobs)

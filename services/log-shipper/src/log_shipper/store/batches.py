@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from flotilla_common.db.models.log_shipper import Batch
+from flotilla_common.errors import LeaseLost
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
-
-from log_shipper.errors import LeaseLost
 
 KEPT = timedelta(days=7)
 

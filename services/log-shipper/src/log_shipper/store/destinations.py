@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flotilla_common.db.models.log_shipper import Destination, Intake
-from flotilla_common.errors import Conflict
+from flotilla_common.errors import Conflict, LeaseLost
 from sqlalchemy import case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from log_shipper.errors import LeaseLost
 from log_shipper.store import batches
 
 

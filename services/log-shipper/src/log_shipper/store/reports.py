@@ -13,12 +13,12 @@ from typing import Any
 
 import msgspec
 from flotilla_common.db.models.log_shipper import Intake, QueryReport, QueryReportTimes, ReportCursor, ReportedQuery
+from flotilla_common.errors import LeaseLost
 from sqlalchemy import BigInteger, ColumnElement, any_, cast, delete, func, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from log_shipper.errors import LeaseLost
 from log_shipper.store import leases
 
 TURN = "writing query reports"  # not the lease of whoever keeps them

@@ -10,13 +10,12 @@ from uuid import uuid4
 from flotilla_common.blobs import Blobs
 from flotilla_common.clock import utc_now
 from flotilla_common.db.models.log_shipper import Segment
-from flotilla_common.errors import Unavailable
+from flotilla_common.errors import LeaseLost, Unavailable
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 from sqlmodel import col
 
-from log_shipper.errors import LeaseLost
 from log_shipper.store.packing import Packed, unpack
 from log_shipper.store.stream import StoredMessage
 

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import structlog
 from flotilla_common.contracts.logs import LOG_TYPES
+from flotilla_common.errors import LeaseLost
 from pydantic import BaseModel, ConfigDict, Field
 
-from log_shipper.errors import DestinationDown, LeaseLost
+from log_shipper.errors import DestinationDown
 from log_shipper.sinks import Batch, Chunk, Kind, Limits, Refusal, Target
 from log_shipper.sinks.file.places import MODE, Place, Places, Planned, fsync_directory, write_all
 from log_shipper.sinks.file.rotation import Rotation, Tidying, name_away, put_away

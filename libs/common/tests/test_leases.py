@@ -1,0 +1,103 @@
+"""Leases: one holder at a time, and none that is silent."""
+
+import asyncio
+import signal
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from flotilla_common.db import leases
+from flotilla_common.db.engine import connect_alone
+from flotilla_common.errors import LeaseLost
+from flotilla_common.testing.waiting import eventually
+
+NAME = "a test"
+SILENCE_SECONDS = 1.0
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    monkeypatch.setattr(leases, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(leases, "SILENCE_SECONDS", SILENCE_SECONDS)
+
+
+@pytest.fixture
+def url(database):
+    return database.url("inventory")
+
+
+@asynccontextmanager
+async def another_process(url):
+    arguments = [str(Path(__file__).with_name("lease_holder.py")), url, NAME, str(SILENCE_SECONDS)]
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
+    try:
+        async with asyncio.timeout(30):
+            assert await process.stdout.readline() == b"held\n"
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def end_session(url, connection):
+    async with await connect_alone(url) as other:
+        await other.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
+
+
+async def test_the_second_waits_for_the_first(url):
+    async with leases.hold(url, NAME):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5), leases.hold(url, NAME):
+                pass
+        async with leases.hold(url, "another"):
+            pass
+    async with asyncio.timeout(5), leases.hold(url, NAME):
+        pass
+
+
+async def test_a_frozen_holder_loses_it_and_hears_so_when_it_wakes(url):
+    async with another_process(url) as process:
+        process.send_signal(signal.SIGSTOP)
+        async with asyncio.timeout(SILENCE_SECONDS + 10), leases.hold(url, NAME):
+            process.send_signal(signal.SIGCONT)
+            assert await process.stdout.readline() == b"lost\n"
+
+
+async def test_a_killed_holder_keeps_nobody_waiting(url):
+    async with another_process(url) as process:
+        process.kill()
+        async with asyncio.timeout(10), leases.hold(url, NAME):
+            pass
+
+
+async def test_a_holder_that_has_nothing_to_say_keeps_it(url):
+    async with leases.hold(url, NAME) as lease:
+        await asyncio.sleep(SILENCE_SECONDS * 2.5)
+        await lease.confirm()
+
+
+async def test_one_in_a_transaction_is_not_disturbed(url):
+    async with leases.hold(url, NAME) as lease:
+        async with lease.connection.transaction():
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                await lease.connection.execute("SELECT 1/0")
+            await asyncio.sleep(SILENCE_SECONDS)
+            assert lease.connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
+            raise psycopg.Rollback
+        await lease.confirm()
+
+
+async def test_a_session_that_ended_is_a_lost_lease(url):
+    async with leases.hold(url, NAME) as lease:
+        await end_session(url, lease.connection)
+        with pytest.raises(LeaseLost, match=NAME):
+            await lease.confirm()
+
+
+async def test_a_session_that_ended_is_noticed_though_nobody_asks(url):
+    async with leases.hold(url, NAME) as lease:
+        await end_session(url, lease.connection)
+        await eventually(lambda: lease.connection.closed, timeout=10)
