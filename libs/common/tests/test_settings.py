@@ -1,7 +1,9 @@
 """Settings: environment, files for secrets, one readable message."""
 
+import base64
+
 import pytest
-from flotilla_common.settings import CommonSettings, DatabaseSettings, SettingsError, load
+from flotilla_common.settings import CommonSettings, DatabaseSettings, SecretsKey, SettingsError, key_bytes, load
 
 GOOD = {
     "FLOTILLA_NATS_URL": "nats://127.0.0.1:4222",
@@ -59,3 +61,22 @@ def test_everything_wrong_is_said_at_once_with_its_meaning(environment):
     assert "FLOTILLA_NATS_URL" in str(caught.value)
     assert "NATS servers, comma separated" in str(caught.value)
     assert "FLOTILLA_HEALTH_PORT" in str(caught.value)
+
+
+class KeySettings(CommonSettings):
+    secrets_key: SecretsKey
+
+
+def test_a_key_of_secrets_is_32_bytes(environment):
+    environment.setenv("FLOTILLA_SECRETS_KEY", base64.b64encode(b"k" * 32).decode())
+
+    assert key_bytes(load(KeySettings).secrets_key) == b"k" * 32
+
+
+@pytest.mark.parametrize("key", ["", "not base64!", base64.b64encode(b"k" * 31).decode(), "k" * 32])
+def test_another_key_is_refused_and_not_shown(environment, key):
+    environment.setenv("FLOTILLA_SECRETS_KEY", key)
+
+    with pytest.raises(SettingsError, match=r"FLOTILLA_SECRETS_KEY: .*openssl rand -base64 32") as caught:
+        load(KeySettings)
+    assert not key or key not in str(caught.value)

@@ -6,20 +6,49 @@ platforms hand out secrets. Both given is an error.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 import sys
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "FLOTILLA_"
+KEY_BYTES = 32
 
 
 class SettingsError(Exception):
     """The settings cannot be used; the text says which ones and why, ready to be shown."""
+
+
+def key_bytes(key: SecretStr) -> bytes:
+    """Return the bytes of a key of secrets at rest.
+
+    Raises:
+        ValueError: it is not base64, or has another length.
+
+    """
+    try:
+        found = base64.b64decode(key.get_secret_value(), validate=True)
+    except binascii.Error:
+        found = b""
+    if len(found) != KEY_BYTES:
+        message = f"must be {KEY_BYTES} bytes in base64, e.g. of: openssl rand -base64 {KEY_BYTES}"
+        raise ValueError(message)
+    return found
+
+
+def _checked(key: SecretStr) -> SecretStr:
+    key_bytes(key)
+    return key
+
+
+SecretsKey = Annotated[SecretStr, AfterValidator(_checked)]
+"""A setting whose `key_bytes` are a key of secrets at rest."""
 
 
 class _FileVariants(PydanticBaseSettingsSource):

@@ -15,7 +15,7 @@ from flotilla_common.db import engine as db
 from flotilla_common.db.relay import relay
 from flotilla_common.db.schema_check import verify_schema
 from flotilla_common.http.health import Health, serve
-from flotilla_common.settings import load_or_exit
+from flotilla_common.settings import key_bytes, load_or_exit
 from redis.asyncio import Redis
 
 from admin_api.app import create_app
@@ -24,7 +24,7 @@ from admin_api.deps import Deps
 from admin_api.domain.passwords import Passwords
 from admin_api.domain.sql_reader import SqlReader
 from admin_api.routes.campaign_sockets import SEND_SECONDS, SERVER_OPTIONS, UNSENT_BYTES
-from admin_api.settings import Settings, decode_key
+from admin_api.settings import Settings
 
 SUBSCRIPTIONS: tuple[Subscription[Any, Deps], ...] = (
     on_host_enrolled.SUBSCRIPTION,
@@ -54,7 +54,7 @@ async def start(settings: Settings, tasks: asyncio.TaskGroup, health: Health) ->
         redis=redis,
         clock=utc_now,
         settings=settings,
-        secrets_key=decode_key(settings.secrets_key),
+        secrets_key=key_bytes(settings.secrets_key),
         passwords=Passwords(),
         blobs=open_blobs(settings),
         sql_reader=SqlReader(),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ipaddress
 import re
 
 from flotilla_common.blobs import BlobSettings
-from flotilla_common.settings import DatabaseSettings
+from flotilla_common.settings import DatabaseSettings, SecretsKey
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -22,7 +20,7 @@ class Settings(DatabaseSettings, BlobSettings):
     redis_url: SecretStr = Field(description="redis://:password@host:port/database")
     listen_host: str = Field("127.0.0.1", description="address of the API")
     listen_port: int = Field(description="port of the API", ge=0, le=65535)
-    secrets_key: SecretStr = Field(description="32 random bytes in base64: protects enroll secrets at rest")
+    secrets_key: SecretsKey = Field(description="32 random bytes in base64: protects enroll secrets at rest")
     trusted_proxies: str = Field("", description="networks whose X-Forwarded-For is believed, comma separated")
     login_rate: str = Field("10/minute", description="logins for everybody together, COUNT/second|minute|hour")
     session_seconds: int = Field(5 * 86400, description="a login ends this long after its last use", ge=60)
@@ -49,12 +47,6 @@ class Settings(DatabaseSettings, BlobSettings):
         parse_duration(value)
         return value
 
-    @field_validator("secrets_key")
-    @classmethod
-    def _check_key(cls, value: SecretStr) -> SecretStr:
-        decode_key(value)
-        return value
-
     @field_validator("login_rate")
     @classmethod
     def _check_rate(cls, value: str) -> str:
@@ -66,22 +58,6 @@ class Settings(DatabaseSettings, BlobSettings):
     def _check_networks(cls, value: str) -> str:
         parse_networks(value)
         return value
-
-
-def decode_key(value: SecretStr) -> bytes:
-    """Return the 32 bytes of the secrets key.
-
-    Raises:
-        ValueError: it is not base64, or has another length.
-
-    """
-    try:
-        key = base64.b64decode(value.get_secret_value(), validate=True)
-    except binascii.Error as error:
-        raise ValueError("not base64") from error
-    if len(key) != 32:
-        raise ValueError("must be 32 bytes in base64")
-    return key
 
 
 def parse_rate(value: str) -> tuple[int, int]:

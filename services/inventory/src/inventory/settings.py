@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Literal
 
-from flotilla_common.settings import DatabaseSettings
-from pydantic import Field, SecretStr, field_validator
+from flotilla_common.settings import DatabaseSettings, SecretsKey, key_bytes
+from pydantic import Field
 
 from inventory.domain.identifiers import HostIdentifier
-
-KEY_BYTES = 32
 
 
 class Settings(DatabaseSettings):
     """What inventory needs besides database and bus."""
 
-    secrets_key: SecretStr = Field(description="key of enroll secrets at rest: 32 random bytes in base64")
+    secrets_key: SecretsKey = Field(description="key of enroll secrets at rest: 32 random bytes in base64")
     seen_flush_seconds: float = Field(2.0, description="seconds between writes of last-seen times", gt=0)
     sweep_seconds: float = Field(
         60.0, description="seconds between looks for hosts of lost teams or with old intervals", gt=0
@@ -35,18 +31,7 @@ class Settings(DatabaseSettings):
         0.0, description="seconds before a host may enroll again, the same request apart; 0: at once", ge=0
     )
 
-    @field_validator("secrets_key")
-    @classmethod
-    def _is_a_key(cls, value: SecretStr) -> SecretStr:
-        try:
-            key = base64.b64decode(value.get_secret_value(), validate=True)
-        except binascii.Error:
-            raise ValueError("is not base64") from None
-        if len(key) != KEY_BYTES:
-            raise ValueError(f"must be {KEY_BYTES} bytes in base64, has {len(key)}")
-        return value
-
     @property
     def secrets_key_bytes(self) -> bytes:
         """The key itself."""
-        return base64.b64decode(self.secrets_key.get_secret_value())
+        return key_bytes(self.secrets_key)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from pathlib import Path
 
 from flotilla_common.blobs import BlobSettings
-from flotilla_common.settings import DatabaseSettings
-from pydantic import Field, SecretStr, field_validator
+from flotilla_common.settings import DatabaseSettings, SecretsKey, key_bytes
+from pydantic import Field, field_validator
 
 from log_shipper import sinks
 from log_shipper.domain.spilling import Keeping
-
-KEY_BYTES = 32
 
 
 class Settings(DatabaseSettings, BlobSettings):
@@ -21,7 +17,7 @@ class Settings(DatabaseSettings, BlobSettings):
 
     destinations: str = Field("", description="destinations, comma separated: the files of sinks/, e.g. file,s3")
     destinations_config: Path | None = Field(None, description="file (YAML or JSON) that names destinations")
-    secrets_key: SecretStr | None = Field(
+    secrets_key: SecretsKey | None = Field(
         None, description="32 random bytes in base64: protects the secrets of destinations that the API makes"
     )
     roles_by_api: bool = Field(
@@ -45,19 +41,6 @@ class Settings(DatabaseSettings, BlobSettings):
             raise ValueError(message)
         return value
 
-    @field_validator("secrets_key")
-    @classmethod
-    def _is_key(cls, value: SecretStr | None) -> SecretStr | None:
-        try:
-            if value is not None and len(base64.b64decode(value.get_secret_value(), validate=True)) == KEY_BYTES:
-                return value
-        except binascii.Error:
-            pass
-        if value is None:
-            return None
-        message = f"must be {KEY_BYTES} bytes in base64, e.g. of: openssl rand -base64 32"
-        raise ValueError(message)
-
     @property
     def kinds(self) -> tuple[str, ...]:
         """The wanted destinations, in order, each once."""
@@ -71,7 +54,7 @@ class Settings(DatabaseSettings, BlobSettings):
     @property
     def secrets_key_bytes(self) -> bytes | None:
         """The key itself."""
-        return None if self.secrets_key is None else base64.b64decode(self.secrets_key.get_secret_value())
+        return None if self.secrets_key is None else key_bytes(self.secrets_key)
 
 
 def _names(value: str) -> tuple[str, ...]:
