@@ -122,6 +122,14 @@ async def test_a_declared_one_is_changed_where_it_is_declared(shipper, ask, admi
     assert renamed.status_code == 422
 
 
+async def test_a_declared_one_is_tried_all_the_same(shipper, ask, admin):
+    tried = await ask(admin, "POST /logs/destinations/file/test", None)
+
+    assert tried.status_code == 200, tried.text
+    assert tried.json()["test"]["ok"] is True
+    assert tried.json()["test"]["place"].endswith("/test.log")
+
+
 async def test_a_try_without_keeping_says_why_it_fails(shipper, ask, admin, document):
     document["settings"]["endpoint"] = "http://127.0.0.1:9"
 

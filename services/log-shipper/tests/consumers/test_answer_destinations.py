@@ -196,6 +196,25 @@ async def test_a_try_of_what_does_not_work_says_why_and_keeps_nothing(keyed, shi
     assert not await database.rows(Row)
 
 
+async def test_a_declared_one_is_tried_with_what_is_declared(deps, shipping, bus_for, directory):
+    admin = await bus_for("admin_api")
+    sink = to_file(directory)
+    sink.spec = sink.spec.model_copy(update={"settings": {"directory": str(directory)}})
+    async with shipping(deps, sink):
+        tried = await admin.request(TryDestinationV1(name="file"))
+
+        assert (tried.error, tried.place) == ("", str(directory / "test.log"))
+        assert b"flotilla_destination_test" in (directory / "test.log").read_bytes()
+
+
+async def test_one_that_is_declared_elsewhere_is_not_tried_here(deps, shipping, bus_for, directory):
+    async with shipping(deps, to_file(directory)):
+        pass
+    async with shipping(deps, undeclared=60.0):
+        with pytest.raises(Conflict, match="FLOTILLA_DESTINATIONS of another log-shipper"):
+            await (await bus_for("admin_api")).request(TryDestinationV1(name="file"))
+
+
 async def test_pause_and_removal(gateway, keyed, shipping, bus_for, document, s3):
     admin = await bus_for("admin_api")
     async with shipping(keyed):

@@ -35,6 +35,7 @@ from log_shipper.store import dead_letters, destinations, leases, replays
 from log_shipper.store.spans import begin_of, kept
 
 TRY_SECONDS = 15.0
+WHERE = {"environment": "FLOTILLA_DESTINATIONS", "file": "FLOTILLA_DESTINATIONS_CONFIG"}
 TRY_LINE = b'{"name":"flotilla_destination_test","action":"test","columns":{},"calendarTime":"%s"}'
 
 
@@ -120,7 +121,9 @@ async def try_out(request: TryDestinationV1, deps: Deps) -> DestinationTriedV1:
 async def _to_try(request: TryDestinationV1, deps: Deps) -> Destination:
     async with deps.sessions.begin() as session:
         if request.document is None:
-            row = _own(await destinations.find(session, request.name), request.name)
+            row = _there(await destinations.find(session, request.name), request.name)
+            if row.origin != "api":
+                return _declared(row, deps)
             found = restored(row.spec, row.secrets, deps.secrets_key)
             return check_identity(found, roles_by_api=deps.roles_by_api)
         spec = _spec_of(request.document)
@@ -128,6 +131,16 @@ async def _to_try(request: TryDestinationV1, deps: Deps) -> Destination:
     if before is not None and before.origin == "api":
         spec = with_kept_secrets(spec, restored(before.spec, before.secrets, deps.secrets_key))
     return _permitted(spec, deps)
+
+
+def _declared(row: Row, deps: Deps) -> Destination:
+    """Return a declared destination with its secrets, which are nowhere but where it is declared."""
+    spec = deps.declared.get(row.name)
+    if spec is None:
+        raise Conflict(
+            f"{row.name} is declared by {WHERE[row.origin]} of another log-shipper than was asked: try again"
+        )
+    return spec
 
 
 def _spec_of(document: SecretStr) -> Destination:
@@ -164,8 +177,7 @@ def _own(row: Row | None, name: str) -> Row:
     """Return a destination that can be changed here."""
     found = _there(row, name)
     if found.origin != "api":
-        where = "FLOTILLA_DESTINATIONS" if found.origin == "environment" else "FLOTILLA_DESTINATIONS_CONFIG"
-        raise Conflict(f"{name} is declared by {where} of log-shipper: change it there")
+        raise Conflict(f"{name} is declared by {WHERE[found.origin]} of log-shipper: change it there")
     return found
 
 

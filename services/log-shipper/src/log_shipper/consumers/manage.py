@@ -131,6 +131,8 @@ class Manager:
                 self._numbers[name] = self._numbers.get(name, 0) + 1
                 self._unwritten.add(name)
         self._here = now
+        self._deps.declared.clear()
+        self._deps.declared.update({name: spec for name, (_, spec) in now.items()})
         self._unwritten &= set(now)
 
     async def _declare(self) -> None:
