@@ -36,7 +36,7 @@ def rows(place: Place) -> Iterator[Row]:
     some.stop()
     keys = ("--keys", str(FEW))
     found = compare(
-        place.pace,
+        place.pace.in_turns(),
         kept_plain(few.target, *keys, name="1k hosts"),
         kept_plain(many.target, "--first-key", str(UNASKED), "--keys", str(MANY - UNASKED), name="1M hosts"),
     )

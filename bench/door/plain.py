@@ -24,7 +24,7 @@ def rows(place: Place) -> Iterator[Row]:
     asked = place.gateway.metric(OPERATIONS)
     yardsticks: list[Target] = [] if place.nginx is None else [place.nginx]
     found = compare(
-        place.pace,
+        place.pace.in_turns(),
         *(kept_plain(target) for target in (gateway, place.naive, *yardsticks)),
         kept_plain(gateway, *AUTHORIZED, name="authorized"),
         kept_plain(gateway, *FORWARDED, name="forwarded"),

@@ -19,7 +19,7 @@ FORWARDED = ("--header", "X-Forwarded-For: {address}", "--addresses", "20000")
 
 def rows(place: Place) -> Iterator[Row]:
     """Measure polls and configs over new connections."""
-    found = compare(place.pace, *candidates(place))
+    found = compare(place.pace.in_turns(), *candidates(place))
     read, unchanged, full = found["poll"], found["config, unchanged"], found["config, full"]
     yield against_nginx("poll, new TLS 1.3 connection (stretch 0.8)", read, found.get("nginx"), 0.95)
     yield cheaper("poll, new TLS 1.3 connection, FastAPI", read, found["poll, FastAPI"], 1.5, "FastAPI")

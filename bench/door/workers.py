@@ -23,7 +23,7 @@ def rows(place: Place) -> Iterator[Row]:
     two = place.house.start_gateway(POLLING, FLOTILLA_WORKERS=str(WORKERS))
     meet(two)
     for measure, way in zip(measures, (poll_anew, kept_plain), strict=True):
-        found = compare(place.pace, way(one.target, name="one worker"), way(two.target, name="two workers"))
+        found = compare(place.pace.in_turns(), way(one.target, name="one worker"), way(two.target, name="two workers"))
         yield at_most(measure, found["two workers"], found["one worker"], LIMIT, "one worker")
     one.stop()
     two.stop()

@@ -22,7 +22,7 @@ def rows(place: Place) -> Iterator[Row]:
     words += ["--path", f"{PREFIX}/distributed/write", "--body-file", str(body), "--expect", "{}"]
     words += ["--first-key", str(POLLING), "--keys", str(ASKED)]
     before = place.gateway.metric("flotilla_gateway_campaign_answers_total")
-    found = compare(place.pace, Candidate("write", gateway, tuple(words)), kept_plain(gateway, name="poll"))
+    found = compare(place.pace.in_turns(), Candidate("write", gateway, tuple(words)), kept_plain(gateway, name="poll"))
     write, poll = found["write"], found["poll"]
     taken = place.gateway.metric("flotilla_gateway_campaign_answers_total") - before
     ratio = f"{write.cpu_us / poll.cpu_us:.1f} x an empty poll so; {taken:.0f} answers taken"

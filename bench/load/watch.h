@@ -1,4 +1,5 @@
-/* What the server's processes have used, by the operating system's account (/proc/PID/stat). */
+/* What the server's processes have used, by the operating system's account: their processor clocks, which tell
+   nanoseconds where /proc/PID/stat has hundredths of a second, and /proc/PID/statm (proc(5)). */
 #ifndef WATCH_H
 #define WATCH_H
 
