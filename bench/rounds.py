@@ -62,9 +62,9 @@ class Figures:
 def compare(pace: Pace, *candidates: Candidate) -> dict[str, Figures]:
     """Run every candidate once per round."""
     found = {one.name: Figures() for one in candidates}
-    for _ in range(pace.rounds):
-        for one in candidates:
-            found[one.name].runs.append(run_load(one.target, *pace.words(), *one.words))
+    for number in range(pace.rounds):
+        for one in candidates:  # the same hosts ask all of them, others in each round
+            found[one.name].runs.append(run_load(one.target, *pace.words(), "--seed", str(number), *one.words))
     show(found)
     return found
 

@@ -26,6 +26,7 @@ static const char HELP[] =
     "  --keys N --first-key N  which keys: 32 characters made of a number (100000, 0)\n"
     "  --addresses N           how many different addresses (20000)\n"
     "  --in-turn               keys one after the other, not at random\n"
+    "  --seed N                of what is chosen at random: the same is chosen with the same number (0)\n"
     "  --watch PID             count this process's time, up to 16 times\n"
     "In templates {key} stands for a node key and {address} for an IPv4 address.\n";
 
@@ -72,6 +73,7 @@ static const struct option NAMES[] = {
     {"header", required_argument, NULL, 'H'},      {"expect", required_argument, NULL, 'e'},
     {"keys", required_argument, NULL, 'k'},        {"first-key", required_argument, NULL, 'f'},
     {"addresses", required_argument, NULL, 'a'},   {"in-turn", no_argument, NULL, 'i'},
+    {"seed", required_argument, NULL, 'S'},
     {"watch", required_argument, NULL, 'W'},       {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
@@ -102,6 +104,7 @@ static void take(struct options *options, int letter, const char *name, char *te
     case 'f': options->first_key = (long)number(name, text, 0, 1e9); break;
     case 'a': options->addresses = (long)number(name, text, 1, 1e6); break;
     case 'i': options->in_turn = true; break;
+    case 'S': options->seed = (long)number(name, text, 0, 1e9); break;
     case 'W': if (options->watched_count == MOST_WATCHED) complain("--watch: at most %d", MOST_WATCHED);
               options->watched[options->watched_count++] = (int)number(name, text, 1, 1e9);
               break;

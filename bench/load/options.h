@@ -18,6 +18,7 @@ struct options {
     bool new_connection;   /* for every request */
     bool leave_open;       /* never close first, as stock osqueryd: the server has to */
     bool in_turn;          /* keys one after the other instead of at random */
+    long seed;             /* of the random choices: those of two runs are alike if this is */
     const char *method;
     const char *path;
     const char *user_agent;

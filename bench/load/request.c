@@ -22,13 +22,21 @@ static char *prototype;
 static size_t length, capacity;
 static long keys, first_key, addresses, turn;
 static bool in_turn;
-static uint64_t state = 0x9E3779B97F4A7C15u; /* always the same numbers: runs are alike */
+static uint64_t state;
 
 static uint64_t random_number(void) { /* xorshift64*, Marsaglia and Vigna */
     state ^= state >> 12;
     state ^= state << 25;
     state ^= state >> 27;
     return state * 0x2545F4914F6CDD1Du;
+}
+
+/* splitmix64 (Steele, Lea, Flood): seeds that are near each other give states that are not, and never 0. */
+static void begin_random_numbers(uint64_t seed) {
+    state = (seed + 1) * 0x9E3779B97F4A7C15u;
+    state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9u;
+    state = (state ^ (state >> 27)) * 0x94D049BB133111EBu;
+    state ^= state >> 31;
 }
 
 static void add(const char *text, size_t count) {
@@ -77,6 +85,7 @@ void prepare_requests(const struct options *options) {
     first_key = options->first_key;
     addresses = options->addresses;
     in_turn = options->in_turn;
+    begin_random_numbers((uint64_t)options->seed);
 
     /* The body first: the head has to name its length. */
     if (options->body != NULL)

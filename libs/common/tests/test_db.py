@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -26,8 +27,9 @@ from flotilla_common.settings import DatabaseSettings
 from flotilla_common.testing import eventually
 from flotilla_common.testing.spans import trace_of
 from opentelemetry import trace
+from psycopg import sql
 from pydantic import SecretStr
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -274,3 +276,19 @@ async def test_no_connection_waits_without_end_for_a_server_whose_network_is_gon
             for name, value in {"statement_timeout": "10s", "idle_in_transaction_session_timeout": "1min"}.items():
                 assert (await (await connection.execute(f"SHOW {name}")).fetchone()) == (value,)
     await engine.dispose()
+
+
+async def test_a_lone_connection_takes_a_password_of_any_characters(database):
+    url = make_url(database.owner_url)
+    role, password = f"odd {secrets.token_hex(4)}", "a b'c@d/e%f+g\\h"
+    async with await connect_alone(url) as superuser:
+        await superuser.execute(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(password))
+        )
+        try:
+            theirs = url.set(username=role, password=password)
+            async with await connect_alone(theirs.render_as_string(hide_password=False)) as connection:
+                assert connection.info.user == role
+                assert connection.info.get_parameters()["application_name"] == role
+        finally:
+            await superuser.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))

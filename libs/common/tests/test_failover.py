@@ -5,6 +5,7 @@ from flotilla_common.bus import outage
 from flotilla_common.db.engine import connect_alone, create_engine
 from flotilla_common.errors import Unavailable
 from flotilla_common.settings import DatabaseSettings
+from flotilla_common.testing.waiting import eventually
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, InternalError
@@ -43,6 +44,24 @@ async def test_a_refused_write_is_unavailable_and_the_pool_connects_anew(engine)
         after = await backend(connection)
 
     assert after != before
+
+
+async def test_a_transaction_that_postgres_ended_for_its_silence_is_unavailable(engine):
+    """So it is for a process that was frozen in it, and wakes."""
+    async with engine.connect() as connection, engine.connect() as other:
+        silent = await backend(connection)
+        await connection.execute(text("SET idle_in_transaction_session_timeout = 100"))
+        await eventually(lambda: has_ended(other, silent))
+        with pytest.raises(Unavailable, match="nothing was said"):
+            await connection.execute(text("SELECT 1"))
+    async with engine.begin() as connection:
+        assert await backend(connection) != silent
+
+
+async def has_ended(connection, process):
+    await connection.rollback()  # what is shown is of one moment for a whole transaction
+    found = await connection.execute(text("SELECT 1 FROM pg_stat_activity WHERE pid = :pid"), {"pid": process})
+    return found.first() is None
 
 
 async def test_a_transaction_used_after_its_failure_is_a_bug(engine):

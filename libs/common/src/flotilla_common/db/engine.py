@@ -8,7 +8,13 @@ from functools import partial
 
 import psycopg
 import sqlalchemy.exc
-from psycopg.errors import DeadlockDetected, LockNotAvailable, ReadOnlySqlTransaction, SerializationFailure
+from psycopg.errors import (
+    DeadlockDetected,
+    IdleInTransactionSessionTimeout,
+    LockNotAvailable,
+    ReadOnlySqlTransaction,
+    SerializationFailure,
+)
 from sqlalchemy import URL, Dialect, ExceptionContext, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -25,6 +31,7 @@ outage.register(
     psycopg.OperationalError,
     psycopg.InterfaceError,
     ReadOnlySqlTransaction,
+    IdleInTransactionSessionTimeout,
 )
 outage.register_contention(LockNotAvailable, DeadlockDetected, SerializationFailure)
 
@@ -64,7 +71,7 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
         hide_parameters=True,  # an error is logged: without the tokens, addresses and SQL that people sent
         connect_args={**CONNECTION, "application_name": settings.nats_user},
     )
-    event.listen(engine.sync_engine, "handle_error", _notice_failover, retval=True)
+    event.listen(engine.sync_engine, "handle_error", _notice_outage, retval=True)
     event.listen(engine.sync_engine, "checkin", _note_use)
     event.listen(engine.sync_engine, "checkout", partial(_check_before_use, engine.sync_engine.dialect))
     return engine
@@ -105,23 +112,28 @@ def _has_something_to_read(connection: DBAPIConnection) -> bool:
     return bool(poll.poll(0))
 
 
-def _notice_failover(context: ExceptionContext) -> Exception | None:
-    """Take a refused write for an outage: the pool leads to a server that is no longer the primary.
+def _notice_outage(context: ExceptionContext) -> Exception | None:
+    """Take for an outage a refused write, and the end of a session that was frozen in a transaction.
 
-    Not all of SQLAlchemy's InternalError: a transaction used after its failure is a bug, which must not wait for ever.
+    The first means that the pool leads to a server that is no longer the primary. Not all of SQLAlchemy's InternalError
+    is one: a transaction used after its failure is a bug, which must not wait for ever.
     """
-    if not isinstance(context.original_exception, ReadOnlySqlTransaction):
+    if isinstance(context.original_exception, ReadOnlySqlTransaction):
+        said = "Postgres is read-only"
+    elif isinstance(context.original_exception, IdleInTransactionSessionTimeout):
+        said = "Postgres ended a transaction in which nothing was said for long"
+    else:
         return None
-    context.is_disconnect = True  # the whole pool connects anew, to the new primary
-    return Unavailable("Postgres is read-only")
+    context.is_disconnect = True  # the whole pool connects anew, to the primary of now
+    return Unavailable(said)
 
 
 async def connect_alone(url: str | URL) -> psycopg.AsyncConnection:
     """Open a connection outside any pool, autocommitting, for what lives as long as it. `url` is SQLAlchemy's."""
     parsed = make_url(url)
-    plain = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
-    parameters = {**CONNECTION, "application_name": parsed.username or ""}
-    return await psycopg.AsyncConnection.connect(plain, autocommit=True, **parameters)  # type: ignore[arg-type]
+    _, parameters = parsed.get_dialect()().create_connect_args(parsed)
+    parameters.update(CONNECTION, application_name=parsed.username or "", autocommit=True)
+    return await psycopg.AsyncConnection.connect(**parameters)
 
 
 def session_maker(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:

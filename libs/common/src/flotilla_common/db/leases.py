@@ -22,7 +22,7 @@ from flotilla_common.errors import LeaseLost
 log = structlog.get_logger()
 
 RETRY_SECONDS = 1.0
-SILENCE_SECONDS = 30.0  # a holder speaks three times as often
+SILENCE_SECONDS = 30.0  # a holder speaks three times as often; within a transaction see SILENT_TRANSACTION_MS
 CONFIRM_TIMEOUT_SECONDS = 5.0
 
 
@@ -55,8 +55,10 @@ class Lease:
             try:
                 await self.confirm()
             except LeaseLost as error:
-                log.warning("a lease is lost", lease=self.name, error=str(error))
-                return
+                if self.connection.closed:
+                    log.warning("a lease is lost", lease=self.name, error=str(error))
+                    return
+                log.warning("a lease could not be confirmed", lease=self.name, error=str(error))
 
 
 @asynccontextmanager
