@@ -1,6 +1,6 @@
 """What acknowledged log lines survive, for each durability of NATS: a killed server, and a machine that dies.
 
-    sudo .venv/bin/python bench/durability.py [kill|cut|cost ...]
+    sudo .venv/bin/python bench/durability.py [kill|cut|cost ...]      (some eight minutes for all)
 
 `kill` ends nats-server with SIGKILL under load. `cut` is what comes nearest to a power cut without losing a machine:
 the server's files are on an ext4 of their own (an image behind a loop device), which is shut down under load by
@@ -12,6 +12,7 @@ root. `cost` compares lines/s. Numbers are made up, lines are not: each has its 
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import fcntl
 import os
@@ -19,7 +20,6 @@ import random
 import statistics
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +33,7 @@ from flotilla_stack.servers import Nats, RunningServer, ServerFailedError
 from flotilla_stack.servers.nats import SYNC_INTERVALS, Durability
 from nats.js.api import StreamConfig
 
+PARTS = ("kill", "cut", "cost")
 LINE_BYTES = 544
 LINES = 100  # of a message, as of one POST
 IMAGE_BYTES = 1024 * 1024 * 1024
@@ -193,8 +194,10 @@ def one(fault: str, durability: Durability, seconds: float) -> Outcome:
             with suppress(asyncio.CancelledError):
                 await task
 
-        asyncio.run(until_the_fault())
-        server.stop()
+        try:
+            asyncio.run(until_the_fault())
+        finally:
+            server.stop()  # whatever happens, Ctrl-C too: what it holds open cannot be unmounted
         repair()
         again = RunningServer(Nats(folder / "nats", durability=durability))
         try:
@@ -278,15 +281,23 @@ def faults(fault: str, only: Durability | None) -> None:
         )
 
 
-def main(arguments: list[str]) -> None:
-    """Do what is asked for: parts, and durabilities to look at alone."""
-    only = [name for name in SYNC_INTERVALS if name in arguments]
-    for part in [part for part in ("kill", "cut", "cost") if part in arguments] or ["kill", "cut", "cost"]:
+def main() -> None:
+    """Do what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="kill|cut|cost", help="what is measured (all)")
+    parser.add_argument("--only", choices=[*SYNC_INTERVALS], help="the durability that kill and cut look at alone")
+    chosen = parser.parse_args()
+    if unknown := set(chosen.parts) - {*PARTS}:
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    parts = [part for part in PARTS if part in chosen.parts] or PARTS
+    if "cut" in parts and os.geteuid():
+        parser.error("cut needs root, for a loop device; without it: kill cost")
+    for part in parts:
         if part == "cost":
             cost()
         else:
-            faults(part, only[0] if only else None)
+            faults(part, chosen.only)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
