@@ -76,8 +76,9 @@ async def test_a_killed_holder_keeps_nobody_waiting(url):
 
 
 async def test_a_holder_that_has_nothing_to_say_keeps_it(url):
-    async with leases.hold(url, NAME) as lease:
+    async with await connect_alone(url) as other, leases.hold(url, NAME) as lease:
         await asyncio.sleep(SILENCE_SECONDS * 2.5)
+        assert not await _is_free(other)
         await lease.confirm()
 
 

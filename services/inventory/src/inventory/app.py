@@ -18,6 +18,7 @@ from flotilla_common.db.relay import relay
 from flotilla_common.db.schema_check import verify_schema
 from flotilla_common.http.health import Health
 from flotilla_common.service import live_with
+from flotilla_common.settings import key_bytes
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from inventory import metrics
@@ -79,7 +80,7 @@ async def start(tasks: asyncio.TaskGroup, health: Health, settings: Settings) ->
     deps = Deps(
         sessions=db.session_maker(engine),
         bus=bus,
-        secrets_key=settings.secrets_key_bytes,
+        secrets_key=key_bytes(settings.secrets_key),
         same_identity=settings.same_identity,
         host_identifier=settings.host_identifier,
         enroll_cooldown=timedelta(seconds=settings.enroll_cooldown_seconds),

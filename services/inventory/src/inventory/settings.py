@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from flotilla_common.settings import DatabaseSettings, SecretsKey, key_bytes
+from flotilla_common.settings import DatabaseSettings, SecretsKey
 from pydantic import Field
 
 from inventory.domain.identifiers import HostIdentifier
@@ -30,8 +30,3 @@ class Settings(DatabaseSettings):
     enroll_cooldown_seconds: float = Field(
         0.0, description="seconds before a host may enroll again, the same request apart; 0: at once", ge=0
     )
-
-    @property
-    def secrets_key_bytes(self) -> bytes:
-        """The key itself."""
-        return key_bytes(self.secrets_key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,25 +10,23 @@ from psycopg import sql
 
 from live_query.store.campaigns import CHANNEL
 
-TIMEOUT_SECONDS = 5.0
-
 
 class KeeperLease:
     """A held lease."""
 
     def __init__(self, lease: leases.Lease) -> None:
-        self._connection = lease.connection
+        self._lease = lease
 
     async def wait(self, seconds: float) -> set[int]:
         """Return the campaigns that changed since the last call, as soon as there are any, at the latest after a time.
 
         Raises:
-            psycopg.OperationalError: the connection is gone, and the lease with it.
+            LeaseLost, psycopg.OperationalError: the connection is gone, and the lease with it.
 
         """
-        changed = {int(notice.payload) async for notice in self._connection.notifies(timeout=seconds, stop_after=1)}
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            await self._connection.execute("SELECT 1")
+        notices = self._lease.connection.notifies(timeout=seconds, stop_after=1)
+        changed = {int(notice.payload) async for notice in notices}
+        await self._lease.confirm()
         return changed
 
 
