@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,41 @@ def test_the_load_client_is_not_compiled_silently(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
 
     assert "Compiling the load client" in done.stdout
+
+
+def test_the_files_of_a_run_are_in_memory_and_go_with_it(tmp_path, monkeypatch):
+    check = load_check()
+    monkeypatch.setattr(check, "MEMORY", tmp_path)
+    monkeypatch.setattr(check, "ROOM_BYTES", 1)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    look = "import os, pathlib; pathlib.Path(os.environ['TMPDIR'], 'left').touch(); print(os.environ['TMPDIR'])"
+
+    with check.temporary_directory() as directory:
+        status = check.run_all([("look", [sys.executable, "-c", look])], os.environ | {"TMPDIR": directory})
+        assert Path(directory).parent == tmp_path
+        assert (Path(directory) / "left").exists()
+
+    assert status == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("memory", "room", "variable"),
+    [("nowhere", 1, None), ("", 1 << 60, None), ("", 1, "/somewhere")],
+    ids=["no such place", "too small", "TMPDIR is set"],
+)
+def test_else_the_files_of_a_run_are_where_they_usually_are(tmp_path, monkeypatch, memory, room, variable):
+    check = load_check()
+    monkeypatch.setattr(check, "MEMORY", tmp_path / memory)
+    monkeypatch.setattr(check, "ROOM_BYTES", room)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    usual = tempfile.gettempdir()
+    if variable:
+        monkeypatch.setenv("TMPDIR", variable)
+
+    with check.temporary_directory() as directory:
+        assert directory == usual
+    assert list(tmp_path.iterdir()) == []
 
 
 def clean(folder: Path, home: Path | None = None) -> subprocess.CompletedProcess[str]:
