@@ -73,6 +73,7 @@ async def outbox_is_empty(database) -> bool:
     return not await database.rows(Outbox)
 
 
+@pytest.mark.impatient
 async def test_what_needs_another_part_is_refused_while_nats_is_down_and_nothing_is_half_done(
     ask, admin, database, nats_server, news
 ):

@@ -31,12 +31,10 @@ from flotilla_common.contracts.campaigns import (
     CampaignCommand,
     CampaignStartedV1,
     StartCampaignV1,
-    StopCampaignV1,
     answers_subject,
     done_key,
     split_command,
 )
-from flotilla_common.contracts.carves import BeginCarveV1
 from flotilla_common.contracts.definitions import AppConfigChangedV1
 from flotilla_common.contracts.hosts import HostDeletedV1, HostRecord
 from flotilla_common.contracts.redis_keys import campaign_rows
@@ -80,13 +78,6 @@ class Clock:
 
     def move(self, **by: float) -> None:
         self.offset += timedelta(**by)
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine answers may take their time."""
-    for request in (StartCampaignV1, StopCampaignV1, BeginCarveV1):
-        monkeypatch.setattr(request, "timeout_seconds", 30.0)
 
 
 @pytest.fixture

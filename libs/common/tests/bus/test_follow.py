@@ -4,6 +4,7 @@ import asyncio
 
 import nats
 import nats.errors
+import pytest
 from flotilla_common.bus import follow
 from flotilla_common.bus.follow import Follower
 from flotilla_common.contracts.hosts import (
@@ -35,6 +36,7 @@ def changed(revision: int) -> HostChangedV1:
     return HostChangedV1(host=RECORD.model_copy(update={"revision": revision}))
 
 
+@pytest.mark.impatient
 async def test_a_follower_sees_what_was_stored_and_what_comes_and_survives_a_restart(bus_for, nats_server):
     inventory, gateway = await bus_for("inventory"), await bus_for("agent_gateway")
     seen: list[int] = []

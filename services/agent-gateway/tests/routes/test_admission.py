@@ -243,6 +243,7 @@ async def test_while_inventory_is_down_strangers_get_an_error_and_hosts_that_are
     await eventually(lambda: _is_let_in(house, newcomer), timeout=20.0)
 
 
+@pytest.mark.impatient
 async def test_an_inventory_that_hangs_is_waited_for_by_few(house: House) -> None:
     known = house.inventory.add_host(1)
     assert await house.read(known) == {"queries": {}}

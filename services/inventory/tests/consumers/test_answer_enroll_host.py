@@ -137,6 +137,7 @@ async def test_copies_of_many_askings_at_once_leave_the_key_of_the_last(enroll, 
     assert all(isinstance(answer, EnrolledV1 | Unavailable) for answer in answers)
 
 
+@pytest.mark.impatient
 async def test_an_enroll_that_nobody_waits_for_is_refused(enroll, database, clock):
     first = await enroll("A-1")
     clock.now += timedelta(seconds=60)

@@ -131,6 +131,7 @@ async def test_orbit_moves_its_host_to_the_team_of_the_secret(enroll, enroll_orb
     assert (await enroll_orbit(secret="of-servers")).host.team_id == team
 
 
+@pytest.mark.impatient
 async def test_what_cannot_enroll_leaves_nothing(enroll_orbit, database, clock):
     with pytest.raises(BadEnrollSecret):
         await enroll_orbit(secret="wrong")

@@ -29,9 +29,11 @@ from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from flotilla_common.blobs import Blobs, BlobSettings, open_blobs
+from flotilla_common.bus import connection
 from flotilla_common.bus.connection import Bus, connect
 from flotilla_common.bus.permissions import PROVISION_USER
 from flotilla_common.bus.provision import make
+from flotilla_common.contracts.base import Request
 from flotilla_common.settings import CommonSettings
 from flotilla_common.testing.database import Database, clean, clone, superuser
 from flotilla_common.testing.servers import ServerRun, SharedServers, WorkerNats, start_nats
@@ -49,6 +51,8 @@ TAKE_TURNS = {
 }
 """Folders and files -> what they share a worker as: a running stack, or all of a small machine, which one can have."""
 VARIABLE = "FLOTILLA_TEST_SHARED_SERVERS"
+PATIENCE_SECONDS = 20.0
+IMPATIENT = "impatient"
 
 
 def _log_plain_tracebacks() -> None:
@@ -60,6 +64,7 @@ def _log_plain_tracebacks() -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """In the controller of a parallel run: start the servers before the workers, who inherit the environment."""
     _log_plain_tracebacks()
+    config.addinivalue_line("markers", f"{IMPATIENT}: gives requests and publishes up as early as services do")
     parallel = getattr(config.option, "numprocesses", None) or getattr(config.option, "dist", "no") != "no"
     if parallel and not hasattr(config, "workerinput"):
         run = ServerRun()
@@ -197,6 +202,23 @@ async def nats_server(worker_nats: NatsOfWorker) -> NatsOfWorker:
     finally:
         await client.close()
     return worker_nats
+
+
+@pytest.fixture(autouse=True)
+def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let answers on the bus take their time, which they do on a busy machine; not in tests marked `impatient`."""
+    if request.node.get_closest_marker(IMPATIENT):
+        return
+    for one in _all_requests(Request):
+        if one.timeout_seconds < PATIENCE_SECONDS:
+            monkeypatch.setattr(one, "timeout_seconds", PATIENCE_SECONDS)
+    monkeypatch.setattr(connection, "PUBLISH_TIMEOUT_SECONDS", PATIENCE_SECONDS)
+
+
+def _all_requests(base: type[Request[Any]]) -> Iterator[type[Request[Any]]]:
+    yield base
+    for one in base.__subclasses__():
+        yield from _all_requests(one)
 
 
 SettingsFor = Callable[[str], CommonSettings]
