@@ -23,7 +23,7 @@ class Deadlines:
         finally:
             deadlines.end(waiter)
 
-    A task has one wait of a `Deadlines` at a time.
+    A task has one wait of a `Deadlines` at a time; all tasks are of one event loop.
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:
@@ -31,10 +31,11 @@ class Deadlines:
         self._until: dict[Waiter, float] = {}  # in the order of their deadlines: all waits are of one length
         self._late: set[Waiter] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def begin(self) -> Waiter:
         """Start the current task's wait."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop = self._loop or asyncio.get_running_loop()  # to ask for it is a call of the system's
         waiter: Waiter = asyncio.current_task(loop)  # type: ignore[assignment]  # a request is handled by a task
         until = self._until[waiter] = loop.time() + self._seconds()
         if self._timer is None:

@@ -6,7 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from agent_gateway.domain.results import campaign_of, kind_of, parse_write, result_of
+from agent_gateway.domain.results import (
+    campaign_of,
+    kind_of,
+    parse_plain_write,
+    parse_usual_write,
+    parse_write,
+    result_of,
+)
 from agent_gateway.errors import Malformed
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -154,3 +161,35 @@ def test_rows_of_any_depth_are_read_or_malformed() -> None:
         except Malformed:
             continue
         assert rows == [{"a": "1"}, {"a": "[" * depth + "]" * depth}]
+
+
+MAPS = (
+    st.none()
+    | st.lists(st.none(), max_size=1)
+    | st.text(max_size=1)
+    | st.dictionaries(st.just(NAME), st.none() | st.integers() | st.booleans() | st.text())
+)
+MEMBERS = st.fixed_dictionaries(
+    {}, optional={"node_key": st.none() | st.text(), "queries": MAPS, "statuses": MAPS, "messages": MAPS, "stats": MAPS}
+)
+
+
+@given(body=MEMBERS)
+@example(body={"node_key": "k", "queries": {NAME: [{"a": "1"}]}, "statuses": {NAME: 0}, "messages": {}, "stats": {}})
+def test_a_usual_write_is_read_like_any_other(body: dict[str, Any]) -> None:
+    text = json.dumps(body).encode()
+    usual = parse_usual_write(text)
+    if usual is None:
+        assert any(not isinstance(body.get(name, {}), dict) for name in ("queries", "statuses", "messages", "stats"))
+        return
+    plain = parse_plain_write(text)
+    assert plain is not None
+    assert (usual.node_key, usual.statuses, usual.messages, usual.stats) == (
+        plain.node_key,
+        plain.statuses,
+        plain.messages,
+        plain.stats,
+    )
+    assert {name: bytes(rows) for name, rows in usual.queries.items()} == {
+        name: bytes(rows) for name, rows in plain.queries.items()
+    }

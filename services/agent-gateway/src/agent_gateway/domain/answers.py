@@ -97,6 +97,9 @@ def cut_rows(rows: bytes, limit: int) -> tuple[bytes, bool]:
 
 def split(answers: list[Part]) -> Iterator[list[Part]]:
     """Cut a list so that each part fits into one message."""
+    if len(answers) == 1:
+        yield answers
+        return
     part: list[Part] = []
     size = 0
     for answer in answers:

@@ -80,6 +80,8 @@ class Gateway:
     is_cautious: bool = False
     body_seconds: float = BODY_SECONDS
     slow_bodies: Deadlines = field(init=False)
+    _found_open: dict[RequestClass, float] = field(default_factory=dict)
+    _loop: asyncio.AbstractEventLoop | None = None
 
     def __post_init__(self) -> None:
         self.slow_bodies = Deadlines(lambda: self.body_seconds)
@@ -225,12 +227,18 @@ class Gateway:
 
     def lets_in_at_once(self, request_class: RequestClass, limit: int, size: int) -> bool:
         """Whether a body that is here need not be looked at any further: nothing is short, nobody has had his share."""
-        return (
-            size <= limit
-            and self.memory.has_room_for(limit, size)
-            and not self.is_closed(request_class)
-            and not self.admission.any_spent(request_class)
-        )
+        return size <= limit and self.memory.has_room_for(limit, size) and self._is_open(request_class)
+
+    def _is_open(self, request_class: RequestClass) -> bool:
+        """Whether a class is. Looked at once for all requests of a turn of the event loop, whose time stands still."""
+        loop = self._loop = self._loop or asyncio.get_running_loop()  # to ask for it is a call of the system's
+        now = loop.time()
+        if self._found_open.get(request_class) == now:
+            return True
+        if self.is_closed(request_class) or self.admission.any_spent(request_class):
+            return False
+        self._found_open[request_class] = now
+        return True
 
     def _refused(self, request_class: RequestClass, reason: str) -> Unavailable:
         self.admission.refused[request_class, reason] += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from operator import itemgetter
 
 import msgspec
@@ -65,20 +64,18 @@ def log_type_of(request: LogRequest) -> LogType:
     return found
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True):
     """Lines for one message: NDJSON."""
 
     body: bytes
     lines: int
 
 
-@dataclass(frozen=True)
-class Cut:
+class Cut(msgspec.Struct, frozen=True):
     """What a POST holds, in pieces of MESSAGE_BYTES (a single line may be more), and how many lines were left out."""
 
-    pieces: list[Piece] = field(default_factory=list)
-    skipped: dict[str, int] = field(default_factory=dict)
+    pieces: list[Piece] = []
+    skipped: dict[str, int] = {}
 
     @property
     def lines(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -22,10 +21,10 @@ ROWS_LIMIT = 250_000  # of one query
 FAILED = 1
 STATS = ("wall_time_ms", "user_time", "system_time", "memory")  # all that osqueryd measures of a query
 STAT_LIMIT = 2**63
+NUMBERS = (int, float)
 
 Kind = Literal["campaign", "detail", "label", "policy", "other"]
 PREFIXES: tuple[tuple[str, Kind], ...] = (
-    (QUERY_PREFIX, "campaign"),
     ("fleet_detail_query_", "detail"),
     ("fleet_additional_query_", "detail"),
     ("fleet_label_query_", "label"),
@@ -51,15 +50,14 @@ class WriteRequest(msgspec.Struct, frozen=True):
     The names in `queries` are those that count.
     """
 
-    node_key: str | None
-    queries: dict[str, msgspec.Raw]
-    statuses: dict[str, Any]
-    messages: dict[str, Any]
-    stats: dict[str, Any]
+    node_key: str | None = None
+    queries: dict[str, msgspec.Raw] = {}
+    statuses: dict[str, Any] = {}
+    messages: dict[str, Any] = {}
+    stats: dict[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """What one query brought. `rows`: a JSON array of objects with string values, `stats`: a JSON object."""
 
     name: str
@@ -72,6 +70,7 @@ class Result:
 
 
 _decoder = msgspec.json.Decoder(_Body)
+_usual_decoder = msgspec.json.Decoder(WriteRequest)
 _map_decoder = msgspec.json.Decoder(dict[str, Any])
 _rows_decoder = msgspec.json.Decoder(list[dict[str, str]])
 _items_decoder = msgspec.json.Decoder(list[msgspec.Raw])
@@ -104,9 +103,8 @@ def _readable(sent: _Body) -> WriteRequest:
 
 
 def parse_usual_write(body: bytes) -> WriteRequest | None:
-    """Return the same if nothing about it is odd."""
-    sent = parse_usual(_decoder, body)
-    return None if sent is None else _request(sent)
+    """Return the same if nothing about it is odd, and each map is one or missing."""
+    return parse_usual(_usual_decoder, body) if len(body) <= MAP_BYTES else None
 
 
 def _request(sent: _Body) -> WriteRequest | None:
@@ -131,6 +129,8 @@ def _map(raw: msgspec.Raw) -> dict[str, Any] | None:
 
 def kind_of(name: str) -> Kind:
     """Return what a query was for, by its name."""
+    if name.startswith(QUERY_PREFIX):
+        return "campaign"
     return next((kind for prefix, kind in PREFIXES if name.startswith(prefix)), "other")
 
 
@@ -143,7 +143,7 @@ def campaign_of(name: str) -> tuple[int, int] | None:
 def result_of(request: WriteRequest, name: str) -> Result:
     """Return one query's result: a missing status is success, one of no known shape is failure."""
     status = _status(request.statuses.get(name))
-    message = as_text(request.messages.get(name)) or ""
+    message = as_text(request.messages.get(name)) or "" if request.messages else ""
     stats = msgspec.json.encode(_stats(request.stats.get(name)))
     text, truncated = _cut(bytes(request.queries[name]))
     return Result(name, status, message[:MESSAGE_LIMIT], _rows(text), stats, truncated)
@@ -163,16 +163,14 @@ def _status(value: Any) -> int:
 def _stats(value: Any) -> dict[str, float]:
     """Return the known numbers: nothing else goes on, whatever a host calls its statistics."""
     found = value if isinstance(value, dict) else {}
-    return {name: found[name] for name in STATS if _is_stat(found.get(name))}
-
-
-def _is_stat(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < STAT_LIMIT
+    return {name: value for name in STATS if type(value := found.get(name)) in NUMBERS and 0 <= value < STAT_LIMIT}
 
 
 def _cut(text: bytes) -> tuple[bytes, bool]:
     """Return as many rows as may be looked at, and whether there were more: a row of nothing costs 70 bytes."""
-    if not text.startswith(b"[") or (len(text) <= ROWS_BYTES and text.count(b",") < ROWS_LIMIT):
+    if len(text) <= ROWS_LIMIT or not text.startswith(b"["):
+        return text, False
+    if len(text) <= ROWS_BYTES and text.count(b",") < ROWS_LIMIT:
         return text, False
     return cut_items(text, ROWS_BYTES, ROWS_LIMIT)
 

@@ -55,6 +55,7 @@ class Sharing(Generic[Key, Note]):
         self._message_bytes = message_bytes
         self._open: dict[Key, Load[Note]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waits = Deadlines(lambda: patience.HAND_OVER_SECONDS)
 
     def add(self, key: Key, piece: bytes, note: Note) -> asyncio.Future[None]:
@@ -67,7 +68,7 @@ class Sharing(Generic[Key, Note]):
         if load is not None and load.size + len(piece) > self._message_bytes:
             self._flush(key)
             load = None
-        loop = asyncio.get_running_loop()
+        loop = self._loop = self._loop or asyncio.get_running_loop()  # to ask for it is a call of the system's
         if load is None:
             load = self._open[key] = Load()
             load.timer = loop.call_later(LINGER_SECONDS, self._flush, key)
