@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,15 +27,35 @@ TESTS = Path("tests")
 """Its folders are parts too; they have no types to check, as `exclude` of mypy in pyproject.toml says."""
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a place to look at; what is made there has a name of its own
+PREFIX = "flotilla-test-run-"
 ROOM_BYTES = 6 * 1024**3
 """What must be free in memory; a whole run takes up to 1.5 GiB of it."""
+CGROUP = Path("/sys/fs/cgroup")  # a container's own limit, where it has one (Linux: cgroup v2)
+ENDING_SECONDS = 60.0
+"""How long tests have to stop their servers when the run is ended early."""
 
 
 def main() -> int:
     """Run all steps, or those of one part."""
     part = find_part(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1] else None
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, told_to_end)
     with temporary_directory() as temporary:
-        return run_all(steps(part), os.environ | {"TMPDIR": temporary})
+        status = run_all(steps(part), os.environ | {"TMPDIR": temporary})
+        if status and Path(temporary).is_relative_to(MEMORY) and "TMPDIR" not in os.environ:
+            print(
+                "== files of failed tests were in memory and are gone: TMPDIR=/var/tmp make test keeps them", flush=True
+            )
+    return status
+
+
+class Told(KeyboardInterrupt):
+    """A signal came to us alone; Ctrl-C comes to what we started too."""
+
+
+def told_to_end(_number: int, _frame: object) -> None:
+    """End as with Ctrl-C."""
+    raise Told
 
 
 def run_all(steps: list[tuple[str, list[str]]], environment: dict[str, str]) -> int:
@@ -43,12 +64,27 @@ def run_all(steps: list[tuple[str, list[str]]], environment: dict[str, str]) -> 
     for name, command in steps:
         print(f"== {name}", flush=True)
         began = time.monotonic()
-        status = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+        status = run(command, environment)
         print(f"== {name}: {'ok' if status == 0 else 'FAILED'} in {time.monotonic() - began:.0f} s", flush=True)
         if status != 0:
             return status
     print(f"== all green in {time.monotonic() - started:.0f} s", flush=True)
     return 0
+
+
+def run(command: list[str], environment: dict[str, str]) -> int:
+    """Run one step. When it is ended early, by Ctrl-C too, it has its time to stop what it started."""
+    with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt as stop:
+            if isinstance(stop, Told):
+                process.send_signal(signal.SIGINT)
+            try:
+                process.wait(ENDING_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
 
 
 @contextmanager
@@ -57,17 +93,36 @@ def temporary_directory() -> Iterator[str]:
     if "TMPDIR" in os.environ or not has_room():
         yield tempfile.gettempdir()
         return
-    with tempfile.TemporaryDirectory(prefix="flotilla-", dir=MEMORY, ignore_cleanup_errors=True) as directory:
+    remove_left_ones()
+    with tempfile.TemporaryDirectory(
+        prefix=f"{PREFIX}{os.getpid()}-", dir=MEMORY, ignore_cleanup_errors=True
+    ) as directory:
         yield directory
 
 
+def remove_left_ones() -> None:
+    """Remove the directories of our own runs that were killed."""
+    for left in MEMORY.glob(f"{PREFIX}*-*"):
+        owner = left.name.removeprefix(PREFIX).split("-")[0]
+        if owner.isdecimal() and left.stat().st_uid == os.geteuid() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def has_room() -> bool:
-    """Whether there is a file system in memory that we may write to, with memory behind it."""
-    if not os.access(MEMORY, os.W_OK | os.X_OK):
+    """Whether there is a file system in memory that we may write to and start programs from, with memory behind it."""
+    if not os.access(MEMORY, os.W_OK | os.X_OK) or os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
         return False
+    return min(available_bytes(), shutil.disk_usage(MEMORY).free) >= ROOM_BYTES
+
+
+def available_bytes() -> float:
+    """Return how much memory programs may still take here."""
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    return min(available, shutil.disk_usage(MEMORY).free) >= ROOM_BYTES
+    available: float = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 0)
+    limit = CGROUP / "memory.max"
+    if limit.exists() and (text := limit.read_text(encoding="ascii").strip()) != "max":
+        available = min(available, int(text) - int((CGROUP / "memory.current").read_text(encoding="ascii")))
+    return available
 
 
 def find_part(name: str) -> Path:

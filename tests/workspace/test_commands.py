@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -83,23 +84,75 @@ def test_the_files_of_a_run_are_in_memory_and_go_with_it(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("memory", "room", "variable"),
-    [("nowhere", 1, None), ("", 1 << 60, None), ("", 1, "/somewhere")],
-    ids=["no such place", "too small", "TMPDIR is set"],
-)
-def test_else_the_files_of_a_run_are_where_they_usually_are(tmp_path, monkeypatch, memory, room, variable):
+@pytest.mark.parametrize("why", ["no such place", "too small", "a container's limit", "TMPDIR is set"])
+def test_else_the_files_of_a_run_are_where_they_usually_are(tmp_path, monkeypatch, why):
     check = load_check()
-    monkeypatch.setattr(check, "MEMORY", tmp_path / memory)
-    monkeypatch.setattr(check, "ROOM_BYTES", room)
+    memory, group, usual = tmp_path / "memory", tmp_path / "group", tmp_path / "usual"
+    for directory in (group, usual) if why == "no such place" else (memory, group, usual):
+        directory.mkdir()
+    (group / "memory.max").write_text("1000\n" if why == "a container's limit" else "max\n")
+    (group / "memory.current").write_text("1\n")
+    monkeypatch.setattr(check, "MEMORY", memory)
+    monkeypatch.setattr(check, "CGROUP", group)
+    monkeypatch.setattr(check, "ROOM_BYTES", 1 << 60 if why == "too small" else 1000)
+    monkeypatch.setattr(tempfile, "tempdir", None if why == "TMPDIR is set" else str(usual))
     monkeypatch.delenv("TMPDIR", raising=False)
-    usual = tempfile.gettempdir()
-    if variable:
-        monkeypatch.setenv("TMPDIR", variable)
+    if why == "TMPDIR is set":
+        monkeypatch.setenv("TMPDIR", str(usual))
 
     with check.temporary_directory() as directory:
-        assert directory == usual
-    assert list(tmp_path.iterdir()) == []
+        assert directory == str(usual)
+    assert not memory.exists() or list(memory.iterdir()) == []
+
+
+def test_what_killed_runs_left_in_memory_goes_with_the_next_one(tmp_path, monkeypatch):
+    check = load_check()
+    monkeypatch.setattr(check, "MEMORY", tmp_path)
+    monkeypatch.setattr(check, "ROOM_BYTES", 1)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    names = (f"{check.PREFIX}{ended.pid}-a", f"{check.PREFIX}{os.getpid()}-b", f"{check.PREFIX}-c", "other")
+    for name in names:
+        (tmp_path / name / "files").mkdir(parents=True)
+
+    with check.temporary_directory():
+        pass
+
+    assert {path.name for path in tmp_path.iterdir()} == set(names[1:])
+
+
+@pytest.mark.parametrize("is_ctrl_c", [True, False])
+def test_a_run_that_is_ended_early_has_time_to_stop_its_servers_and_leaves_nothing(tmp_path, is_ctrl_c):
+    """A step that takes its time to end, as tests do that stop servers."""
+    step = "import os, time\ntry:\n print('begun', flush=True); time.sleep(60)\nfinally:\n time.sleep(1)\n"
+    step += " open(os.environ['DONE'], 'w').write(os.environ['TMPDIR'])"
+    script = f"""
+import importlib.util, pathlib, sys
+spec = importlib.util.spec_from_file_location("check", {str(ROOT / "tools" / "check.py")!r})
+check = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(check)
+check.MEMORY, check.ROOM_BYTES = pathlib.Path({str(tmp_path / "memory")!r}), 1
+check.steps = lambda part: [("step", [sys.executable, "-c", {step!r}])]
+sys.argv = ["check"]
+check.main()
+"""
+    (tmp_path / "memory").mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "TMPDIR"}
+    environment["DONE"] = str(tmp_path / "done")
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen([sys.executable, "-c", script], env=environment, start_new_session=True, **quiet) as run:
+        assert run.stdout is not None
+        while "begun" not in run.stdout.readline():
+            assert run.poll() is None
+        if is_ctrl_c:
+            os.killpg(run.pid, signal.SIGINT)
+        else:
+            run.terminate()
+        run.wait(30)
+
+    assert (tmp_path / "done").read_text().startswith(str(tmp_path / "memory"))
+    assert list((tmp_path / "memory").iterdir()) == []
 
 
 def clean(folder: Path, home: Path | None = None) -> subprocess.CompletedProcess[str]:

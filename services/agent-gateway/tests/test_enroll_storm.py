@@ -125,6 +125,7 @@ async def repeat_until(done: asyncio.Event, act: Any) -> list[float]:
     return took
 
 
+@pytest.mark.impatient
 @pytest.mark.timeout(300)
 async def test_two_thousand_enrolls_at_once_succeed_while_polls_and_resolves_go_on(front, bus_for, database):
     known = await front.enroll("known")

@@ -180,7 +180,7 @@ def test_a_usual_write_is_read_like_any_other(body: dict[str, Any]) -> None:
     text = json.dumps(body).encode()
     usual = parse_usual_write(text)
     if usual is None:
-        assert any(not isinstance(body.get(name, {}), dict) for name in ("queries", "statuses", "messages", "stats"))
+        assert not isinstance(body["queries"], dict | None)
         return
     plain = parse_plain_write(text)
     assert plain is not None

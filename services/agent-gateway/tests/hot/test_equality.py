@@ -7,18 +7,23 @@ from __future__ import annotations
 import asyncio
 import datetime
 import gzip
+import itertools
 import json
 import random
 import ssl
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agent_gateway.app import create_app
 from agent_gateway.certificate import Certificate
 from agent_gateway.deps import Deps
+from agent_gateway.domain.roads import Road
+from agent_gateway.hot.road import HotRoad
 from agent_gateway.listeners import listen_plain, listen_tls
 from flotilla_common.contracts.campaigns import CampaignCommand
 from flotilla_common.testing import eventually
@@ -240,7 +245,22 @@ async def test_etags_in_all_shapes(twins: Twins) -> None:
         await twins.agree(request("/config", {"node_key": key, "etag": etag}))
 
 
-async def test_lines_and_results_in_all_shapes(twins: Twins) -> None:
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How many posts to each endpoint took no task."""
+    found: Counter[str] = Counter()
+    begin = HotRoad.begin
+
+    def note(self: HotRoad, road: Road, *arguments: Any, **more: Any) -> bool:
+        taken = begin(self, road, *arguments, **more)
+        found[road.endpoint] += taken
+        return taken
+
+    monkeypatch.setattr(HotRoad, "begin", note)
+    return found
+
+
+async def test_lines_and_results_in_all_shapes(twins: Twins, begun: Counter[str]) -> None:
     key = twins.house.inventory.add_host(1)
     for data in (None, [], {}, "x", [None, 1, "x", [], {"a": "\n"}], [{}] * 3000, [{"a": "é"}], [{"a": 1e400}]):
         for log_type in ("result", "status", "other", "", None, 5, [1]):
@@ -254,13 +274,18 @@ async def test_lines_and_results_in_all_shapes(twins: Twins) -> None:
         "",
         "é",
     )
+    texts = itertools.cycle((None, ["x"], ""))  # None: of each name
     for rows in ([{"a": "1"}], [], "", None, 5, {}, [1], [{"a": 1}], [{"a": None, "b": True, "c": [1]}]):
         for status in (0, 1, "0", "x", None, [], 2**70):
             queries = dict.fromkeys(names, rows)
-            body = {"node_key": key, "queries": queries, "statuses": dict.fromkeys(names, status), "messages": [status]}
-            await twins.agree(request("/distributed/write", body))
+            statuses, stats = dict.fromkeys(names, status), {one: {"memory": status} for one in names}
+            messages = next(texts) or dict.fromkeys(names, status)
+            body = {"statuses": statuses, "messages": messages, "stats": stats}
+            await twins.agree(request("/distributed/write", {"node_key": key, "queries": queries} | body))
     for queries in (None, 5, [], "x"):
         await twins.agree(request("/distributed/write", {"node_key": key, "queries": queries}))
+    assert begun["distributed_write"] > 100
+    assert begun["log"] > 50
 
 
 async def test_a_thousand_damaged_requests(twins: Twins) -> None:

@@ -6,10 +6,10 @@ import asyncio
 import datetime
 import gc
 import weakref
-from types import SimpleNamespace
 
 import msgspec
 import pytest
+from agent_gateway.domain import gateway as domain
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.roads import ALL_ROADS
 from agent_gateway.guard import Guard
@@ -148,17 +148,17 @@ async def test_a_post_of_unknown_kind_counts_as_one_of_its_host(house: House) ->
     assert house.gateway.seen.take(NOW)
 
 
-async def test_whether_a_class_is_open_is_looked_at_anew_in_each_turn_of_the_loop(house: House, monkeypatch) -> None:
-    """The loop's time stands still in one: what came together is let in, or not, together."""
-    gateway, shut, time = house.gateway, [False], [1.0]
+async def test_whether_a_class_is_open_is_looked_at_for_many_requests_at_once(house: House, monkeypatch) -> None:
+    gateway, shut = house.gateway, [False]
     monkeypatch.setattr(gateway, "is_closed", lambda _class: shut[0])
-    monkeypatch.setattr(gateway, "_loop", SimpleNamespace(time=lambda: time[0]))
-    found = []
-    for now, is_shut in ((1.0, False), (1.0, True), (1.001, True), (1.001, False), (1.002, False)):
-        time[0], shut[0] = now, is_shut
-        found.append(gateway.lets_in_at_once("log", 1000, 10))
-
-    assert found == [True, True, False, True, True]
-    assert not gateway.lets_in_at_once("log", 1000, 1001)
+    monkeypatch.setattr(domain, "OPEN_FOR_SECONDS", 0.2)
+    found = [gateway.lets_in_at_once("log", 1000, 10)]
     shut[0] = True
-    assert not gateway.lets_in_at_once("write", 1000, 10)
+    found += [gateway.lets_in_at_once("log", 1000, size) for size in (10, 1001)]
+    other = gateway.lets_in_at_once("write", 1000, 10)
+    await eventually(lambda: not gateway.lets_in_at_once("log", 1000, 10))
+    shut[0] = False
+
+    assert found == [True, True, False]
+    assert not other
+    assert gateway.lets_in_at_once("log", 1000, 10)

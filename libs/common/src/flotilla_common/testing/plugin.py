@@ -64,7 +64,7 @@ def _log_plain_tracebacks() -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """In the controller of a parallel run: start the servers before the workers, who inherit the environment."""
     _log_plain_tracebacks()
-    config.addinivalue_line("markers", f"{IMPATIENT}: gives requests and publishes up as early as services do")
+    config.addinivalue_line("markers", f"{IMPATIENT}: gives up requests on the bus as early as services do")
     parallel = getattr(config.option, "numprocesses", None) or getattr(config.option, "dist", "no") != "no"
     if parallel and not hasattr(config, "workerinput"):
         run = ServerRun()
@@ -206,7 +206,10 @@ async def nats_server(worker_nats: NatsOfWorker) -> NatsOfWorker:
 
 @pytest.fixture(autouse=True)
 def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let answers on the bus take their time, which they do on a busy machine; not in tests marked `impatient`."""
+    """Let requests and the answers of JetStream take their time on a busy machine; not in tests marked `impatient`.
+
+    What custody and the gateway have time for is theirs as ever.
+    """
     if request.node.get_closest_marker(IMPATIENT):
         return
     for one in _all_requests(Request):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -48,6 +49,7 @@ SILENCE_LIMIT_SECONDS = 60.0
 STRANGERS_WAITING = 64  # bodies
 MENDED_FOR_STRANGERS = 256 * 1024  # bytes: an enroll or a poll
 ODD_WEIGHT = 8  # a byte that is to be mended, in bytes of what a host may send
+OPEN_FOR_SECONDS = 0.001
 KEEP_NOTHING_WHEN_DEAF = frozenset[RequestClass](("log", "write", "enroll", "carve"))
 
 
@@ -80,8 +82,7 @@ class Gateway:
     is_cautious: bool = False
     body_seconds: float = BODY_SECONDS
     slow_bodies: Deadlines = field(init=False)
-    _found_open: dict[RequestClass, float] = field(default_factory=dict)
-    _loop: asyncio.AbstractEventLoop | None = None
+    _open_until: dict[RequestClass, float] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.slow_bodies = Deadlines(lambda: self.body_seconds)
@@ -230,14 +231,13 @@ class Gateway:
         return size <= limit and self.memory.has_room_for(limit, size) and self._is_open(request_class)
 
     def _is_open(self, request_class: RequestClass) -> bool:
-        """Whether a class is. Looked at once for all requests of a turn of the event loop, whose time stands still."""
-        loop = self._loop = self._loop or asyncio.get_running_loop()  # to ask for it is a call of the system's
-        now = loop.time()
-        if self._found_open.get(request_class) == now:
+        """Whether a class is. What was found open stays so for OPEN_FOR_SECONDS: many requests come at once."""
+        now = time.monotonic()
+        if now < self._open_until.get(request_class, 0.0):
             return True
         if self.is_closed(request_class) or self.admission.any_spent(request_class):
             return False
-        self._found_open[request_class] = now
+        self._open_until[request_class] = now + OPEN_FOR_SECONDS
         return True
 
     def _refused(self, request_class: RequestClass, reason: str) -> Unavailable:

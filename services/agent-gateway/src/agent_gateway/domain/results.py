@@ -103,8 +103,12 @@ def _readable(sent: _Body) -> WriteRequest:
 
 
 def parse_usual_write(body: bytes) -> WriteRequest | None:
-    """Return the same if nothing about it is odd, and each map is one or missing."""
-    return parse_usual(_usual_decoder, body) if len(body) <= MAP_BYTES else None
+    """Return the same if nothing about it is odd. Most have only maps, which are read with the rest."""
+    usual = parse_usual(_usual_decoder, body) if len(body) <= MAP_BYTES else None
+    if usual is not None:
+        return usual
+    sent = parse_usual(_decoder, body)
+    return None if sent is None else _request(sent)
 
 
 def _request(sent: _Body) -> WriteRequest | None:
