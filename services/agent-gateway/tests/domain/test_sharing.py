@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from agent_gateway.domain import sharing as domain
 from agent_gateway.domain.sharing import FLUSH_BYTES, Load, Sharing, all_of
 from flotilla_common.errors import Refused, Unavailable
 
@@ -58,6 +59,28 @@ async def test_a_message_is_never_larger_than_it_may_be(stream: Stream) -> None:
     await all_of([sharing.add(1, b"x" * size, "") for size in (6, 4, 5, 6, 10, 1)])
 
     assert [[len(piece) for piece in pieces] for _, pieces, _ in stream.messages] == [[6, 4], [5], [6], [10], [1]]
+
+
+async def test_what_is_quiet_goes_out_sooner(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(domain, "LINGER_SECONDS", 600.0)
+    loop = asyncio.get_running_loop()
+    sharing = Sharing(stream.send, message_bytes=1000, quiet_seconds=3.0)
+    first = sharing.add(1, b"a", "A")
+    await asyncio.sleep(0.1)
+    second, added = sharing.add(1, b"b", "B"), loop.time()
+    await asyncio.wait_for(all_of([first, second]), 20)
+
+    assert loop.time() - added >= 3.0 - 0.01
+    assert stream.messages == [(1, [b"a", b"b"], ["A", "B"])]
+
+
+async def test_but_no_later_than_all(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(domain, "LINGER_SECONDS", 0.05)
+    sharing = Sharing(stream.send, message_bytes=1000, quiet_seconds=600.0)
+
+    await asyncio.wait_for(all_of([sharing.add(1, b"a", "A"), sharing.add(1, b"b", "B")]), 20)
+
+    assert stream.messages == [(1, [b"a", b"b"], ["A", "B"])]
 
 
 async def test_much_is_not_kept_waiting(stream: Stream) -> None:

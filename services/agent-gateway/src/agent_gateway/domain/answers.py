@@ -19,6 +19,7 @@ from agent_gateway.domain.results import Result
 from agent_gateway.domain.sharing import Load, Sharing
 
 MESSAGE_BYTES = MAX_PAYLOAD_BYTES - 256 * 1024  # rows in one message; the rest is for names, texts and headers
+QUIET_SECONDS = 0.002  # without another answer: those of hosts that were asked together come together
 ARRAY_BYTES = MAX_PAYLOAD_BYTES - 64 * 1024  # of one message's body; the rest is for headers
 
 Part = TypeVar("Part", CampaignAnswer, QueryResult)
@@ -38,7 +39,7 @@ class Answers:
         self._publish = publish
         self._counters = counters
         self._shard = random.randrange(SHARDS)  # noqa: S311 - spreads gateways, hides nothing
-        self._sharing: Sharing[int, None] = Sharing(self._send, message_bytes=ARRAY_BYTES)
+        self._sharing: Sharing[int, None] = Sharing(self._send, message_bytes=ARRAY_BYTES, quiet_seconds=QUIET_SECONDS)
 
     def hand_over(
         self, host: Host, answers: list[CampaignAnswer], received_ms: int, trace_parent: str = ""

@@ -28,7 +28,7 @@ class TooSlow(Unavailable):
 class Load(Generic[Note]):
     """What will be one message: `pieces` of bytes with a note about each."""
 
-    __slots__ = ("notes", "pieces", "size", "timer", "waiting")
+    __slots__ = ("last_at", "notes", "pieces", "size", "timer", "until", "waiting")
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -36,6 +36,7 @@ class Load(Generic[Note]):
         self.size = 0
         self.waiting: list[asyncio.Future[None]] = []
         self.timer: asyncio.TimerHandle | None = None
+        self.last_at = self.until = 0.0  # when the last piece came, when it goes out at the latest: the loop's times
 
     def settle(self, failure: FleetError | None) -> None:
         """Tell everybody who waits."""
@@ -48,10 +49,20 @@ class Load(Generic[Note]):
 
 
 class Sharing(Generic[Key, Note]):
-    """Gathers loads by key and sends them. `send` returns once the message is in custody, or raises a FleetError."""
+    """Gathers loads by key and sends them. `send` returns once the message is in custody, or raises a FleetError.
 
-    def __init__(self, send: Callable[[Key, Load[Note]], Awaitable[None]], *, message_bytes: int) -> None:
+    `quiet_seconds`: a load goes out sooner when nothing has come for so long.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Key, Load[Note]], Awaitable[None]],
+        *,
+        message_bytes: int,
+        quiet_seconds: float | None = None,
+    ) -> None:
         self._send = send
+        self._quiet_seconds = quiet_seconds
         self._message_bytes = message_bytes
         self._open: dict[Key, Load[Note]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -71,7 +82,9 @@ class Sharing(Generic[Key, Note]):
         loop = self._loop = self._loop or asyncio.get_running_loop()  # to ask for it is a call of the system's
         if load is None:
             load = self._open[key] = Load()
-            load.timer = loop.call_later(LINGER_SECONDS, self._flush, key)
+            self._wait(loop, key, load)
+        elif self._quiet_seconds is not None:
+            load.last_at = loop.time()
         load.pieces.append(piece)
         load.notes.append(note)
         load.size += len(piece)
@@ -80,6 +93,24 @@ class Sharing(Generic[Key, Note]):
         if load.size >= FLUSH_BYTES:
             self._flush(key)
         return future
+
+    def _wait(self, loop: asyncio.AbstractEventLoop, key: Key, load: Load[Note]) -> None:
+        if self._quiet_seconds is None:
+            load.timer = loop.call_later(LINGER_SECONDS, self._flush, key)
+        else:
+            load.last_at = loop.time()
+            load.until = load.last_at + LINGER_SECONDS
+            load.timer = loop.call_at(self._look_at(load), self._look, loop, key, load)
+
+    def _look(self, loop: asyncio.AbstractEventLoop, key: Key, load: Load[Note]) -> None:
+        """Send a load when it is quiet. One timer that looks again costs less than one that each piece moves."""
+        if loop.time() >= (look_at := self._look_at(load)):
+            self._flush(key)
+        else:
+            load.timer = loop.call_at(look_at, self._look, loop, key, load)
+
+    def _look_at(self, load: Load[Note]) -> float:
+        return min(load.last_at + (self._quiet_seconds or 0.0), load.until)
 
     def _flush(self, key: Key) -> None:
         load = self._open.pop(key)
