@@ -59,7 +59,7 @@ class Sharing(Generic[Key, Note]):
         send: Callable[[Key, Load[Note]], Awaitable[None]],
         *,
         message_bytes: int,
-        quiet_seconds: float | None = None,
+        quiet_seconds: float = LINGER_SECONDS,
     ) -> None:
         self._send = send
         self._quiet_seconds = quiet_seconds
@@ -82,9 +82,9 @@ class Sharing(Generic[Key, Note]):
         loop = self._loop = self._loop or asyncio.get_running_loop()  # to ask for it is a call of the system's
         if load is None:
             load = self._open[key] = Load()
-            self._wait(loop, key, load)
-        elif self._quiet_seconds is not None:
-            load.last_at = loop.time()
+            load.until = loop.time() + LINGER_SECONDS
+            load.timer = loop.call_later(min(self._quiet_seconds, LINGER_SECONDS), self._look, loop, key, load)
+        load.last_at = loop.time()
         load.pieces.append(piece)
         load.notes.append(note)
         load.size += len(piece)
@@ -94,14 +94,6 @@ class Sharing(Generic[Key, Note]):
             self._flush(key)
         return future
 
-    def _wait(self, loop: asyncio.AbstractEventLoop, key: Key, load: Load[Note]) -> None:
-        if self._quiet_seconds is None:
-            load.timer = loop.call_later(LINGER_SECONDS, self._flush, key)
-        else:
-            load.last_at = loop.time()
-            load.until = load.last_at + LINGER_SECONDS
-            load.timer = loop.call_at(self._look_at(load), self._look, loop, key, load)
-
     def _look(self, loop: asyncio.AbstractEventLoop, key: Key, load: Load[Note]) -> None:
         """Send a load when it is quiet. One timer that looks again costs less than one that each piece moves."""
         if loop.time() >= (look_at := self._look_at(load)):
@@ -110,7 +102,7 @@ class Sharing(Generic[Key, Note]):
             load.timer = loop.call_at(look_at, self._look, loop, key, load)
 
     def _look_at(self, load: Load[Note]) -> float:
-        return min(load.last_at + (self._quiet_seconds or 0.0), load.until)
+        return min(load.last_at + self._quiet_seconds, load.until)
 
     def _flush(self, key: Key) -> None:
         load = self._open.pop(key)
