@@ -133,3 +133,30 @@ async def test_a_session_that_ended_is_noticed_though_nobody_asks(url):
     async with leases.hold(url, NAME) as lease:
         await end_session(url, lease.connection)
         await eventually(lambda: lease.connection.closed, timeout=10)
+
+
+async def test_its_connection_is_closed_whenever_its_holder_is_told_to_end(url):
+    """Also while it ends already: otherwise the others would wait until the session is silent for too long."""
+
+    async def hold_until_it_fails():
+        async with leases.hold(url, NAME) as lease:
+            connections.append(lease.connection)
+            await asyncio.sleep(0.01)  # psycopg lets others have their turn in its rollback when it last did 5 ms ago
+            is_failing.set()
+            raise ValueError("the work failed")
+
+    async def turn(number):
+        task = asyncio.create_task(hold_until_it_fails())
+        await is_failing.wait()
+        for _ in range(number):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    connections, was_cancelled = [], []
+    for number in range(20):
+        is_failing = asyncio.Event()
+        was_cancelled.append(await turn(number))
+        assert connections[-1].closed, f"cancelled {number} turns of the loop later"
+    assert set(was_cancelled) == {True, False}

@@ -108,7 +108,10 @@ class Planless(Mailbox):
         raise DestinationDown("no bucket")
 
     async def fails_steadily(self, database) -> None:
-        """See it fail some times, and insist that it is known to fail all the time and is left alone ever longer."""
+        """See it fail some times, and insist that it is known to fail all the time and is left alone ever longer.
+
+        50, 100, 200 and 400 ms at the least; how much later it is tried is the machine's affair.
+        """
         since = set()
 
         async def has_failed_often() -> bool:
@@ -117,9 +120,8 @@ class Planless(Mailbox):
             return len(self.failed_at) >= 5
 
         await eventually(has_failed_often)
-        at = self.failed_at
         assert len(since - {None}) == 1
-        assert at[4] - at[3] > 2 * (at[1] - at[0])
+        assert self.failed_at[4] - self.failed_at[0] > 0.7
 
 
 async def test_a_destination_that_cannot_even_plan_fails_all_the_time(gateway, deps, shipping, database):

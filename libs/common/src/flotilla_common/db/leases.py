@@ -67,7 +67,8 @@ async def hold(url: str | URL, name: str) -> AsyncIterator[Lease]:
 
     On a connection beside any pool: there may be more leases than that has connections.
     """
-    async with await connect_alone(url) as connection:
+    connection = await connect_alone(url)
+    try:
         await connection.execute(
             "SELECT set_config('idle_session_timeout', %s, false)", [f"{SILENCE_SECONDS * 1000:.0f}"]
         )
@@ -80,6 +81,8 @@ async def hold(url: str | URL, name: str) -> AsyncIterator[Lease]:
         finally:
             kept.cancel()
             await asyncio.wait([kept])
+    finally:
+        await connection.close()  # not by its own context: a cancellation within that one's rollback leaves it open
 
 
 async def _try_lock(connection: psycopg.AsyncConnection, name: str) -> bool:
