@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
 from flotilla_stack.testing import RunningStack
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedOK
-from websockets.sync.client import connect
 
 API = "/api/latest/fleet"
 TIMEOUT_SECONDS = 60.0
@@ -51,10 +52,12 @@ class Admin:
         begun = time.perf_counter()
         campaign_id = self.start_live_query(sql, hosts=host_ids)
         waiting = set(host_ids)
-        for host_id in self.answers(campaign_id):
+
+        def are_all(host_id: int) -> bool:
             waiting.discard(host_id)
-            if not waiting:
-                break
+            return not waiting
+
+        self.watch(campaign_id, are_all)
         return time.perf_counter() - begun
 
     def start_live_query(self, sql: str, **selected: list[int]) -> int:
@@ -63,27 +66,33 @@ class Admin:
         campaign_id: int = self.call("POST", "/queries/run", body)["campaign"]["id"]
         return campaign_id
 
-    def answers(self, campaign_id: int) -> Iterator[int]:
-        """Watch a campaign as people do, until the socket is closed; yield the host of each answer when it is there.
+    def watch(self, campaign_id: int, are_all: Callable[[int], bool]) -> None:
+        """Watch a campaign as people do, until the socket is closed or `are_all` says so of the host of an answer.
+
+        On an event loop: with a thread for each direction Python's TLS loses what comes, at times.
 
         Raises:
             RuntimeError: the socket said something else.
             TimeoutError: nothing came in a minute.
 
         """
+        asyncio.run(self._watch(campaign_id, are_all))
+
+    async def _watch(self, campaign_id: int, are_all: Callable[[int], bool]) -> None:
         address = str(self.client.base_url).replace("https://", "wss://").rstrip("/") + f"{API}/results/websocket"
-        with connect(address, ssl=self.trust, max_size=None) as socket:
-            socket.send(json.dumps({"type": "auth", "data": {"token": self.token}}))
-            socket.send(json.dumps({"type": "select_campaign", "data": {"campaign_id": campaign_id}}))
+        async with connect(address, ssl=self.trust, max_size=None) as socket:
+            await socket.send(json.dumps({"type": "auth", "data": {"token": self.token}}))
+            await socket.send(json.dumps({"type": "select_campaign", "data": {"campaign_id": campaign_id}}))
             while True:
                 try:
-                    message = json.loads(socket.recv(TIMEOUT_SECONDS))
+                    async with asyncio.timeout(TIMEOUT_SECONDS):
+                        message = json.loads(await socket.recv())
                 except ConnectionClosedOK:
                     return
                 if message["type"] == "error":
                     raise RuntimeError(f"the socket said {message['data']}")
-                if message["type"] == "result":
-                    yield message["data"]["host"]["id"]
+                if message["type"] == "result" and are_all(message["data"]["host"]["id"]):
+                    return
 
 
 class Door:

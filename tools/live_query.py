@@ -9,6 +9,7 @@ Rows go to standard output, all else to standard error. The status is 0 when eve
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import ssl
@@ -18,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
-from websockets.sync.client import ClientConnection, connect
 
 API = "/api/v1/fleet"
 SILENCE_SECONDS = 60.0
@@ -44,7 +45,7 @@ def main() -> int:
     try:
         viewer = Viewer(chosen.home)
         viewer.start(chosen.sql)
-        viewer.watch()
+        asyncio.run(viewer.watch())
     except Ended as end:
         return tell(str(end), 2)
     except Unread:
@@ -167,33 +168,35 @@ class Viewer:
         ledger = f"{self.url}{API}/campaigns/{self.campaign_id}/ledger"
         return f"What became of each host: curl -K {self.home}/curl.conf {ledger}"
 
-    def watch(self) -> None:
+    async def watch(self) -> None:
         """Print each row with its host until the campaign is finished for all who are online.
 
-        A connection that breaks is made again, and goes on behind the last answer that came.
+        A connection that breaks is made again, and goes on behind the last answer that came. On an event loop: with a
+        thread for each direction Python's TLS loses what comes, or crashes, at times (cpython's issue 151508).
         """
         broken_since: float | None = None
         while True:
             heard_before = self.heard
             try:
                 address = self.url.replace("https://", "wss://") + f"{API}/results/websocket"
-                with connect(address, ssl=self.trust, max_size=None, open_timeout=10.0) as socket:
-                    return self._converse(socket)
+                async with connect(address, ssl=self.trust, max_size=None, open_timeout=10.0) as socket:
+                    return await self._converse(socket)
             except (OSError, WebSocketException) as error:
                 if self.heard > heard_before or broken_since is None:
                     broken_since = time.monotonic()
                 if time.monotonic() > broken_since + BACK_SECONDS:
                     raise Ended(f"the connection breaks again and again ({error}). {self.later()}") from error
                 tell(f"the connection broke ({error}); connecting again ...")
-                time.sleep(1.0)
+                await asyncio.sleep(1.0)
 
-    def _converse(self, socket: ClientConnection) -> None:
+    async def _converse(self, socket: ClientConnection) -> None:
         selection = {"campaign_id": self.campaign_id} | ({"last": self.last} if self.last else {})
-        socket.send(json.dumps({"type": "auth", "data": {"token": self.token}}))
-        socket.send(json.dumps({"type": "select_campaign", "data": selection}))
+        await socket.send(json.dumps({"type": "auth", "data": {"token": self.token}}))
+        await socket.send(json.dumps({"type": "select_campaign", "data": selection}))
         while True:
             try:
-                frame = json.loads(socket.recv(SILENCE_SECONDS))
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    frame = json.loads(await socket.recv())
             except TimeoutError:
                 held = f" ({self.tally.held})" if self.tally.held else ""
                 raise Ended(f"nothing new came for {SILENCE_SECONDS:g} s{held}. {self.later()}") from None

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx2
 from flotilla_stack.servers.ports import choose_port
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection, connect  # noqa: TID251 - plain TCP
 
 from bench.house import GatewayProcess, House, wait_until
 from bench.load_client import LoadFailed, Target

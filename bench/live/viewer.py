@@ -138,10 +138,15 @@ def time_of_run(admin: Admin) -> float:
     campaign_id = admin.start_live_query(SQL, labels=[ALL_HOSTS])
     answered: set[int] = set()
     taken = 0.0
-    for host_id in admin.answers(campaign_id):
+
+    def are_all(host_id: int) -> bool:
+        nonlocal taken
         answered.add(host_id)
         if not taken and len(answered) >= HOSTS * SHARE:
             taken = time.monotonic() - begun
-        if len(answered) == HOSTS:
-            return taken
-    raise LoadFailed(f"campaign {campaign_id} ended with {len(answered)} answers")
+        return len(answered) == HOSTS
+
+    admin.watch(campaign_id, are_all)
+    if len(answered) < HOSTS:
+        raise LoadFailed(f"campaign {campaign_id} ended with {len(answered)} answers")
+    return taken

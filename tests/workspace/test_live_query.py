@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import socket
+import ssl
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from admin_api.store.campaign_rows import MissingAnswers, RowsEntry
 from admin_api.store.campaigns import Standing
 from admin_api.store.host_summary import HostTotals
 from flotilla_stack.certificates import make_keys
+from websockets.asyncio.server import serve
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "live_query.py"
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
@@ -133,6 +135,36 @@ def test_rows_go_to_standard_output_and_errors_of_hosts_beside_it(viewer, capsys
     assert said.out.startswith('db?1 {"n": "1"')
     assert said.err == "web-1: no such ?table\n"
     assert viewer.tally.failed == 1
+
+
+async def test_a_connection_that_breaks_goes_on_behind_the_last_answer(viewer, home, capsys):
+    progress, selections = Progress(), []
+
+    async def serve_viewer(connection):
+        await connection.recv()
+        selections.append(json.loads(await connection.recv())["data"])
+        host_id = len(selections)
+        entry = answer(host_id)
+        progress.count(entry)
+        await connection.send(result_message(7, entry, HostNames(f"web-{host_id}", f"web-{host_id}")))
+        for text in progress.news(totals(2, 2), ended=False):
+            await connection.send(text)
+        if host_id == 1:
+            connection.transport.abort()
+        await connection.wait_closed()
+
+    keys = make_keys(home / "keys", datetime.now(UTC))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(keys.certificate, keys.key)
+    async with serve(serve_viewer, "127.0.0.1", 0, ssl=context) as server:
+        viewer.url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await viewer.watch()
+
+    said = capsys.readouterr()
+    assert selections == [{"campaign_id": 7}, {"campaign_id": 7, "last": "1-0"}]
+    assert [line.split()[0] for line in said.out.splitlines()] == ["web-1", "web-2"]
+    assert "the connection broke" in said.err
+    assert viewer.tally.is_finished
 
 
 def test_a_refusal_is_a_sentence(module):
