@@ -45,7 +45,7 @@ class Admin:
         """Return the seconds from the request to the last result at the viewer.
 
         Raises:
-            RuntimeError: a socket said something else.
+            RuntimeError: a socket said something else, or ended early.
             TimeoutError: not all hosts answered in a minute.
 
         """
@@ -53,11 +53,13 @@ class Admin:
         campaign_id = self.start_live_query(sql, hosts=host_ids)
         waiting = set(host_ids)
 
-        def are_all(host_id: int) -> bool:
+        def take(host_id: int) -> bool:
             waiting.discard(host_id)
             return not waiting
 
-        self.watch(campaign_id, are_all)
+        self.watch(campaign_id, take)
+        if waiting:
+            raise RuntimeError(f"{len(waiting)} hosts did not answer")
         return time.perf_counter() - begun
 
     def start_live_query(self, sql: str, **selected: list[int]) -> int:
@@ -66,8 +68,8 @@ class Admin:
         campaign_id: int = self.call("POST", "/queries/run", body)["campaign"]["id"]
         return campaign_id
 
-    def watch(self, campaign_id: int, are_all: Callable[[int], bool]) -> None:
-        """Watch a campaign as people do, until the socket is closed or `are_all` says so of the host of an answer.
+    def watch(self, campaign_id: int, take: Callable[[int], bool]) -> None:
+        """Watch a campaign as people do, until the socket is closed, or `take` says that a host's answer was the last.
 
         On an event loop: with a thread for each direction Python's TLS loses what comes, at times.
 
@@ -76,9 +78,9 @@ class Admin:
             TimeoutError: nothing came in a minute.
 
         """
-        asyncio.run(self._watch(campaign_id, are_all))
+        asyncio.run(self._watch(campaign_id, take))
 
-    async def _watch(self, campaign_id: int, are_all: Callable[[int], bool]) -> None:
+    async def _watch(self, campaign_id: int, take: Callable[[int], bool]) -> None:
         address = str(self.client.base_url).replace("https://", "wss://").rstrip("/") + f"{API}/results/websocket"
         async with connect(address, ssl=self.trust, max_size=None) as socket:
             await socket.send(json.dumps({"type": "auth", "data": {"token": self.token}}))
@@ -91,7 +93,7 @@ class Admin:
                     return
                 if message["type"] == "error":
                     raise RuntimeError(f"the socket said {message['data']}")
-                if message["type"] == "result" and are_all(message["data"]["host"]["id"]):
+                if message["type"] == "result" and take(message["data"]["host"]["id"]):
                     return
 
 

@@ -12,9 +12,12 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import ssl
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,9 @@ from websockets.exceptions import WebSocketException
 API = "/api/v1/fleet"
 SILENCE_SECONDS = 60.0
 BACK_SECONDS = 60.0  # for as long a viewer whose connection broke tries to come back
+OPEN_SECONDS = 10.0
+AGAIN_SECONDS = 1.0  # before it does
+CLOSE_SECONDS = 1.0  # for the server's goodbye, which stands behind all rows that were not read yet
 
 
 class Unread(Exception):
@@ -172,22 +178,25 @@ class Viewer:
         """Print each row with its host until the campaign is finished for all who are online.
 
         A connection that breaks is made again, and goes on behind the last answer that came. On an event loop: with a
-        thread for each direction Python's TLS loses what comes, or crashes, at times (cpython's issue 151508).
+        thread for each direction Python's TLS loses what comes, or crashes, at times (cpython's issue 151508). While
+        nobody takes the rows no ping is answered, so that a long pause of a pager is a connection that breaks.
         """
         broken_since: float | None = None
         while True:
             heard_before = self.heard
             try:
                 address = self.url.replace("https://", "wss://") + f"{API}/results/websocket"
-                async with connect(address, ssl=self.trust, max_size=None, open_timeout=10.0) as socket:
+                async with connect(
+                    address, ssl=self.trust, max_size=None, open_timeout=OPEN_SECONDS, close_timeout=CLOSE_SECONDS
+                ) as socket:
                     return await self._converse(socket)
             except (OSError, WebSocketException) as error:
                 if self.heard > heard_before or broken_since is None:
                     broken_since = time.monotonic()
                 if time.monotonic() > broken_since + BACK_SECONDS:
-                    raise Ended(f"the connection breaks again and again ({error}). {self.later()}") from error
-                tell(f"the connection broke ({error}); connecting again ...")
-                await asyncio.sleep(1.0)
+                    raise Ended(f"the connection breaks again and again ({words_of(error)}). {self.later()}") from error
+                tell(f"the connection broke ({words_of(error)}); connecting again ...")
+                await asyncio.sleep(AGAIN_SECONDS)
 
     async def _converse(self, socket: ClientConnection) -> None:
         selection = {"campaign_id": self.campaign_id} | ({"last": self.last} if self.last else {})
@@ -221,11 +230,27 @@ class Viewer:
         if data.get("error"):
             self.tally.failed += 1
             tell(f"{printable(data['host']['hostname'])}: {printable(data['error'])}")
-        for row in data["rows"] or ():
-            try:
-                print(printable(data["host"]["hostname"]), json.dumps(row), flush=True)
-            except BrokenPipeError as error:
-                raise Unread from error
+        with interruptible():
+            for row in data["rows"] or ():
+                try:
+                    print(printable(data["host"]["hostname"]), json.dumps(row), flush=True)
+                except BrokenPipeError as error:
+                    raise Unread from error
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a write that waits for a reader: asyncio's own handler only tells the loop, which waits too."""
+    of_loop = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, of_loop)
+
+
+def words_of(error: Exception) -> str:
+    """Return what an error says; some say nothing but what they are."""
+    return str(error) or type(error).__name__
 
 
 def answer_of(reply: httpx2.Response) -> dict[str, Any]:

@@ -139,14 +139,14 @@ def time_of_run(admin: Admin) -> float:
     answered: set[int] = set()
     taken = 0.0
 
-    def are_all(host_id: int) -> bool:
+    def take(host_id: int) -> bool:
         nonlocal taken
         answered.add(host_id)
         if not taken and len(answered) >= HOSTS * SHARE:
             taken = time.monotonic() - begun
         return len(answered) == HOSTS
 
-    admin.watch(campaign_id, are_all)
+    admin.watch(campaign_id, take)
     if len(answered) < HOSTS:
         raise LoadFailed(f"campaign {campaign_id} ended with {len(answered)} answers")
     return taken

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import importlib.util
 import json
+import os
+import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
+import termios
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +26,7 @@ from admin_api.routes.envelope import answer_for
 from admin_api.store.campaign_rows import MissingAnswers, RowsEntry
 from admin_api.store.campaigns import Standing
 from admin_api.store.host_summary import HostTotals
+from flotilla_common.testing import eventually
 from flotilla_stack.certificates import make_keys
 from websockets.asyncio.server import serve
 
@@ -137,7 +144,8 @@ def test_rows_go_to_standard_output_and_errors_of_hosts_beside_it(viewer, capsys
     assert viewer.tally.failed == 1
 
 
-async def test_a_connection_that_breaks_goes_on_behind_the_last_answer(viewer, home, capsys):
+async def test_a_connection_that_breaks_goes_on_behind_the_last_answer(module, viewer, home, capsys, monkeypatch):
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.01)
     progress, selections = Progress(), []
 
     async def serve_viewer(connection):
@@ -165,6 +173,44 @@ async def test_a_connection_that_breaks_goes_on_behind_the_last_answer(viewer, h
     assert [line.split()[0] for line in said.out.splitlines()] == ["web-1", "web-2"]
     assert "the connection broke" in said.err
     assert viewer.tally.is_finished
+
+
+UNREAD = """
+import asyncio, pathlib, runpy, sys
+
+module = runpy.run_path(sys.argv[1])
+viewer = module["Viewer"](pathlib.Path(sys.argv[2]))
+row = {"host": {"hostname": "web-1"}, "rows": [{"n": "1" * 1000}]}
+
+async def show():
+    while True:
+        viewer.take({"type": "result", "data": row})
+
+try:
+    asyncio.run(show())
+except KeyboardInterrupt:
+    sys.exit(2)
+"""
+
+
+async def test_ctrl_c_ends_it_also_while_nobody_takes_its_rows(home):
+    reading, writing = os.pipe()
+    running = await asyncio.create_subprocess_exec(sys.executable, "-c", UNREAD, str(SCRIPT), str(home), stdout=writing)
+    os.close(writing)
+    try:
+        capacity = fcntl.fcntl(reading, fcntl.F_GETPIPE_SZ)
+        await eventually(lambda: bytes_waiting(reading) > capacity - 5000)
+        running.send_signal(signal.SIGINT)
+        async with asyncio.timeout(20):
+            assert await running.wait() == 2
+    finally:
+        if running.returncode is None:
+            running.kill()
+        os.close(reading)
+
+
+def bytes_waiting(pipe) -> int:
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0]
 
 
 def test_a_refusal_is_a_sentence(module):

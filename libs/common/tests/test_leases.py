@@ -141,7 +141,7 @@ async def test_its_connection_is_closed_whenever_its_holder_is_told_to_end(url):
     async def hold_until_it_fails():
         async with leases.hold(url, NAME) as lease:
             connections.append(lease.connection)
-            await asyncio.sleep(0.01)  # psycopg lets others have their turn in its rollback when it last did 5 ms ago
+            await asyncio.sleep(0.01)  # psycopg's rollback gives others a turn when it last did so 5 ms ago or earlier
             is_failing.set()
             raise ValueError("the work failed")
 

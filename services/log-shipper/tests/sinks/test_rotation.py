@@ -66,7 +66,7 @@ async def deliver(sink: FileSink, *numbers: int, log_types: tuple[str, ...] = ("
 
 
 async def retry(sink: FileSink, number: int, target: Target) -> None:
-    """Deliver as was planned, and wait for what is done beside it: no thread of it shall go on beside a next look."""
+    """Deliver as was planned, and wait for what is done beside it, so that no thread of it still runs when we look."""
     await sink.deliver(batch(number), target)
     await sink.tidied()
 

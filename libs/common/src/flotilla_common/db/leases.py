@@ -82,7 +82,7 @@ async def hold(url: str | URL, name: str) -> AsyncIterator[Lease]:
             kept.cancel()
             await asyncio.wait([kept])
     finally:
-        await connection.close()  # not by its own context: a cancellation within that one's rollback leaves it open
+        await connection.close()  # never waits; its own context rolls back, and a cancellation then leaves it open
 
 
 async def _try_lock(connection: psycopg.AsyncConnection, name: str) -> bool:
