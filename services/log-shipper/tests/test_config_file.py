@@ -1,6 +1,7 @@
 """FLOTILLA_DESTINATIONS_CONFIG: read, refused readably, read again when it or a secret changes."""
 
 import pytest
+from flotilla_common.contracts.log_destinations import Destination
 from flotilla_common.errors import Invalid
 from log_shipper import config_file
 from log_shipper.config_file import ConfigFile, read
@@ -82,6 +83,43 @@ def test_a_name_given_twice_is_refused(path):
 
     with pytest.raises(Invalid, match="twice: archive"):
         read(path)
+
+
+def files(*places) -> str:
+    entries = [f"  - {{name: {name}, kind: file, settings: {{directory: {place}}}}}" for name, place in places]
+    return "\n".join(["destinations:", *entries])
+
+
+def test_a_directory_that_two_would_write_to_is_refused(path, tmp_path):
+    path.write_text(files(("one", tmp_path), ("two", f"{tmp_path}/x/..")))
+
+    with pytest.raises(Invalid, match=f"one and two would both write to {tmp_path}"):
+        read(path)
+
+
+def test_so_is_one_that_the_environment_names(path, tmp_path):
+    environment = {"file": Destination(name="file", kind="file", settings={"directory": tmp_path})}
+    path.write_text(files(("file", "/elsewhere"), ("two", tmp_path / "two")))
+    assert len(read(path, environment)) == 2
+
+    path.write_text(files(("two", tmp_path)))
+    with pytest.raises(Invalid, match="two and file would both write"):
+        ConfigFile(path, environment).look()
+
+
+def test_it_makes_no_sense_until_it_is_mended(path):
+    file, whole = ConfigFile(path), path.read_text()
+    for broken in ("rubbish", None):
+        file.look()
+        path.unlink() if broken is None else path.write_text(broken)
+        with pytest.raises(Invalid):
+            file.look()
+        if broken is not None:
+            file.look()  # it is not read again
+        assert not file.makes_sense
+        path.write_text(whole)
+        file.look()
+        assert file.makes_sense
 
 
 def test_a_yaml_file_builds_no_objects(path):

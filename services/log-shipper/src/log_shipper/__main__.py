@@ -62,7 +62,7 @@ def declared_or_exit(settings: Settings) -> Declared:
     except Invalid as error:
         sys.stderr.write(f"log_shipper: FLOTILLA_DESTINATIONS: {error}\n")
         raise SystemExit(2) from None
-    file = None if settings.destinations_config is None else ConfigFile(settings.destinations_config)
+    file = None if settings.destinations_config is None else ConfigFile(settings.destinations_config, environment)
     try:
         if file is not None:
             file.look()

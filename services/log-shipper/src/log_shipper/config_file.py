@@ -24,15 +24,15 @@ from flotilla_common.contracts.log_destinations import Destination
 from flotilla_common.errors import Invalid
 from pydantic import ValidationError
 
-from log_shipper.domain.specs import checked, explained
+from log_shipper.domain.specs import checked, explained, place_of
 
 MEMBER = "destinations"
 LARGEST_BYTES = 1024 * 1024
 AGAIN_SECONDS = 30.0
 
 
-def read(path: Path) -> tuple[Destination, ...]:
-    """Read a file.
+def read(path: Path, environment: Mapping[str, Destination] | None = None) -> tuple[Destination, ...]:
+    """Read a file. What the `environment` names stands beside what is found, and before one of the same name.
 
     Raises:
         Invalid: it cannot be read, or says what makes no sense; the text tells where.
@@ -50,7 +50,19 @@ def read(path: Path) -> tuple[Destination, ...]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise Invalid(f"{path}: these names are given twice: {', '.join(twice)}")
+    _are_apart(path, {one.name: one for one in found} | dict(environment or {}))
     return found
+
+
+def _are_apart(path: Path, destinations: Mapping[str, Destination]) -> None:
+    names: dict[tuple[str, str], str] = {}
+    for name, spec in destinations.items():
+        place = place_of(spec)
+        if place is None:
+            continue
+        other = names.setdefault((spec.kind, place), name)
+        if other != name:
+            raise Invalid(f"{path}: {other} and {name} would both write to {place}: each needs a place of its own")
 
 
 def _destination(path: Path, number: int, entry: object) -> Destination:
@@ -80,25 +92,36 @@ def _value(value: Any) -> Any:
 class ConfigFile:
     """The file as it was when it last made sense."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, environment: Mapping[str, Destination] | None = None) -> None:
         self._path = path
+        self._environment = environment
         self._seen: tuple[int, int, int] | None = None
         self._read_at = 0.0
         self.destinations: Mapping[str, Destination] = {}
+        self.makes_sense = True
 
     def look(self) -> None:
         """Read the file when it has changed, and now and then, since the secrets that it points to may have.
 
         Raises:
-            Invalid: it makes no sense; `destinations` are those of before.
+            Invalid: it was read and makes no sense; `destinations` are those of before.
 
         """
         try:
+            self._look()
+        except Invalid:
+            self.makes_sense = False
+            raise
+
+    def _look(self) -> None:
+        try:
             found = self._path.stat()
         except OSError as error:
+            self._seen = None
             raise Invalid(f"{self._path}: {error}") from error
         seen = found.st_mtime_ns, found.st_size, found.st_ino
         if seen == self._seen and time.monotonic() < self._read_at + AGAIN_SECONDS:
             return
         self._seen, self._read_at = seen, time.monotonic()
-        self.destinations = {one.name: one for one in read(self._path)}
+        self.destinations = {one.name: one for one in read(self._path, self._environment)}
+        self.makes_sense = True

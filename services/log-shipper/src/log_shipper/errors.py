@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flotilla_common.errors import Poison, Unavailable
+from flotilla_common.errors import Conflict, Poison, Unavailable
 
 
 class DestinationDown(Unavailable):
@@ -16,6 +16,12 @@ class DestinationDown(Unavailable):
     def __init__(self, message: str = "", *, retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class MadeByApi(Conflict):
+    """A destination is declared whose name one has that the API made: that one stays as it is."""
+
+    code = "made_by_api"
 
 
 class StreamMadeAnew(Unavailable):

@@ -14,11 +14,13 @@ from flotilla_common.testing import eventually
 from log_shipper.config_file import ConfigFile
 from log_shipper.consumers.manage import Declared, Manager
 from log_shipper.domain.specs import checked, sealed, shown
+from log_shipper.metrics import CONFIG_BROKEN
 from log_shipper.sinks import Kind, kind_of
 from log_shipper.sinks.file import FileSink
 from log_shipper.sinks.webhook import Settings as WebhookSettings
 from log_shipper.store import destinations
 from sqlalchemy import func
+from structlog.testing import capture_logs
 
 from ..conftest import WatchedSink, balanced, lines_in, to_file
 
@@ -148,6 +150,35 @@ async def test_a_file_of_destinations_is_followed(gateway, deps, tmp_path, datab
         task.cancel()
         await asyncio.wait([task])
     assert not task.cancelled() or lines_in(tmp_path / "one") == gateway.sent["result"][:3]
+
+
+async def test_one_that_the_api_made_is_not_taken_over_by_a_declaration(gateway, deps, tmp_path, database):
+    path = tmp_path / "destinations.yaml"
+    path.write_text("destinations: []")
+    made = {"made": "api"}
+    manager = Manager(deps, Declared(file=ConfigFile(path)), lambda spec: kind_of(spec.kind).open(spec.settings))
+    with capture_logs() as logs:
+        task = asyncio.create_task(manager.run())
+        try:
+            await put(deps, file_at(tmp_path / "by_api"))
+            path.write_text(f"destinations: [{{name: made, kind: file, settings: {{directory: {tmp_path}/declared}}}}]")
+            await eventually(lambda: len(refusals(logs)) == 1)
+            await gateway.send()
+            await eventually(lambda: lines_in(tmp_path / "by_api") == gateway.sent["result"])
+            assert await has(database, made)
+            await eventually(lambda: CONFIG_BROKEN._value.get() == 1)
+            async with deps.sessions.begin() as session:
+                await destinations.take_away(session, "made")
+            await eventually(lambda: has(database, {"made": "file"}))
+            await eventually(lambda: CONFIG_BROKEN._value.get() == 0)
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+    assert len(refusals(logs)) == 1
+
+
+def refusals(logs) -> list[str]:
+    return [entry["error"] for entry in logs if entry["event"] == "a declared destination is not followed"]
 
 
 async def has(database, wanted: dict[str, str]) -> bool:

@@ -75,6 +75,25 @@ async def test_a_worker_that_wakes_too_late_is_refused(directory):
     assert lines_in(directory) == [b"one", b"two"]
 
 
+async def test_one_that_another_destination_got_between_goes_on_when_the_files_are_moved_away(directory, tmp_path):
+    """As docs/logs/file.md tells whoever gave two the same directory."""
+    ours, others = FileSink(directory), FileSink(directory)
+    await ours.deliver(batch(1, b"one\n"), await ours.plan(1, 1, NOW))
+    target = await ours.plan(2, 2, NOW)
+    later = Batch((2, 1), 1, 1, NOW, [Chunk(1, "result", 1, b"theirs\n")])
+    await others.deliver(later, await others.plan(1, 1, NOW))
+    with pytest.raises(LeaseLost, match="another destination with the same directory"):
+        await ours.deliver(batch(2, b"two\n"), target)
+
+    (tmp_path / "before").mkdir()
+    for path in directory.iterdir():
+        path.rename(tmp_path / "before" / path.name)
+    await ours.deliver(batch(2, b"two\n"), target)
+
+    assert lines_in(directory) == [b"two"]
+    assert lines_in(tmp_path / "before") == [b"one", b"theirs"]
+
+
 async def test_a_new_database_may_go_on_in_an_old_directory(directory):
     sink = FileSink(directory)
     await sink.deliver(batch(9, b"old\n"), await sink.plan(9, 9, NOW))

@@ -26,6 +26,7 @@ from log_shipper.consumers.worker import Worker
 from log_shipper.deps import Deps
 from log_shipper.domain.running import Running, finishing, running
 from log_shipper.domain.specs import check_identity, restored, shown
+from log_shipper.errors import MadeByApi
 from log_shipper.sinks import Sink
 from log_shipper.store import dead_letters, destinations, replays
 
@@ -49,19 +50,17 @@ class Declared:
     environment: Mapping[str, Destination] = field(default_factory=dict)
     file: ConfigFile | None = None
 
-    def look(self) -> dict[str, tuple[Origin, Destination]]:
-        """Return what is declared now. A file that makes no sense is as it was before."""
+    def look(self) -> tuple[dict[str, tuple[Origin, Destination]], bool]:
+        """Return what is declared now, and whether it makes sense. A file that does not is as it was before."""
         found: dict[str, tuple[Origin, Destination]] = {}
         if self.file is not None:
             try:
                 self.file.look()
             except Invalid as error:
-                metrics.CONFIG_BROKEN.set(1)
                 log.warning("destinations are as they were before: their file makes no sense", error=str(error))
-            else:
-                metrics.CONFIG_BROKEN.set(0)
             found |= {name: ("file", spec) for name, spec in self.file.destinations.items()}
-        return found | {name: ("environment", spec) for name, spec in self.environment.items()}
+        found |= {name: ("environment", spec) for name, spec in self.environment.items()}
+        return found, self.file is None or self.file.makes_sense
 
 
 @dataclass
@@ -86,6 +85,7 @@ class Manager:
         self._here: dict[str, tuple[Origin, Destination]] = {}
         self._numbers: dict[str, int] = {}
         self._unwritten: set[str] = set()
+        self._refused: set[str] = set()
         self._workers: dict[str, _Running] = {}
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._wrong: dict[str, Version] = {}
@@ -125,7 +125,9 @@ class Manager:
                 await self._start(row, version)
 
     def _read_declared(self) -> None:
-        now = self._declared.look()
+        now, makes_sense = self._declared.look()
+        self._refused &= set(now)
+        metrics.CONFIG_BROKEN.set(not makes_sense or bool(self._refused))
         for name, found in now.items():
             if found != self._here.get(name):
                 self._numbers[name] = self._numbers.get(name, 0) + 1
@@ -162,10 +164,15 @@ class Manager:
             async with self._deps.sessions.begin() as session:
                 await destinations.put(session, row)
                 await destinations.declare(session, [spec.name], self._undeclared)
+        except MadeByApi as error:
+            if spec.name not in self._refused:
+                log.warning("a declared destination is not followed", destination=spec.name, error=str(error))
+            self._refused.add(spec.name)
         except Conflict as error:
             log.info("destination waits", destination=spec.name, error=str(error))
         else:
             self._unwritten.discard(spec.name)
+            self._refused.discard(spec.name)
 
     def _version(self, row: Row) -> Version | None:
         """Return what a destination's worker is to be started for; None when it should have none here."""

@@ -43,6 +43,12 @@ def checked(spec: Destination) -> Destination:
     return spec.model_copy(update={"settings": _members(settings)})
 
 
+def place_of(spec: Destination) -> str | None:
+    """Return what a checked destination writes to that no other may share; None when others may."""
+    kind = sinks.kind_of(spec.kind)
+    return kind.place(kind.settings.model_construct(**spec.settings))
+
+
 def borrows_identity(spec: Destination) -> bool:
     """Whether a checked destination would sign in somewhere as log-shipper itself."""
     kind = sinks.kind_of(spec.kind)

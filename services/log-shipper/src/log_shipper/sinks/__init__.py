@@ -202,6 +202,10 @@ def _nothing() -> None:
     pass
 
 
+def _nowhere(_: object) -> str | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Kind(Generic[S]):
     """A kind of destination. Members of `settings` that are secrets are of a secret type.
@@ -209,7 +213,7 @@ class Kind(Generic[S]):
     One that `is_local` writes where log-shipper runs: whoever runs that declares it, and nobody makes one by the API.
     The same holds for settings that `borrows_identity` tells: with them it would sign in as log-shipper itself. `claim`
     takes what a kind needs of the process for itself; it is called before the first log line, and doing so again is
-    harmless.
+    harmless. `place` names what no two destinations may share.
     """
 
     settings: type[S]
@@ -217,6 +221,7 @@ class Kind(Generic[S]):
     is_local: bool = False
     borrows_identity: Callable[[S], bool] = _never
     claim: Callable[[], None] = _nothing
+    place: Callable[[S], str | None] = _nowhere
 
     def open(self, settings: Mapping[str, Any]) -> Sink:
         """Make a sink.

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from log_shipper.errors import MadeByApi
 from log_shipper.store import batches
 
 
@@ -39,6 +40,7 @@ async def put(session: AsyncSession, row: Destination) -> None:
 
     Raises:
         Conflict: it is being taken away, and its books are not closed yet.
+        MadeByApi: it is declared, and the API made one of this name.
 
     """
     intake = await intake_place(session)
@@ -55,6 +57,8 @@ async def put(session: AsyncSession, row: Destination) -> None:
         if found.cursor_sequence < found.until_sequence:
             raise Conflict(f"{name} is being taken away; try again in a moment")
         _bring_back(found, intake)
+    elif found.origin == "api" != row.origin:
+        raise MadeByApi(f"the API made a destination {name}: take that away, or give this one another name")
     elif (found.kind, found.origin, found.spec, found.secrets) == (row.kind, row.origin, row.spec, row.secrets):
         return
     found.kind, found.origin, found.spec, found.secrets = row.kind, row.origin, row.spec, row.secrets

@@ -196,7 +196,10 @@ class FileSink:
             newest = os.pread(descriptor, 64, 0)
             own = b"%020d-%020d" % fence
             if newest > own:
-                raise LeaseLost(f"batch {newest.decode()} is in the files already, this is {own.decode()}")
+                raise LeaseLost(
+                    f"batch {newest.decode()} is in the files already, this is {own.decode()}: a worker that took over "
+                    f"wrote it, or another destination with the same directory (docs/logs/file.md)"
+                )
             os.pwrite(descriptor, own, 0)
             yield
         finally:
@@ -229,4 +232,4 @@ def _write_alone(path: Path, body: bytes) -> None:
         os.close(descriptor)
 
 
-KIND = Kind(Settings, create, is_local=True)
+KIND = Kind(Settings, create, is_local=True, place=lambda settings: os.path.realpath(settings.directory))
