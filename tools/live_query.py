@@ -212,7 +212,8 @@ class Viewer:
             self.heard += 1
             if frame["type"] == "error":
                 raise Ended(f"refused: {printable(str(frame['data']))}. {self.later()}")
-            self.take(frame)
+            with interruptible():
+                self.take(frame)
             if self.tally.is_finished:
                 return
 
@@ -230,12 +231,11 @@ class Viewer:
         if data.get("error"):
             self.tally.failed += 1
             tell(f"{printable(data['host']['hostname'])}: {printable(data['error'])}")
-        with interruptible():
-            for row in data["rows"] or ():
-                try:
-                    print(printable(data["host"]["hostname"]), json.dumps(row), flush=True)
-                except BrokenPipeError as error:
-                    raise Unread from error
+        for row in data["rows"] or ():
+            try:
+                print(printable(data["host"]["hostname"]), json.dumps(row), flush=True)
+            except BrokenPipeError as error:
+                raise Unread from error
 
 
 @contextmanager
@@ -243,6 +243,9 @@ def interruptible() -> Iterator[None]:
     """Let Ctrl-C end a write that waits for a reader: asyncio's own handler only tells the loop, which waits too."""
     of_loop = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # it came just before
+            raise asyncio.CancelledError
         yield
     finally:
         signal.signal(signal.SIGINT, of_loop)

@@ -176,18 +176,21 @@ async def test_a_connection_that_breaks_goes_on_behind_the_last_answer(module, v
 
 
 UNREAD = """
-import asyncio, pathlib, runpy, sys
+import asyncio, json, pathlib, runpy, sys
 
 module = runpy.run_path(sys.argv[1])
 viewer = module["Viewer"](pathlib.Path(sys.argv[2]))
-row = {"host": {"hostname": "web-1"}, "rows": [{"n": "1" * 1000}]}
+frame = {"type": "result", "data": {"host": {"hostname": "web-1"}, "rows": [{"n": "1" * 1000}]}}
 
-async def show():
-    while True:
-        viewer.take({"type": "result", "data": row})
+class Socket:
+    async def send(self, text):
+        pass
+
+    async def recv(self):
+        return json.dumps(frame)
 
 try:
-    asyncio.run(show())
+    asyncio.run(viewer._converse(Socket()))
 except KeyboardInterrupt:
     sys.exit(2)
 """
