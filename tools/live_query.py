@@ -55,12 +55,18 @@ def main() -> int:
     except Ended as end:
         return tell(str(end), 2)
     except Unread:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit does not complain, either
+        drop_rows()
         return 0
     except KeyboardInterrupt:
+        drop_rows()
         later = viewer.later() if viewer is not None else ""
         return tell(f"\nno longer watching. {later}", 2)
     return tell(viewer.tally.end(), 1 if viewer.tally.is_short else 0)
+
+
+def drop_rows() -> None:
+    """Let nobody wait for, or complain of, a row that is not taken: neither this program nor Python's exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def tell(text: str, status: int = 0) -> int:

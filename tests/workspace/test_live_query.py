@@ -176,10 +176,9 @@ async def test_a_connection_that_breaks_goes_on_behind_the_last_answer(module, v
 
 
 UNREAD = """
-import asyncio, json, pathlib, runpy, sys
+import json, runpy, sys
 
 module = runpy.run_path(sys.argv[1])
-viewer = module["Viewer"](pathlib.Path(sys.argv[2]))
 frame = {"type": "result", "data": {"host": {"hostname": "web-1"}, "rows": [{"n": "1" * 1000}]}}
 
 class Socket:
@@ -189,16 +188,20 @@ class Socket:
     async def recv(self):
         return json.dumps(frame)
 
-try:
-    asyncio.run(viewer._converse(Socket()))
-except KeyboardInterrupt:
-    sys.exit(2)
+async def watch(viewer):
+    await viewer._converse(Socket())
+
+module["Viewer"].start, module["Viewer"].watch = (lambda viewer, sql: None), watch
+sys.argv = ["live_query", "--home", sys.argv[2], "SELECT 1"]
+sys.exit(module["main"]())
 """
 
 
 async def test_ctrl_c_ends_it_also_while_nobody_takes_its_rows(home):
     reading, writing = os.pipe()
-    running = await asyncio.create_subprocess_exec(sys.executable, "-c", UNREAD, str(SCRIPT), str(home), stdout=writing)
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # it is for most people
+    words = [sys.executable, "-c", UNREAD, str(SCRIPT), str(home)]
+    running = await asyncio.create_subprocess_exec(*words, stdout=writing, env=usual)
     os.close(writing)
     try:
         capacity = fcntl.fcntl(reading, fcntl.F_GETPIPE_SZ)
