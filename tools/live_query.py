@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from flotilla_common.cancellation import heed
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
@@ -249,9 +250,7 @@ def interruptible() -> Iterator[None]:
     """Let Ctrl-C end a write that waits for a reader: asyncio's own handler only tells the loop, which waits too."""
     of_loop = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():  # it came just before
-            raise asyncio.CancelledError
+        heed()  # it may have come just before
         yield
     finally:
         signal.signal(signal.SIGINT, of_loop)

@@ -80,11 +80,12 @@ class Sharing(Generic[Key, Note]):
             self._flush(key)
             load = None
         loop = self._loop = self._loop or asyncio.get_running_loop()  # to ask for it is a call of the system's
+        now = loop.time()
         if load is None:
             load = self._open[key] = Load()
-            load.until = loop.time() + LINGER_SECONDS
+            load.until = now + LINGER_SECONDS
             load.timer = loop.call_later(min(self._quiet_seconds, LINGER_SECONDS), self._look, loop, key, load)
-        load.last_at = loop.time()
+        load.last_at = now
         load.pieces.append(piece)
         load.notes.append(note)
         load.size += len(piece)
