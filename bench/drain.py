@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import structlog
 import uvloop
 from flotilla_common.bus.connection import Bus, connect
 from flotilla_common.bus.pulling import Pull
@@ -23,6 +24,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 CONSUMER = "bench-drain"
 BATCH = 64
+REQUEST_BYTES = 16 * 1024 * 1024  # the server drops a client that leaves 64 MiB unread
 WAIT_SECONDS = 1.0
 PURGE_SECONDS = 1.0
 FILE_BYTES = 256 * 1024 * 1024  # then it begins anew: a disk should not be filled
@@ -37,7 +39,7 @@ async def run(path: Path) -> None:
     await bus.js.add_consumer(STREAM, config)
     total, purged_at = 0, time.monotonic()
     with path.open("wb", buffering=0) as file:
-        async with Pull(bus, STREAM, CONSUMER) as pull:
+        async with Pull(bus, STREAM, CONSUMER, most_bytes=REQUEST_BYTES) as pull:
             say(total)
             while True:
                 messages = await pull.take(BATCH, WAIT_SECONDS)
@@ -71,5 +73,6 @@ def say(total: int) -> None:
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # the output is for numbers
     uvloop.install()
     asyncio.run(run(Path(sys.argv[1])))
