@@ -26,6 +26,23 @@ HOLD_SECONDS = 0.05
 ROADS = {path.encode(): (path, road) for path, road in ALL_ROADS.items()}
 
 
+class DefaultLines:
+    """The lines of uvicorn's own headers, which it makes anew once a second: joined as often, not for each answer."""
+
+    def __init__(self) -> None:
+        self._headers: Headers = []
+        self._lines = b""
+
+    def lines_of(self, headers: Headers) -> bytes:
+        """Return the lines of these headers."""
+        if headers is not self._headers:
+            self._headers, self._lines = headers, b"".join(b"%b: %b\r\n" % header for header in headers)
+        return self._lines
+
+
+_DEFAULT = DefaultLines()
+
+
 class Exchange(WholeAnswer):
     """One whole request and its answer; has of uvicorn's cycle what its protocol looks at."""
 
@@ -224,8 +241,8 @@ class ShortcutProtocol(PunctualProtocol):
         """Write an answer as uvicorn would, but in one piece; nothing where the connection is closing."""
         if self.transport.is_closing():
             return
-        lines = [STATUS_LINE[status]]
-        for name, value in (*self.server_state.default_headers, *headers):
+        lines = [STATUS_LINE[status], _DEFAULT.lines_of(self.server_state.default_headers)]
+        for name, value in headers:
             lines += (name, b": ", value, b"\r\n")
         closes = CLOSE in headers
         if not closes and not keep_alive:
