@@ -22,6 +22,7 @@ from flotilla_common.service import live_with, run
 from flotilla_common.settings import load_or_exit
 from prometheus_client import REGISTRY
 
+from agent_gateway.allocator import keep_freed_memory
 from agent_gateway.app import create_app
 from agent_gateway.collector import Collector
 from agent_gateway.consumers.on_campaigns import campaigns_follower
@@ -201,6 +202,7 @@ def main() -> None:
         structlog.contextvars.bind_contextvars(worker=settings.worker)
         settings = settings.model_copy(update={"health_port": settings.health_port_of(settings.worker)})
     _allow_many_connections()
+    keep_freed_memory()
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
     async def start_gateway(tasks: asyncio.TaskGroup, health: Health) -> None:

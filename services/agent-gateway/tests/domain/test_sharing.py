@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 from agent_gateway.domain import sharing as domain
-from agent_gateway.domain.sharing import FLUSH_BYTES, Load, Sharing, all_of
-from flotilla_common.errors import Refused, Unavailable
+from agent_gateway.domain.posts import Custody
+from agent_gateway.domain.sharing import FLUSH_BYTES, Load, Sharing
+from flotilla_common.errors import FleetError, Refused, Unavailable
+from flotilla_common.testing import eventually
 
 
 class Stream:
@@ -31,66 +33,114 @@ def stream() -> Stream:
     return Stream()
 
 
+async def custody_of(sharing: Sharing[int, str], *pieces: tuple[int, bytes, str]) -> None:
+    """Hand pieces over at once: key, bytes, note; return when all are in custody."""
+    custody = Custody()
+    for piece in pieces:
+        sharing.add(*piece, custody.told)
+    await custody.of(len(pieces))
+
+
+async def turns(count: int = 5) -> None:
+    """Let the event loop do what it has to."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 async def test_pieces_of_one_key_share_a_message_and_those_of_another_do_not(stream: Stream) -> None:
     sharing = Sharing(stream.send, message_bytes=1000)
 
-    await asyncio.gather(sharing.add(1, b"a", "A"), sharing.add(2, b"c", "C"), sharing.add(1, b"b", "B"))
+    await custody_of(sharing, (1, b"a", "A"), (2, b"c", "C"), (1, b"b", "B"))
 
     assert sorted(stream.messages) == [(1, [b"a", b"b"], ["A", "B"]), (2, [b"c"], ["C"])]
 
 
 async def test_nobody_is_told_before_the_message_is_stored(stream: Stream) -> None:
-    sharing = Sharing(stream.send, message_bytes=1000)
+    sharing, told = Sharing(stream.send, message_bytes=1000), list[FleetError | None]()
     stream.gate.clear()
-    waiting = [sharing.add(1, b"a", "A"), sharing.add(1, b"b", "B")]
+    sharing.add(1, b"a", "A", told.append)
+    sharing.add(1, b"b", "B", told.append)
     closing = asyncio.create_task(sharing.close())
     await asyncio.sleep(0.02)
-    early = [future.done() for future in waiting]
+    early = list(told)
     stream.gate.set()
     await closing
 
-    assert early == [False, False]
-    assert [future.result() for future in waiting] == [None, None]
+    assert early == []
+    assert told == [None, None]
 
 
 async def test_a_message_is_never_larger_than_it_may_be(stream: Stream) -> None:
     sharing = Sharing(stream.send, message_bytes=10)
 
-    await all_of([sharing.add(1, b"x" * size, "") for size in (6, 4, 5, 6, 10, 1)])
+    await custody_of(sharing, *((1, b"x" * size, "") for size in (6, 4, 5, 6, 10, 1)))
 
     assert [[len(piece) for piece in pieces] for _, pieces, _ in stream.messages] == [[6, 4], [5], [6], [10], [1]]
 
 
-async def test_what_is_quiet_goes_out_sooner(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(domain, "LINGER_SECONDS", 600.0)
+async def test_what_waits_goes_out_after_a_moment(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(domain, "LINGER_SECONDS", 3.0)
     loop = asyncio.get_running_loop()
-    sharing = Sharing(stream.send, message_bytes=1000, quiet_seconds=3.0)
-    first = sharing.add(1, b"a", "A")
+    sharing, began = Sharing(stream.send, message_bytes=1000), loop.time()
+    first = asyncio.create_task(custody_of(sharing, (1, b"a", "A")))
     await asyncio.sleep(0.1)
-    second, added = sharing.add(1, b"b", "B"), loop.time()
-    await asyncio.wait_for(all_of([first, second]), 20)
+    await asyncio.wait_for(asyncio.gather(first, custody_of(sharing, (1, b"b", "B"))), 20)
 
-    assert loop.time() - added >= 3.0 - 0.01
+    assert loop.time() - began >= 3.0 - 0.01
     assert stream.messages == [(1, [b"a", b"b"], ["A", "B"])]
 
 
-async def test_but_no_later_than_all(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_at_once_is_in_the_same_turn_and_then_as_soon_as_the_message_before_is_stored(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(domain, "LINGER_SECONDS", 600.0)
+    sharing, told = Sharing(stream.send, message_bytes=1000, at_once=True), list[FleetError | None]()
+    stream.gate.clear()
+    for letter in (b"a", b"b"):
+        sharing.add(1, letter, "", told.append)
+    await turns()
+    for letter in (b"c", b"d"):
+        sharing.add(1, letter, "", told.append)
+        await turns()
+    sharing.add(2, b"e", "", told.append)
+    await turns()
+    early = (sharing._on_their_way[1], sharing._on_their_way[2], list(stream.messages))
+    stream.gate.set()
+    await turns(10)
+
+    assert early == (1, 1, [])
+    assert [pieces for _, pieces, _ in stream.messages] == [[b"a", b"b"], [b"e"], [b"c", b"d"]]
+    assert told == [None] * 5
+
+
+async def test_at_once_waits_no_longer_than_usual_for_a_message_that_is_slow(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(domain, "LINGER_SECONDS", 0.05)
-    sharing = Sharing(stream.send, message_bytes=1000, quiet_seconds=600.0)
+    sharing, told = Sharing(stream.send, message_bytes=1000, at_once=True), list[FleetError | None]()
+    stream.gate.clear()
+    sharing.add(1, b"a", "", told.append)
+    await turns()
+    sharing.add(1, b"b", "", told.append)
+    await eventually(lambda: sharing._on_their_way[1] == 2)
+    stream.gate.set()
+    await eventually(lambda: len(told) == 2)
 
-    await asyncio.wait_for(all_of([sharing.add(1, b"a", "A"), sharing.add(1, b"b", "B")]), 20)
-
-    assert stream.messages == [(1, [b"a", b"b"], ["A", "B"])]
+    assert sharing._on_their_way[1] == 0
 
 
-async def test_much_is_not_kept_waiting(stream: Stream) -> None:
-    sharing = Sharing(stream.send, message_bytes=10 * FLUSH_BYTES)
+@pytest.mark.parametrize("flush_bytes", [FLUSH_BYTES, 4 * FLUSH_BYTES])
+async def test_much_is_not_kept_waiting(stream: Stream, flush_bytes: int) -> None:
+    sharing, told = Sharing(stream.send, message_bytes=10 * FLUSH_BYTES, flush_bytes=flush_bytes), list[object]()
 
-    future = sharing.add(1, b"x" * FLUSH_BYTES, "")
-    await asyncio.sleep(0)  # the message's task begins
-    await asyncio.sleep(0)
+    sharing.add(1, b"x" * (flush_bytes - 1), "", told.append)
+    await turns()
+    early = list(told)
+    sharing.add(1, b"x", "", told.append)
+    await turns()
 
-    assert future.done()
+    assert early == []
+    assert told == [None, None]
 
 
 @pytest.mark.parametrize("failure", [Refused("full"), Unavailable("no ack")])
@@ -99,9 +149,11 @@ async def test_all_who_share_a_message_hear_that_it_failed_and_the_next_one_is_a
 ) -> None:
     sharing = Sharing(stream.send, message_bytes=1000)
     stream.failure = failure
-    failed = await asyncio.gather(sharing.add(1, b"a", ""), sharing.add(1, b"b", ""), return_exceptions=True)
+    failed = await asyncio.gather(
+        custody_of(sharing, (1, b"a", "")), custody_of(sharing, (1, b"b", "")), return_exceptions=True
+    )
     stream.failure = None
-    await sharing.add(1, b"c", "")
+    await custody_of(sharing, (1, b"c", ""))
 
     assert failed == [failure, failure]
     assert [pieces for _, pieces, _ in stream.messages] == [[b"c"]]
@@ -109,7 +161,9 @@ async def test_all_who_share_a_message_hear_that_it_failed_and_the_next_one_is_a
 
 async def test_who_leaves_takes_nobody_along(stream: Stream) -> None:
     sharing = Sharing(stream.send, message_bytes=1000)
-    leaves, stays = sharing.add(1, b"a", ""), sharing.add(1, b"b", "")
+    leaves = asyncio.create_task(custody_of(sharing, (1, b"a", "")))
+    stays = asyncio.create_task(custody_of(sharing, (1, b"b", "")))
+    await turns()
     leaves.cancel()
 
     await stays
@@ -117,14 +171,26 @@ async def test_who_leaves_takes_nobody_along(stream: Stream) -> None:
     assert [pieces for _, pieces, _ in stream.messages] == [[b"a", b"b"]]
 
 
-async def test_all_are_waited_for_before_the_first_failure_is_raised(stream: Stream) -> None:
-    loop = asyncio.get_running_loop()
-    failed, late = loop.create_future(), loop.create_future()
-    failed.set_exception(Refused("full"))
-    waiting = asyncio.create_task(all_of([failed, late]))
-    await asyncio.sleep(0)
+async def test_who_cannot_be_told_keeps_nobody_else_from_hearing(stream: Stream) -> None:
+    sharing = Sharing(stream.send, message_bytes=1000)
+
+    def fail(_: FleetError | None) -> None:
+        raise ValueError("a bug")
+
+    sharing.add(1, b"a", "", fail)
+    await custody_of(sharing, (1, b"b", ""))
+
+    assert [pieces for _, pieces, _ in stream.messages] == [[b"a", b"b"]]
+
+
+async def test_all_are_waited_for_before_the_first_failure_is_raised() -> None:
+    custody = Custody()
+    waiting = asyncio.create_task(custody.of(3))
+    custody.told(Refused("full"))
+    custody.told(Unavailable("no ack"))
+    await turns()
     early = waiting.done()
-    late.set_result(None)
+    custody.told(None)
 
     with pytest.raises(Refused):
         await waiting

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import gc
 import weakref
@@ -15,7 +14,7 @@ from agent_gateway.domain.roads import ALL_ROADS
 from agent_gateway.guard import Guard
 from agent_gateway.hot.post import Post
 from agent_gateway.hot.road import HotRoad
-from flotilla_common.errors import Unavailable
+from flotilla_common.errors import Refused, Unavailable
 from flotilla_common.testing import eventually
 
 from ..conftest import House
@@ -49,40 +48,22 @@ def post(answers: Answers) -> Post:
     return Post(ROAD, [], Counters(), answers.answer, answers.end)
 
 
-def two() -> list[asyncio.Future[None]]:
-    loop = asyncio.get_running_loop()
-    return [loop.create_future(), loop.create_future()]
-
-
-async def settled(*futures: asyncio.Future[None]) -> None:
-    await asyncio.wait(futures)
-    await asyncio.sleep(0)
-
-
 async def test_it_is_taken_once_all_is_in_custody(post, answers):
-    first, second = two()
     noted: list[str] = []
-    post.wait_for(([first, second], lambda: noted.append("noted")))
-    first.set_result(None)
-    await settled(first)
+    post.wait_for(2, lambda: noted.append("noted"))
+    post.told(None)
     early = list(answers)
-    second.set_result(None)
-    await settled(second)
+    post.told(None)
 
     assert (early, answers, noted) == ([], [(200, b"{}")], ["noted"])
 
 
-@pytest.mark.parametrize("failure", [Unavailable("no"), ValueError("a bug"), SystemExit(1), None], ids=repr)
-async def test_a_part_that_fails_or_is_cancelled_fails_all_of_it(post, answers, failure):
-    first, second = two()
+@pytest.mark.parametrize("failures", [(Unavailable("no"), None), (None, Unavailable("no")), (Refused("full"),) * 2])
+async def test_a_part_that_fails_fails_all_of_it(post, answers, failures):
     noted: list[str] = []
-    post.wait_for(([first, second], lambda: noted.append("noted")))
-    if failure is None:
-        first.cancel()
-    else:
-        first.set_exception(failure)
-    second.set_result(None)
-    await settled(first, second)
+    post.wait_for(2, lambda: noted.append("noted"))
+    for failure in failures:
+        post.told(failure)
 
     [(status, body)] = answers
     assert status >= 500
@@ -90,11 +71,20 @@ async def test_a_part_that_fails_or_is_cancelled_fails_all_of_it(post, answers, 
     assert noted == []
 
 
+@pytest.mark.parametrize("failure", [Unavailable("no"), ValueError("a bug")], ids=repr)
+async def test_it_is_answered_once_though_something_was_handed_over_before_it_failed(post, answers, failure):
+    post.fail(failure)
+    post.told(None)
+    post.told(None)
+
+    assert [status >= 500 for status, _ in answers] == [True]
+
+
 async def test_what_cannot_be_noted_is_a_failure_too(post, answers):
     def fail() -> None:
         raise ValueError("a bug")
 
-    post.wait_for(([], fail))
+    post.wait_for(0, fail)
 
     assert [status for status, _ in answers] == [500]
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TypeVar
 
 import msgspec
 from flotilla_common.contracts.campaigns import AnswerBatch, CampaignAnswer, answers_subject
 from flotilla_common.contracts.results import QueryResult
-from flotilla_common.contracts.shards import SHARDS
+from flotilla_common.contracts.shards import any_shard
 from flotilla_common.contracts.streams import MAX_PAYLOAD_BYTES
 
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.hosts import Host
+from agent_gateway.domain.posts import Told
 from agent_gateway.domain.results import Result
 from agent_gateway.domain.sharing import Load, Sharing
 
 MESSAGE_BYTES = MAX_PAYLOAD_BYTES - 256 * 1024  # rows in one message; the rest is for names, texts and headers
-QUIET_SECONDS = 0.002  # without another answer: those of hosts that were asked together come together
 ARRAY_BYTES = MAX_PAYLOAD_BYTES - 64 * 1024  # of one message's body; the rest is for headers
 
 Part = TypeVar("Part", CampaignAnswer, QueryResult)
@@ -38,20 +36,22 @@ class Answers:
     def __init__(self, publish: Publish, counters: Counters) -> None:
         self._publish = publish
         self._counters = counters
-        self._shard = random.randrange(SHARDS)  # noqa: S311 - spreads gateways, hides nothing
-        self._sharing: Sharing[int, None] = Sharing(self._send, message_bytes=ARRAY_BYTES, quiet_seconds=QUIET_SECONDS)
+        self._shard = any_shard()
+        self._sharing: Sharing[int, None] = Sharing(self._send, message_bytes=ARRAY_BYTES, at_once=True)
 
     def hand_over(
-        self, host: Host, answers: list[CampaignAnswer], received_ms: int, trace_parent: str = ""
-    ) -> list[asyncio.Future[None]]:
-        """Return futures that are done once the stream has all of them; they fail as those of `Sharing` do.
+        self, host: Host, answers: list[CampaignAnswer], received_ms: int, told: Told, trace_parent: str = ""
+    ) -> int:
+        """Put answers into custody, and return of how many pieces `told` will hear.
 
         `trace_parent` (W3C) goes along: whose trace they go on.
         """
-        batches = (
-            AnswerBatch(1, host.host_id, host.team_id, received_ms, part, trace_parent) for part in split(answers)
-        )
-        return [self._sharing.add(self._shard, _encode(batch), None) for batch in batches]
+        pieces = 0
+        for part in split(answers):
+            batch = AnswerBatch(1, host.host_id, host.team_id, received_ms, part, trace_parent)
+            self._sharing.add(self._shard, _encode(batch), None, told)
+            pieces += 1
+        return pieces
 
     async def close(self) -> None:
         """Send what waits, and wait until it is stored or refused."""

@@ -9,7 +9,7 @@ from flotilla_common.contracts.results import ResultKind
 from agent_gateway.domain.answers import answer_of
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.hosts import Host
-from agent_gateway.domain.posts import TAKEN, Begun, nothing_to_note
+from agent_gateway.domain.posts import TAKEN, Begun, Custody, Told, nothing_to_note
 from agent_gateway.domain.query_results import ByKind, query_result
 from agent_gateway.domain.results import (
     NAME_LIMIT,
@@ -21,7 +21,6 @@ from agent_gateway.domain.results import (
     parse_write,
     result_of,
 )
-from agent_gateway.domain.sharing import all_of
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -47,13 +46,14 @@ async def answer_write(gateway: Gateway, body: bytes, header_key: str | None) ->
     if wanted:
         answers, results = await gateway.large.run(len(body), lambda: _read(request, wanted))
         host = await gateway.host_of(request.node_key, header_key)  # its key may have been revoked meanwhile
-        futures, note = _hand_over(gateway, host, answers, results)
-        await all_of(futures)
+        custody = Custody()
+        pieces, note = _hand_over(gateway, host, answers, results, custody.told)
+        await custody.of(pieces)
         note()
     return TAKEN
 
 
-def begin_write(gateway: Gateway, body: bytes, header_key: str | None) -> Begun | None:
+def begin_write(gateway: Gateway, body: bytes, header_key: str | None, told: Told) -> Begun | None:
     """Hand over what a known host posts. None: go the whole way; nothing has been done.
 
     Raises:
@@ -67,7 +67,7 @@ def begin_write(gateway: Gateway, body: bytes, header_key: str | None) -> Begun 
     gateway.admission.take_bytes("write", host.host_id, len(body))
     gateway.seen.add(host.host_id)
     wanted = wanted_of(gateway, host, request)
-    return _hand_over(gateway, host, *_read(request, wanted)) if wanted else ([], nothing_to_note)
+    return _hand_over(gateway, host, *_read(request, wanted), told) if wanted else (0, nothing_to_note)
 
 
 def wanted_of(gateway: Gateway, host: Host, request: WriteRequest) -> Wanted:
@@ -104,16 +104,16 @@ def _read(request: WriteRequest, wanted: Wanted) -> tuple[list[CampaignAnswer], 
     return answers, results
 
 
-def _hand_over(gateway: Gateway, host: Host, answers: list[CampaignAnswer], results: ByKind) -> Begun:
+def _hand_over(gateway: Gateway, host: Host, answers: list[CampaignAnswer], results: ByKind, told: Told) -> Begun:
     received_ms = int(gateway.now() * 1000)
-    waiting = gateway.query_results.hand_over(host, results, received_ms) if results else []
+    pieces = gateway.query_results.hand_over(host, results, received_ms, told) if results else 0
     for answer in answers:  # each in a batch of its own: a batch is in one trace
         trace_parent = gateway.campaigns.trace_parent(answer.campaign_id)
-        waiting += gateway.answers.hand_over(host, [answer], received_ms, trace_parent or "")
+        pieces += gateway.answers.hand_over(host, [answer], received_ms, told, trace_parent or "")
 
     def note() -> None:
         gateway.query_results.stored(results)
         for answer in answers:
             gateway.campaigns.answered(answer.campaign_id, host.host_id)
 
-    return waiting, note
+    return pieces, note

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from operator import itemgetter
+from struct import Struct
 
 import msgspec
 from flotilla_common.contracts.logs import LOG_TYPES, LogType
@@ -14,7 +14,7 @@ from agent_gateway.domain.json_items import without_deep_items
 from agent_gateway.errors import NestedTooDeep, UnknownLogType
 
 LINE_LIMIT = MAX_PAYLOAD_BYTES - 256 * 1024  # bytes: what one message can carry beside its manifest and headers
-ONLY_OBJECTS = {ord("{")}
+ONLY_OBJECTS = {(b"{",)}
 LOG_TYPE_BYTES = 64  # of what is said to be one
 MESSAGE_BYTES = 6 * 1024 * 1024  # of several lines; a longer line travels alone
 
@@ -29,7 +29,8 @@ class LogRequest(msgspec.Struct):
 
 decoder = msgspec.json.Decoder(LogRequest)
 _text_decoder = msgspec.json.Decoder(str)
-_first_byte = itemgetter(0)
+_USUAL_LOG_TYPES: dict[bytes, LogType] = {f'"{one}"'.encode(): one for one in LOG_TYPES}
+_first_byte = Struct("c").unpack_from
 
 
 def read_log(body: bytes) -> tuple[LogRequest, int]:
@@ -54,6 +55,9 @@ def log_type_of(request: LogRequest) -> LogType:
 
     """
     raw = bytes(memoryview(request.log_type)[: LOG_TYPE_BYTES + 1])
+    usual = _USUAL_LOG_TYPES.get(raw)
+    if usual is not None:
+        return usual
     try:
         text = _text_decoder.decode(raw)
     except msgspec.DecodeError:
@@ -110,8 +114,7 @@ def _usual(data: list[msgspec.Raw], body: bytes, message_bytes: int) -> Piece | 
     """
     if not data or len(body) > message_bytes or b"\n" in body or b"\r" in body:
         return None
-    views: Iterator[memoryview] = map(memoryview, data)
-    if set(map(_first_byte, views)) != ONLY_OBJECTS:
+    if set(map(_first_byte, data)) != ONLY_OBJECTS:
         return None
     whole = b"\n".join((*data, b""))
     return Piece(whole, len(data)) if len(whole) <= message_bytes else None  # what was mended has grown

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent_gateway.domain import lines
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.json_bodies import parse_plain, parse_usual
-from agent_gateway.domain.posts import TAKEN, Begun
+from agent_gateway.domain.posts import TAKEN, Begun, Told
 
 
 async def answer_log(gateway: Gateway, body: bytes, header_key: str | None) -> bytes:
@@ -32,7 +32,7 @@ def _cut(request: lines.LogRequest, too_deep: int, body: bytes) -> tuple[lines.L
     return request, lines.cut(request.data or [], body, too_deep=too_deep)
 
 
-def begin_log(gateway: Gateway, body: bytes, header_key: str | None) -> Begun | None:
+def begin_log(gateway: Gateway, body: bytes, header_key: str | None, told: Told) -> Begun | None:
     """Hand over the lines of a known host's POST that make one piece. None: go the whole way; nothing has been done."""
     request = parse_usual(lines.decoder, body)
     host = None if request is None else gateway.known_host(request.node_key, header_key)
@@ -45,4 +45,4 @@ def begin_log(gateway: Gateway, body: bytes, header_key: str | None) -> Begun | 
     gateway.admission.take_bytes("log", host.host_id, len(body))
     log_type = lines.log_type_of(request)
     gateway.counters.count_skipped(cut.skipped)
-    return gateway.logs.begin(log_type, host, cut.pieces, int(gateway.now() * 1000))
+    return gateway.logs.begin(log_type, host, cut.pieces, int(gateway.now() * 1000), told)

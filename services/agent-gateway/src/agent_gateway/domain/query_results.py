@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -12,6 +11,7 @@ from flotilla_common.contracts.shards import shard_of
 from agent_gateway.domain.answers import ARRAY_BYTES, MESSAGE_BYTES, array_of, cut_rows, split
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.hosts import Host
+from agent_gateway.domain.posts import Told
 from agent_gateway.domain.results import Result
 from agent_gateway.domain.sharing import Load, Sharing
 
@@ -27,14 +27,15 @@ class QueryResults:
         self._counters = counters
         self._sharing: Sharing[tuple[ResultKind, int], None] = Sharing(self._send, message_bytes=ARRAY_BYTES)
 
-    def hand_over(self, host: Host, by_kind: ByKind, received_ms: int) -> list[asyncio.Future[None]]:
-        """Return futures that are done once the stream has all of them; they fail as those of `Sharing` do."""
-        shard = shard_of(host.host_id)
-        return [
-            self._sharing.add((kind, shard), msgspec.json.encode(batch), None)
-            for kind, results in by_kind.items()
-            for batch in (ResultBatch(1, host.host_id, host.team_id, received_ms, part) for part in split(results))
-        ]
+    def hand_over(self, host: Host, by_kind: ByKind, received_ms: int, told: Told) -> int:
+        """Put results into custody, and return of how many pieces `told` will hear."""
+        shard, pieces = shard_of(host.host_id), 0
+        for kind, results in by_kind.items():
+            for part in split(results):
+                batch = ResultBatch(1, host.host_id, host.team_id, received_ms, part)
+                self._sharing.add((kind, shard), msgspec.json.encode(batch), None, told)
+                pieces += 1
+        return pieces
 
     def stored(self, by_kind: ByKind) -> None:
         """Count what is in custody."""

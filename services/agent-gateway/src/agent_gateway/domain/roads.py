@@ -13,7 +13,7 @@ from agent_gateway.domain.distributed_write import answer_write, begin_write
 from agent_gateway.domain.gateway import Gateway
 from agent_gateway.domain.log import answer_log, begin_log
 from agent_gateway.domain.orbit_config import answer_orbit_config, orbit_config_from_memory
-from agent_gateway.domain.posts import Begun
+from agent_gateway.domain.posts import Begun, Told
 from agent_gateway.domain.request_classes import RequestClass
 from agent_gateway.domain.surfaces import ORBIT_PREFIX, Headers, Surface, surface_of
 
@@ -21,7 +21,7 @@ PREFIXES = ("/api/osquery", "/api/v1/osquery")
 
 Answer = Callable[[Gateway, bytes, str | None], Awaitable[bytes]]
 FromMemory = Callable[[Gateway, bytes, str | None], bytes | None]
-Begin = Callable[[Gateway, bytes, str | None], Begun | None]
+Begin = Callable[[Gateway, bytes, str | None, Told], Begun | None]
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,24 @@ A message of its own for every POST would cost the door, the stream and its read
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
+import structlog
 from flotilla_common.deadlines import Deadlines
 from flotilla_common.errors import FleetError, Unavailable
 
 from agent_gateway.domain import patience
+from agent_gateway.domain.posts import Told
 
 LINGER_SECONDS = 0.01
 FLUSH_BYTES = 256 * 1024
 
 Key = TypeVar("Key", bound=Hashable)
 Note = TypeVar("Note")
+
+log = structlog.get_logger()
 
 
 class TooSlow(Unavailable):
@@ -28,30 +33,30 @@ class TooSlow(Unavailable):
 class Load(Generic[Note]):
     """What will be one message: `pieces` of bytes with a note about each."""
 
-    __slots__ = ("last_at", "notes", "pieces", "size", "timer", "until", "waiting")
+    __slots__ = ("notes", "pieces", "size", "timer", "waiting")
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
         self.notes: list[Note] = []
         self.size = 0
-        self.waiting: list[asyncio.Future[None]] = []
+        self.waiting: list[Told] = []
         self.timer: asyncio.TimerHandle | None = None
-        self.last_at = self.until = 0.0  # when the last piece came, when it goes out at the latest: the loop's times
 
     def settle(self, failure: FleetError | None) -> None:
         """Tell everybody who waits."""
-        for future in self.waiting:
-            if not future.done():
-                if failure is None:
-                    future.set_result(None)
-                else:
-                    future.set_exception(failure)
+        waiting, self.waiting = self.waiting, []
+        for told in waiting:
+            try:
+                told(failure)
+            except Exception:  # a bug; the others must hear
+                log.exception("what became of a piece could not be told")
 
 
 class Sharing(Generic[Key, Note]):
     """Gathers loads by key and sends them. `send` returns once the message is in custody, or raises a FleetError.
 
-    `quiet_seconds`: a load goes out sooner when nothing has come for so long.
+    A load goes out after LINGER_SECONDS, or when it has `flush_bytes`. With `at_once` also as soon as no message of its
+    key is on its way: the faster messages are stored, the sooner the next one goes, with as much as came meanwhile.
     """
 
     def __init__(
@@ -59,56 +64,55 @@ class Sharing(Generic[Key, Note]):
         send: Callable[[Key, Load[Note]], Awaitable[None]],
         *,
         message_bytes: int,
-        quiet_seconds: float = LINGER_SECONDS,
+        flush_bytes: int = FLUSH_BYTES,
+        at_once: bool = False,
     ) -> None:
         self._send = send
-        self._quiet_seconds = quiet_seconds
         self._message_bytes = message_bytes
+        self._flush_bytes = flush_bytes
+        self._at_once = at_once
         self._open: dict[Key, Load[Note]] = {}
+        self._on_their_way: Counter[Key] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waits = Deadlines(lambda: patience.HAND_OVER_SECONDS)
 
-    def add(self, key: Key, piece: bytes, note: Note) -> asyncio.Future[None]:
+    def add(self, key: Key, piece: bytes, note: Note, told: Told) -> None:
         """Put a piece into the next message of its key.
 
-        The future is the caller's own: done when the message is in custody, failed with Unavailable when that is not
-        known within HAND_OVER_SECONDS, or with Refused when the stream said so.
+        `told` hears when the message is in custody; of Unavailable when that is not known within HAND_OVER_SECONDS, and
+        of Refused when the stream said so.
         """
         load = self._open.get(key)
         if load is not None and load.size + len(piece) > self._message_bytes:
             self._flush(key)
             load = None
-        loop = self._loop = self._loop or asyncio.get_running_loop()  # to ask for it is a call of the system's
-        now = loop.time()
         if load is None:
-            load = self._open[key] = Load()
-            load.until = now + LINGER_SECONDS
-            load.timer = loop.call_later(min(self._quiet_seconds, LINGER_SECONDS), self._look, loop, key, load)
-        load.last_at = now
+            load = self._open[key] = self._new_load(key)
         load.pieces.append(piece)
         load.notes.append(note)
+        load.waiting.append(told)
         load.size += len(piece)
-        future: asyncio.Future[None] = loop.create_future()
-        load.waiting.append(future)
-        if load.size >= FLUSH_BYTES:
+        if load.size >= self._flush_bytes:
             self._flush(key)
-        return future
 
-    def _look(self, loop: asyncio.AbstractEventLoop, key: Key, load: Load[Note]) -> None:
-        """Send a load when it is quiet. One timer that looks again costs less than one that each piece moves."""
-        if loop.time() >= (look_at := self._look_at(load)):
+    def _new_load(self, key: Key) -> Load[Note]:
+        loop = self._loop = self._loop or asyncio.get_running_loop()  # to ask for it is a call of the system's
+        load: Load[Note] = Load()
+        load.timer = loop.call_later(LINGER_SECONDS, self._flush, key)
+        if self._at_once and not self._on_their_way[key]:
+            loop.call_soon(self._flush_if_open, key, load)  # with what comes in the same turn of the loop
+        return load
+
+    def _flush_if_open(self, key: Key, load: Load[Note]) -> None:
+        if self._open.get(key) is load:
             self._flush(key)
-        else:
-            load.timer = loop.call_at(look_at, self._look, loop, key, load)
-
-    def _look_at(self, load: Load[Note]) -> float:
-        return min(load.last_at + self._quiet_seconds, load.until)
 
     def _flush(self, key: Key) -> None:
         load = self._open.pop(key)
         if load.timer is not None:
             load.timer.cancel()
+        self._on_their_way[key] += 1
         task = asyncio.get_running_loop().create_task(self._deliver(key, load))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -121,27 +125,13 @@ class Sharing(Generic[Key, Note]):
         except FleetError as error:
             failure = error
         finally:
+            self._on_their_way[key] -= 1
             load.settle(failure)
+            if self._at_once and not self._on_their_way[key] and key in self._open:
+                self._flush(key)
 
     async def close(self) -> None:
         """Send what waits, and wait until it is in custody or refused."""
         for key in list(self._open):
             self._flush(key)
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-async def all_of(futures: list[asyncio.Future[None]]) -> None:
-    """Wait for all; raise what the first that failed raises. Nobody is left who would complain of an unseen failure."""
-    failure: BaseException | None = None
-    try:
-        for future in futures:
-            try:
-                await future
-            except FleetError as error:
-                failure = failure or error
-    except asyncio.CancelledError:
-        for future in futures:
-            future.cancel()
-        raise
-    if failure is not None:
-        raise failure

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import structlog
-from flotilla_common.errors import FleetError, Unavailable
+from flotilla_common.errors import FleetError
 
 from agent_gateway.asgi import Answerer, headers_of
-from agent_gateway.domain.posts import TAKEN, Begun
+from agent_gateway.domain.posts import TAKEN, Tally, nothing_to_note
 from agent_gateway.refusals import LAST_RESORT, error_body, error_headers, error_status
 
 if TYPE_CHECKING:
@@ -21,42 +20,31 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-class Post:
+class Post(Tally):
     """Answers once all of it is known to be in custody, or not. `ended` is called just before, whatever came of it."""
 
-    __slots__ = ("_answerer", "_counters", "_ended", "_failure", "_finish", "_left", "_more", "_road")
+    __slots__ = ("_answerer", "_counters", "_ended", "_finish", "_more", "_road")
 
     def __init__(
         self, road: Road, more: Headers, counters: Counters, answerer: Answerer, ended: Callable[[], None]
     ) -> None:
+        super().__init__()
         self._road, self._more, self._counters = road, more, counters
         self._answerer, self._ended = answerer, ended
-        self._failure: Exception | None = None
-        self._left = 0
+        self._finish = nothing_to_note
 
-    def wait_for(self, begun: Begun) -> None:
-        """Answer when what was begun has ended."""
-        futures, self._finish = begun
-        self._left = len(futures)
-        for future in futures:
-            future.add_done_callback(self._one_done)
-        if not futures:
-            self._end()
+    def wait_for(self, pieces: int, finish: Callable[[], None]) -> None:
+        """Answer when so many pieces are known; `finish` is called first if all are in custody."""
+        self._finish = finish
+        self.expect(pieces)
 
     def fail(self, failure: Exception) -> None:
-        """Answer that it failed."""
+        """Answer that it failed, whatever becomes of pieces that were handed over."""
         self._failure = failure
-        self._end()
+        self.end()
 
-    def _one_done(self, future: asyncio.Future[None]) -> None:
-        failure = Unavailable("stopping") if future.cancelled() else future.exception()
-        if failure is not None:
-            self._failure = self._failure or (failure if isinstance(failure, Exception) else Unavailable("stopping"))
-        self._left -= 1
-        if not self._left:
-            self._end()
-
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Answer."""
         self._ended()
         if self._failure is None:
             try:

@@ -70,7 +70,7 @@ class HotRoad:
         size = COPIES * len(body)
         post = Post(road, more, gateway.counters, answerer, partial(gateway.memory.give_back, size))
         try:
-            begun = road.begin(gateway, body, header_key)
+            begun = road.begin(gateway, body, header_key, post.told)
         except Exception as error:  # noqa: BLE001 - answered
             begun, failure = None, error
         else:
@@ -82,7 +82,7 @@ class HotRoad:
             post.fail(failure)
             del failure  # whose frames hold the body, and this frame it
         else:
-            post.wait_for(begun)
+            post.wait_for(*begun)
         return True
 
     async def answer(self, road: Road, scope: Scope, receive: Receive, send: Send, *, is_own: bool) -> None:
