@@ -69,7 +69,7 @@ class Load:
 
     async def run(self) -> None:
         """Publish for ever (cancel to stop)."""
-        client = await nats.connect(self._url, allow_reconnect=False)
+        client = await nats.connect(self._url, allow_reconnect=False, error_cb=expected)
         js = client.jetstream()
         number = 0
         try:
@@ -94,6 +94,10 @@ class Load:
 def body_of(number: int) -> bytes:
     """Return the lines of one message, each with its number."""
     return b"".join(b"%012d" % (number * LINES + line) + b"x" * (LINE_BYTES - 13) + b"\n" for line in range(LINES))
+
+
+async def expected(_: Exception) -> None:
+    """Say nothing of a connection that breaks: the server is killed on purpose."""
 
 
 async def make_stream(url: str) -> None:
