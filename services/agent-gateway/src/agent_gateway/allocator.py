@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ctypes
 
-KEPT_BYTES = 32 * 1024 * 1024  # of free memory, at the end of the heap
+KEPT_BYTES = (
+    32 * 1024 * 1024
+)  # of free memory, at the end of a heap; a thread that reads large bodies has one of its own
 MAPPED_BYTES = 4 * 1024 * 1024  # larger blocks are mapped one by one, and given back at once
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import traceback
+import weakref
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from agent_gateway.domain import sharing as domain
@@ -181,6 +186,91 @@ async def test_who_cannot_be_told_keeps_nobody_else_from_hearing(stream: Stream)
     await custody_of(sharing, (1, b"b", ""))
 
     assert [pieces for _, pieces, _ in stream.messages] == [[b"a", b"b"]]
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+async def test_a_message_that_is_cancelled_is_not_in_custody_and_the_next_one_goes(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, *, is_begun: bool
+) -> None:
+    monkeypatch.setattr(domain, "LINGER_SECONDS", 600.0)
+    sharing, told = Sharing(stream.send, message_bytes=1000, at_once=True), list[FleetError | None]()
+    stream.gate.clear()
+    sharing.add(1, b"a", "", told.append)
+    await eventually(lambda: sharing._tasks)
+    if is_begun:
+        await turns()
+    sharing.add(1, b"b", "", told.append)
+    next(iter(sharing._tasks)).cancel()
+    await eventually(lambda: told)
+    stream.gate.set()
+    await sharing.close()
+
+    assert [type(one) for one in told] == [Unavailable, type(None)]
+    assert sharing._on_their_way[1] == 0
+
+
+async def test_a_bug_in_sending_is_a_failure(stream: Stream) -> None:
+    sharing = Sharing(stream.send, message_bytes=1000)
+    stream.failure = ValueError("a bug")
+
+    with pytest.raises(Unavailable, match="a bug"):
+        await custody_of(sharing, (1, b"a", ""))
+
+
+async def test_what_is_added_while_others_are_told_goes_out_too(stream: Stream) -> None:
+    sharing, told = Sharing(stream.send, message_bytes=1000, at_once=True), list[FleetError | None]()
+    sharing.add(1, b"a", "", lambda _: sharing.add(1, b"b", "", told.append))
+    await sharing.close()
+
+    assert told == [None]
+    assert [pieces for _, pieces, _ in stream.messages] == [[b"a"], [b"b"]]
+
+
+async def test_a_failure_keeps_nothing_of_those_who_hear_of_it_nor_grows_with_them(stream: Stream) -> None:
+    """Else bodies would stay until the next collection of garbage, which is rare here."""
+    left, depths = weakref.WeakSet[Any](), list[int]()
+
+    def body() -> Callable[[], None]:
+        """Return what is here as long as the frame that has it."""
+
+        def stand_in() -> None: ...
+
+        left.add(stand_in)
+        return stand_in
+
+    async def send(key: int, load: Load[str]) -> None:
+        _message = body()
+        await stream.send(key, load)
+
+    sharing = Sharing(send, message_bytes=1000)
+
+    async def post() -> None:
+        _body = body()
+        try:
+            await custody_of(sharing, (1, b"a", ""))
+        except Refused as error:
+            depths.append(len(traceback.extract_tb(error.__traceback__)))
+
+    gc.collect()
+    gc.disable()
+    try:
+        stream.failure = Refused("full")
+        await asyncio.gather(*(post() for _ in range(10)))
+        stream.failure = None
+        await turns()
+        assert len(set(depths)) == 1
+        assert len(depths) == 10
+        assert not left
+    finally:
+        gc.enable()
+
+
+async def test_a_tally_may_hear_of_pieces_before_it_knows_how_many_there_are() -> None:
+    custody = Custody()
+    custody.told(None)
+    custody.told(None)
+
+    await asyncio.wait_for(custody.of(2), 20)
 
 
 async def test_all_are_waited_for_before_the_first_failure_is_raised() -> None:

@@ -185,14 +185,24 @@ async def test_answers_to_two_campaigns_in_one_write_go_on_each_in_its_own_trace
     assert {number: parent[-19:-3] for number, parent in found.items()} == {5: f"{5:016x}", 6: f"{6:016x}"}
 
 
-async def test_answers_of_hosts_of_any_shard_share_messages(house: House, bus_for: BusFor) -> None:
+async def test_answers_of_hosts_of_any_shard_share_messages(house: House, bus_for: BusFor, monkeypatch) -> None:
     hosts = range(1, 33)
     keys = [house.inventory.add_host(host) for host in hosts]
     await started(house, 5, list(hosts))
     for key in keys:
         await house.read(key)
+    publish, may_go = house.gateway.answers._publish, asyncio.Event()
 
-    replies = await asyncio.gather(*(house.post("distributed/write", OK | {"node_key": key}) for key in keys))
+    async def publish_later(*message: Any) -> int:
+        await may_go.wait()
+        return await publish(*message)
+
+    monkeypatch.setattr(house.gateway.answers, "_publish", publish_later)
+    posting = asyncio.gather(*(house.post("distributed/write", OK | {"node_key": key}) for key in keys))
+    taken = house.gateway.counters.answers
+    await eventually(lambda: taken["open"] == len(keys))
+    may_go.set()
+    replies = await posting
 
     assert all(reply.json() == {} for reply in replies)
     found = await stored_messages(bus_for)

@@ -103,6 +103,15 @@ async def test_bytes_that_are_no_text_do_not_block_a_hosts_logs(house: House, bu
     assert second == {"n": 2}
 
 
+async def test_a_log_type_may_be_written_otherwise(house: House, bus_for: BusFor) -> None:
+    key = house.inventory.add_host()
+
+    reply = await house.post("log", b'{"data":[{"n":1}],"log_type":"\\u0072esult","node_key":"%s"}' % key.encode())
+
+    assert reply.json() == {}
+    assert [message.subject.split(".")[1] for message in await messages(bus_for)] == ["result"]
+
+
 async def test_an_unknown_log_type_is_refused(house: House, bus_for: BusFor) -> None:
     key = house.inventory.add_host()
 

@@ -38,6 +38,6 @@ class Manifest(msgspec.Struct, frozen=True, tag_field=None):
 def subject(log_type: LogType, shard: int) -> str:
     """Return the subject of lines.
 
-    The shard is one gateway's own, whichever hosts it serves: so many more share a message (docs/decisions/0033).
+    The shard is a gateway process's own, whichever hosts it serves: so many more share a message (docs/decisions/0033).
     """
     return f"logs.{log_type}.v1.{shard}"

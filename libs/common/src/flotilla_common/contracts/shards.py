@@ -1,4 +1,4 @@
-"""Sixteen shards by host id: never a subject, consumer or stream per host."""
+"""Sixteen shards, by host id or by gateway process: never a subject, consumer or stream per host."""
 
 from __future__ import annotations
 

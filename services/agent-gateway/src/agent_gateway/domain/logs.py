@@ -26,8 +26,9 @@ Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[int]]
 class LogIntake:
     """Coalesces and publishes, all on one shard's subjects, so that one message has as many POSTs as can be.
 
-    A host posts again only after its lines are in custody, so they keep their order, by whichever gateway they come.
-    `publish` returns once the stream has the message, or raises Unavailable.
+    A host posts again only after its lines are in custody, so they keep their order by whichever process they come, but
+    for what it sends again, since it was not told in time. `publish` returns once the stream has the message, or raises
+    Unavailable.
     """
 
     def __init__(self, publish: Publish, counters: Counters, seen: SeenHosts) -> None:

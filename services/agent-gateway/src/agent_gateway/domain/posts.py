@@ -11,7 +11,7 @@ from flotilla_common.errors import FleetError
 TAKEN = b"{}"
 
 Told = Callable[[FleetError | None], None]
-"""Is told of one piece, once, and not before it was handed over: that it is in custody, or why that is not known."""
+"""Is told of one piece, once: that it is in custody, or why that is not known."""
 
 Begun = tuple[int, Callable[[], None]]
 """How many pieces must be in custody before TAKEN is said, and what is to be noted then."""
@@ -72,8 +72,12 @@ class Custody(Tally):
         """
         self.expect(pieces)
         await self._all_known.wait()
-        if self._failure is not None:
-            raise self._failure
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            try:
+                raise failure.with_traceback(None)  # all who share the message raise it: each would add to its frames
+            finally:
+                del failure  # else this frame holds it, and it this frame with the callers' bodies
 
 
 def nothing_to_note() -> None:

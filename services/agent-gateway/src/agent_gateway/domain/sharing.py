@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable
+from functools import partial
 from typing import Generic, TypeVar
 
 import structlog
@@ -55,8 +56,8 @@ class Load(Generic[Note]):
 class Sharing(Generic[Key, Note]):
     """Gathers loads by key and sends them. `send` returns once the message is in custody, or raises a FleetError.
 
-    A load goes out after LINGER_SECONDS, or when it has `flush_bytes`. With `at_once` also as soon as no message of its
-    key is on its way: the faster messages are stored, the sooner the next one goes, with as much as came meanwhile.
+    A load goes out after LINGER_SECONDS, or when it has `flush_bytes`. With `at_once` also as soon as no other one of
+    its key is on the way: the faster messages are stored, the sooner the next goes, with as much as came meanwhile.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Sharing(Generic[Key, Note]):
         self._at_once = at_once
         self._open: dict[Key, Load[Note]] = {}
         self._on_their_way: Counter[Key] = Counter()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[FleetError | None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waits = Deadlines(lambda: patience.HAND_OVER_SECONDS)
 
@@ -115,23 +116,35 @@ class Sharing(Generic[Key, Note]):
         self._on_their_way[key] += 1
         task = asyncio.get_running_loop().create_task(self._deliver(key, load))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._end, key, load))
 
-    async def _deliver(self, key: Key, load: Load[Note]) -> None:
-        failure: FleetError | None = Unavailable("stopping")
+    async def _deliver(self, key: Key, load: Load[Note]) -> FleetError | None:
         try:
             await self._waits.wait_for(self._send(key, load), TooSlow)
-            failure = None
         except FleetError as error:
-            failure = error
-        finally:
-            self._on_their_way[key] -= 1
-            load.settle(failure)
-            if self._at_once and not self._on_their_way[key] and key in self._open:
-                self._flush(key)
+            return error
+        return None
+
+    def _end(self, key: Key, load: Load[Note], task: asyncio.Task[FleetError | None]) -> None:
+        self._tasks.discard(task)
+        self._on_their_way[key] -= 1
+        load.settle(_failure_of(task))
+        if self._at_once and not self._on_their_way[key] and key in self._open:
+            self._flush(key)
 
     async def close(self) -> None:
         """Send what waits, and wait until it is in custody or refused."""
-        for key in list(self._open):
-            self._flush(key)
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._open or self._tasks:
+            for key in list(self._open):
+                self._flush(key)
+            await asyncio.wait(self._tasks)
+
+
+def _failure_of(task: asyncio.Task[FleetError | None]) -> FleetError | None:
+    if task.cancelled():
+        return Unavailable("stopping")
+    bug = task.exception()
+    if bug is None:
+        return task.result()
+    log.error("a message could not be sent", exc_info=bug)
+    return Unavailable("a bug")
