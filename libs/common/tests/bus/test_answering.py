@@ -88,7 +88,7 @@ async def test_a_row_that_another_request_holds_is_no_outage_of_the_owner(bus_fo
 async def test_without_an_owner_a_request_is_unavailable_at_once(bus_for):
     gateway = await bus_for("agent_gateway")
 
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(Unavailable, match=r"inventory does not answer; is it running\?") as caught:
         await gateway.request(ENROLL)
     assert not isinstance(caught.value, Unanswered)
 

@@ -95,6 +95,12 @@ async def test_a_part_is_replayed(shipped, gateway, ask, admin, news):
         ("POST /logs/destinations/file/replay", {"from_time": "yesterday"}, "RFC 3339"),
         ("POST /logs/destinations/file/replay", {"from_time": "2026-11-24T05:00:00"}, "time zone"),
         ("POST /logs/destinations/file/replay", {"from_sequence": 1.5}, "whole numbers"),
+        ("POST /logs/destinations/file/replay", {"from_sequence": 50, "to_sequence": 10}, "is before from_sequence"),
+        (
+            "POST /logs/destinations/file/replay",
+            {"from_time": "2026-11-24T05:00:00Z", "to_time": "2026-11-24T04:00:00Z"},
+            "is before from_time",
+        ),
         ("POST /logs/destinations/file/replay", {"since": 1}, "there are"),
         ("POST /logs/destinations", {"name": "x", "kind": "s3", "begin": 7}, "must be an object"),
     ],

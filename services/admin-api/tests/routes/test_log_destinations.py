@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from flotilla_common.testing import eventually
@@ -27,6 +28,29 @@ def document(s3) -> dict[str, object]:
         "endpoint": s3.endpoint, "bucket": s3.bucket, "region": s3.region, "access_key": s3.key, "secret_key": SECRET,
     }  # fmt: skip
     return {"name": "archive", "kind": "s3", "settings": settings, "filter": {"log_types": ["result"]}}
+
+
+async def test_a_change_leaves_what_it_does_not_name(shipper, ask, admin, document):
+    wanted = document | {"filter": {"log_types": ["result"], "queries": ["Uptime"]}, "batch": {"lines": 100}}
+    assert (await ask(admin, "POST /logs/destinations", wanted)).status_code == 200
+
+    async def change(**members: object) -> dict[str, Any]:
+        answer = await ask(admin, "PATCH /logs/destinations/archive", members)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["destination"]
+
+    narrower = await change(filter={"platforms": ["windows"]})
+    wider = await change(filter={"queries": None}, settings={"prefix": "other"})
+    default = await change(batch=None, settings={"prefix": None})
+
+    assert (
+        narrower["filter"] | {"log_types": ["result"], "queries": ["Uptime"], "platforms": ["windows"]}
+        == (narrower["filter"])
+    )
+    assert (wider["filter"]["log_types"], wider["filter"]["queries"]) == (["result"], None)
+    assert (wider["settings"]["prefix"], wider["settings"]["bucket"]) == ("other", document["settings"]["bucket"])
+    assert (wider["batch"]["lines"], default["batch"]["lines"]) == (100, None)
+    assert default["settings"]["prefix"] == narrower["settings"]["prefix"]
 
 
 async def test_a_life_of_a_destination(shipper, ask, admin, document, news):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from log_shipper.errors import DestinationDown
 from log_shipper.http_client import MIB, HttpClient, HttpSettings, Refused, Reply, TooLarge
 from log_shipper.sinks import Batch, Chunk, Limits, Line, Refusal, Target
 
+FENCE_BITS = 63
 PROBE = b'{"name":"flotilla_destination_test","action":"test","columns":{}}'
 """A line that no service can have reason to refuse."""
 
@@ -77,9 +79,12 @@ class HttpSink(ABC):
         return self.client.place
 
     async def trial(self, raw: bytes, log_type: str, received_ms: int) -> None:
-        """Send a line that no host sent, as if it had come then. Raises what `send` raises."""
+        """Send a line that no host sent, as if it had come then. Raises what `send` raises.
+
+        The fence is another one each time: who remembers what it has already must not know this line.
+        """
         chunk = Chunk(0, log_type, 1, raw + b"\n", [Segment(0, 0, received_ms, 1, len(raw) + 1)])
-        batch = Batch((0, 0), 0, 0, utc_now(), [chunk])
+        batch = Batch((0, secrets.randbits(FENCE_BITS)), 0, 0, utc_now(), [chunk])
         delivery = Delivery(self, batch, is_trial=True)
         await self.send([Record(line, self.encode(line)) for line in batch.missing()], delivery)
 

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import gzip
 import json
+from datetime import timedelta
 
 import obstore
 import pytest
@@ -20,6 +21,7 @@ from flotilla_common.contracts.log_destinations import (
 from flotilla_common.db.models.log_shipper import Destination as Row
 from flotilla_common.errors import Conflict, Invalid, NotFound
 from flotilla_common.testing import eventually
+from log_shipper.consumers import answer_destinations
 from obstore.store import S3Store
 from structlog.testing import capture_logs
 
@@ -213,6 +215,20 @@ async def test_one_that_is_declared_elsewhere_is_not_tried_here(deps, shipping, 
     async with shipping(deps, undeclared=60.0):
         with pytest.raises(Conflict, match="FLOTILLA_DESTINATIONS of another log-shipper"):
             await (await bus_for("admin_api")).request(TryDestinationV1(name="file"))
+
+
+async def test_one_that_nobody_declares_any_more_is_shown_as_such(deps, shipping, bus_for, directory, monkeypatch):
+    admin = await bus_for("admin_api")
+
+    async def is_undeclared() -> bool:
+        [shown] = (await admin.request(DestinationsV1())).destinations
+        return shown.is_undeclared
+
+    async with shipping(deps, to_file(directory)):
+        assert not await is_undeclared()
+    monkeypatch.setattr(answer_destinations, "LATE", timedelta(seconds=0.5))
+    async with shipping(deps, undeclared=60.0):
+        await eventually(is_undeclared)
 
 
 async def test_pause_and_removal(gateway, keyed, shipping, bus_for, document, s3):

@@ -306,6 +306,18 @@ async def test_a_try_sends_the_line_and_says_where(receiver):
     assert place == url + "/hook"
 
 
+async def test_a_receiver_that_remembers_ids_does_not_know_a_try(receiver):
+    """Else it would say yes to the probe without a look at it, and lines that it refuses for its settings be buried."""
+    async with serving(receiver) as url:
+        for _ in range(2):
+            sink = KIND.open({"url": url})
+            await sink.try_out(b'{"a":1}')
+            await sink.try_out(b'{"a":1}')
+            await sink.close()
+
+    assert len({asked.headers["webhook-id"] for asked in receiver.asked}) == 4
+
+
 def test_secrets_are_masked():
     settings = {"url": "https://example.com/hook", "secret": SECRET, "authorization": "Bearer hush"}
 

@@ -109,7 +109,8 @@ class Bus:
                 headers=trace_headers() or None,
             )
         except NoRespondersError as error:
-            raise Unavailable(f"{request.subject}: {type(error).__name__}") from error
+            service = request.subject.partition(".")[0].replace("_", "-")
+            raise Unavailable(f"{service} does not answer; is it running? ({request.subject})") from error
         except outage.kinds() as error:
             raise Unanswered(f"{request.subject}: {type(error).__name__}") from error
         return _read(request, reply.data)

@@ -99,6 +99,8 @@ class DestinationState(Message):
     paused_at: datetime | None = None
     failing_since: datetime | None = None
     last_error: str = ""
+    is_undeclared: bool = False
+    """No replica has found it in its environment or file for a while; it is taken away soon."""
 
 
 class DestinationsAnsweredV1(Answer):

@@ -96,7 +96,7 @@ def _choice(body: dict[str, Any]) -> LetterChoice:
         raise InvalidArgument("ids", "say which: ids, or the destination whose letters are meant")
     is_list = isinstance(ids, list) and len(ids) <= MOST_IDS and all(type(one) is int for one in ids)
     if ids is not None and not is_list:
-        raise InvalidArgument("ids", f"must be a list of at most {MOST_IDS} ids")
+        raise InvalidArgument("ids", f"must be a list of at most {MOST_IDS} ids, which are whole numbers")
     for name in ("destination", "log_type", "reason"):
         if not isinstance(body.get(name), str | None):
             raise InvalidArgument(name, "must be text")

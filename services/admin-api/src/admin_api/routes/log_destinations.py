@@ -96,12 +96,10 @@ async def get_destination(deps: DepsDep, viewer: ViewerDep, destination: str) ->
 
 @router.patch("/logs/destinations/{destination}")
 async def change_destination(deps: DepsDep, viewer: ViewerDep, destination: str, body: RawObject) -> dict[str, Any]:
-    """Change what is given: members of `settings` one by one, the other blocks whole. Effective within two seconds."""
+    """Change the members that are given, those of blocks one by one; null is the default. Effective in two seconds."""
     authorize(viewer, Action.WRITE_LOG_DESTINATIONS)
     before = await _find(deps, destination)
-    document = {name: before.spec[name] for name in MEMBERS if name in before.spec} | _known(body)
-    if isinstance(body.get("settings"), Mapping):
-        document["settings"] = before.spec["settings"] | body["settings"]
+    document = _changed({name: before.spec[name] for name in MEMBERS if name in before.spec}, _known(body))
     for name, unchanging in (("name", before.name), ("kind", before.kind)):
         if document.get(name) != unchanging:
             raise InvalidArgument(name, "cannot be changed; make another destination")
@@ -141,6 +139,20 @@ async def try_destination(deps: DepsDep, viewer: ViewerDep, destination: str) ->
     return await _try(deps, TryDestinationV1(name=destination))
 
 
+def _changed(before: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return members after a change: what is not named stays, inside of blocks too, and null leaves the default."""
+    document = dict(before)
+    for name, value in change.items():
+        of_before = before.get(name)
+        if value is None:
+            document.pop(name, None)
+        elif isinstance(value, Mapping) and isinstance(of_before, Mapping):
+            document[name] = _changed(of_before, value)
+        else:
+            document[name] = value
+    return document
+
+
 def _document(body: Mapping[str, Any]) -> SecretStr:
     return SecretStr(json.dumps(_known(body)))
 
@@ -163,19 +175,26 @@ SHOWN = ("origin", "status", "revision", "created_at", "paused_at", "failing_sin
 
 def _object(state: DestinationState) -> dict[str, Any]:
     """Return a destination as the API shows it."""
-    is_failing = state.failing_since is not None
     return {
         **state.spec,
         "name": state.name,
         "kind": state.kind,
         "origin": state.origin,
-        "status": "paused" if state.paused_at is not None else "failing" if is_failing else "delivering",
+        "status": _status(state),
         "revision": state.revision,
         "created_at": state.created_at,
         "paused_at": state.paused_at,
         "failing_since": state.failing_since,
         "last_error": state.last_error,
     }
+
+
+def _status(state: DestinationState) -> str:
+    if state.is_undeclared:
+        return "undeclared"
+    if state.paused_at is not None:
+        return "paused"
+    return "delivering" if state.failing_since is None else "failing"
 
 
 async def _all(deps: Deps) -> DestinationsAnsweredV1:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 from typing import Any
 
 from flotilla_common.bus.answering import Responder
@@ -35,6 +36,7 @@ from log_shipper.store import dead_letters, destinations, leases, replays
 from log_shipper.store.spans import begin_of, kept
 
 TRY_SECONDS = 15.0
+LATE = timedelta(seconds=15)  # thrice as long as from one declaration by a replica to its next
 WHERE = {"environment": "FLOTILLA_DESTINATIONS", "file": "FLOTILLA_DESTINATIONS_CONFIG"}
 TRY_LINE = b'{"name":"flotilla_destination_test","action":"test","columns":{},"calendarTime":"%s"}'
 
@@ -197,6 +199,7 @@ def state_of(row: Row) -> DestinationState:
         paused_at=row.paused_at,
         failing_since=row.failing_since,
         last_error=row.last_error,
+        is_undeclared=row.declared_at is not None and utc_now() - row.declared_at > LATE,
     )
 
 
