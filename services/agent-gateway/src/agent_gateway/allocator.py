@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import ctypes
 
-KEPT_BYTES = (
-    32 * 1024 * 1024
-)  # of free memory, at the end of a heap; a thread that reads large bodies has one of its own
+KEPT_BYTES = 32 * 1024 * 1024  # of free memory at the end of a heap; threads that read large bodies have their own
 MAPPED_BYTES = 4 * 1024 * 1024  # larger blocks are mapped one by one, and given back at once
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 

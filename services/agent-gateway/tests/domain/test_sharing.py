@@ -266,11 +266,17 @@ async def test_a_failure_keeps_nothing_of_those_who_hear_of_it_nor_grows_with_th
 
 
 async def test_a_tally_may_hear_of_pieces_before_it_knows_how_many_there_are() -> None:
-    custody = Custody()
-    custody.told(None)
-    custody.told(None)
+    custody, short = Custody(), Custody()
+    for one in (custody, short):
+        one.told(None)
+        one.told(None)
+    waiting = [asyncio.create_task(custody.of(2)), asyncio.create_task(short.of(3))]
+    await turns()
+    known = [task.done() for task in waiting]
+    short.told(None)
+    await asyncio.wait_for(asyncio.gather(*waiting), 20)
 
-    await asyncio.wait_for(custody.of(2), 20)
+    assert known == [True, False]
 
 
 async def test_all_are_waited_for_before_the_first_failure_is_raised() -> None:

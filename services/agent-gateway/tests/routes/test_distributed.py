@@ -115,6 +115,8 @@ async def test_garbage_in_the_bucket_stops_nothing(house: House) -> None:
 
     await started(house, 6, [1])
 
+    assert house.gateway.campaigns.open_ids() == {6}
+
 
 async def test_an_ended_campaign_is_not_offered(house: House) -> None:
     key = house.inventory.add_host(1)

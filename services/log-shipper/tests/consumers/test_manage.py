@@ -229,7 +229,10 @@ async def test_a_destination_that_cannot_be_opened_fails_alone(
 
         await eventually(is_told)
         await put(deps, file_at(tmp_path / "broken", name="broken"))
-        await eventually(lambda: (tmp_path / "broken").exists() or gateway.send())
+        await eventually(lambda: lines_in(tmp_path / "broken") or gateway.send())
+        await eventually(lambda: lines_in(directory) == gateway.sent["result"])
+
+    assert set(lines_in(tmp_path / "broken")) <= set(gateway.sent["result"])
 
 
 async def test_what_is_delivered_while_a_destination_is_taken_away_is_in_its_books(gateway, deps, shipping, directory):

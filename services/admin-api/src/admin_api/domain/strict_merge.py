@@ -32,7 +32,7 @@ def merged(model: type[M], stored: dict[str, Any], patch: dict[str, Any]) -> M:
         StrictBodyError: an unknown key anywhere, or a value of a wrong type.
 
     """
-    return parsed(model, _merge(stored, _canonical(model, patch)))
+    return parsed(model, merge(stored, _canonical(model, patch)))
 
 
 def parsed(model: type[M], document: object) -> M:
@@ -69,12 +69,13 @@ def _complaint(error: ValidationError) -> str:
     return f"invalid value type at '{path}': expected {expected} but got {name_of(first['input'])}"
 
 
-def _merge(stored: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+def merge(stored: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """Return a document with a patch merged in: objects key by key, everything else replaced. No shape is known."""
     result = dict(stored)
     for key, value in patch.items():
         present = result.get(key)
         both = isinstance(present, dict) and isinstance(value, dict)
-        result[key] = _merge(present, value) if both and present is not None else value
+        result[key] = merge(present, value) if both and present is not None else value
     return result
 
 

@@ -26,6 +26,7 @@ from pydantic import SecretStr
 from admin_api.deps import Deps, DepsDep
 from admin_api.domain import activities
 from admin_api.domain.authorize import Action, authorize
+from admin_api.domain.strict_merge import merge
 from admin_api.domain.viewer import Viewer
 from admin_api.errors import InvalidArgument, Missing
 from admin_api.routes.authentication import ViewerDep
@@ -99,7 +100,8 @@ async def change_destination(deps: DepsDep, viewer: ViewerDep, destination: str,
     """Change the members that are given, those of blocks one by one; null is the default. Effective in two seconds."""
     authorize(viewer, Action.WRITE_LOG_DESTINATIONS)
     before = await _find(deps, destination)
-    document = _changed({name: before.spec[name] for name in MEMBERS if name in before.spec}, _known(body))
+    spec = {name: before.spec[name] for name in MEMBERS if name in before.spec}
+    document = _without_nulls(merge(spec, _known(body)))
     for name, unchanging in (("name", before.name), ("kind", before.kind)):
         if document.get(name) != unchanging:
             raise InvalidArgument(name, "cannot be changed; make another destination")
@@ -139,18 +141,10 @@ async def try_destination(deps: DepsDep, viewer: ViewerDep, destination: str) ->
     return await _try(deps, TryDestinationV1(name=destination))
 
 
-def _changed(before: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """Return members after a change: what is not named stays, inside of blocks too, and null leaves the default."""
-    document = dict(before)
-    for name, value in change.items():
-        of_before = before.get(name)
-        if value is None:
-            document.pop(name, None)
-        elif isinstance(value, Mapping) and isinstance(of_before, Mapping):
-            document[name] = _changed(of_before, value)
-        else:
-            document[name] = value
-    return document
+def _without_nulls(document: dict[str, Any]) -> dict[str, Any]:
+    """Return what is said of a destination: null is the default, as if it were not there."""
+    said = {name: value for name, value in document.items() if value is not None}
+    return {name: _without_nulls(value) if isinstance(value, dict) else value for name, value in said.items()}
 
 
 def _document(body: Mapping[str, Any]) -> SecretStr:

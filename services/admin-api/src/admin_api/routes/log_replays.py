@@ -76,7 +76,7 @@ def span_of(body: Any, inside: str) -> Span:
         elif value is not None or name not in (*TIMES, *SEQUENCES):
             kinds = f"there are {', '.join(TIMES)} (RFC 3339) and {', '.join(SEQUENCES)} (whole numbers)"
             raise InvalidArgument(f"{prefix}{name}", kinds)
-    for first, last in ((TIMES[0], TIMES[1]), (SEQUENCES[0], SEQUENCES[1])):
+    for first, last in (TIMES, SEQUENCES):
         if first in found and last in found and found[last] < found[first]:  # type: ignore[operator]  # of one kind
             raise InvalidArgument(f"{prefix}{last}", f"is before {first}")
     return Span.model_validate(found)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 from flotilla_common.contracts.campaigns import AnswerBatch, CampaignAnswer, answers_subject
-from flotilla_common.contracts.results import QueryResult
 from flotilla_common.contracts.shards import any_shard
 from flotilla_common.contracts.streams import MAX_PAYLOAD_BYTES
 
@@ -20,7 +18,6 @@ from agent_gateway.domain.sharing import Load, Sharing
 MESSAGE_BYTES = MAX_PAYLOAD_BYTES - 256 * 1024  # rows in one message; the rest is for names, texts and headers
 ARRAY_BYTES = MAX_PAYLOAD_BYTES - 64 * 1024  # of one message's body; the rest is for headers
 
-Part = TypeVar("Part", CampaignAnswer, QueryResult)
 Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[int]]
 
 _encode = msgspec.json.Encoder().encode
@@ -40,18 +37,11 @@ class Answers:
         self._sharing: Sharing[int, None] = Sharing(self._send, message_bytes=ARRAY_BYTES, at_once=True)
 
     def hand_over(
-        self, host: Host, answers: list[CampaignAnswer], received_ms: int, told: Told, trace_parent: str = ""
-    ) -> int:
-        """Put answers into custody, and return of how many pieces `told` will hear.
-
-        `trace_parent` (W3C) goes along: whose trace they go on.
-        """
-        pieces = 0
-        for part in split(answers):
-            batch = AnswerBatch(1, host.host_id, host.team_id, received_ms, part, trace_parent)
-            self._sharing.add(self._shard, _encode(batch), None, told)
-            pieces += 1
-        return pieces
+        self, host: Host, answer: CampaignAnswer, received_ms: int, told: Told, trace_parent: str = ""
+    ) -> None:
+        """Put an answer into custody, as one piece. `trace_parent` (W3C) goes along: whose trace it goes on."""
+        batch = AnswerBatch(1, host.host_id, host.team_id, received_ms, [answer], trace_parent)
+        self._sharing.add(self._shard, _encode(batch), None, told)
 
     async def close(self) -> None:
         """Send what waits, and wait until it is stored or refused."""
@@ -94,21 +84,3 @@ def cut_rows(rows: bytes, limit: int) -> tuple[bytes, bool]:
             break
         kept.append(row)
     return b"[" + b",".join(kept) + b"]", True
-
-
-def split(answers: list[Part]) -> Iterator[list[Part]]:
-    """Cut a list so that each part fits into one message."""
-    if len(answers) == 1:
-        yield answers
-        return
-    part: list[Part] = []
-    size = 0
-    for answer in answers:
-        texts = len(answer.message) + len(getattr(answer, "name", ""))
-        weight = len(bytes(answer.rows)) + len(bytes(answer.stats)) + 6 * texts + 128
-        if part and size + weight > MESSAGE_BYTES:
-            yield part
-            part, size = [], 0
-        part.append(answer)
-        size += weight
-    yield part

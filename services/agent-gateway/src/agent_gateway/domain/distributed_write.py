@@ -109,11 +109,11 @@ def _hand_over(gateway: Gateway, host: Host, answers: list[CampaignAnswer], resu
     pieces = gateway.query_results.hand_over(host, results, received_ms, told) if results else 0
     for answer in answers:  # each in a batch of its own: a batch is in one trace
         trace_parent = gateway.campaigns.trace_parent(answer.campaign_id)
-        pieces += gateway.answers.hand_over(host, [answer], received_ms, told, trace_parent or "")
+        gateway.answers.hand_over(host, answer, received_ms, told, trace_parent or "")
 
     def note() -> None:
         gateway.query_results.stored(results)
         for answer in answers:
             gateway.campaigns.answered(answer.campaign_id, host.host_id)
 
-    return pieces, note
+    return pieces + len(answers), note

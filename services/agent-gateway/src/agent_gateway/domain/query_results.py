@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import msgspec
 from flotilla_common.contracts.results import QueryResult, ResultBatch, ResultKind, results_subject
 from flotilla_common.contracts.shards import shard_of
 
-from agent_gateway.domain.answers import ARRAY_BYTES, MESSAGE_BYTES, array_of, cut_rows, split
+from agent_gateway.domain.answers import ARRAY_BYTES, MESSAGE_BYTES, array_of, cut_rows
 from agent_gateway.domain.counters import Counters
 from agent_gateway.domain.hosts import Host
 from agent_gateway.domain.posts import Told
@@ -31,7 +31,7 @@ class QueryResults:
         """Put results into custody, and return of how many pieces `told` will hear."""
         shard, pieces = shard_of(host.host_id), 0
         for kind, results in by_kind.items():
-            for part in split(results):
+            for part in _split(results):
                 batch = ResultBatch(1, host.host_id, host.team_id, received_ms, part)
                 self._sharing.add((kind, shard), msgspec.json.encode(batch), None, told)
                 pieces += 1
@@ -62,3 +62,18 @@ def query_result(result: Result) -> QueryResult:
         msgspec.Raw(result.stats),
         truncated=truncated or result.truncated,
     )
+
+
+def _split(results: list[QueryResult]) -> Iterator[list[QueryResult]]:
+    """Cut a list so that each part fits into one message."""
+    part: list[QueryResult] = []
+    size = 0
+    for result in results:
+        texts = len(result.message) + len(result.name)
+        weight = len(bytes(result.rows)) + len(bytes(result.stats)) + 6 * texts + 128
+        if part and size + weight > MESSAGE_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(result)
+        size += weight
+    yield part

@@ -36,12 +36,12 @@ class Load(Generic[Note]):
 
     __slots__ = ("notes", "pieces", "size", "timer", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, timer: asyncio.TimerHandle) -> None:
         self.pieces: list[bytes] = []
         self.notes: list[Note] = []
         self.size = 0
         self.waiting: list[Told] = []
-        self.timer: asyncio.TimerHandle | None = None
+        self.timer = timer
 
     def settle(self, failure: FleetError | None) -> None:
         """Tell everybody who waits."""
@@ -75,7 +75,6 @@ class Sharing(Generic[Key, Note]):
         self._open: dict[Key, Load[Note]] = {}
         self._on_their_way: Counter[Key] = Counter()
         self._tasks: set[asyncio.Task[FleetError | None]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._waits = Deadlines(lambda: patience.HAND_OVER_SECONDS)
 
     def add(self, key: Key, piece: bytes, note: Note, told: Told) -> None:
@@ -98,9 +97,8 @@ class Sharing(Generic[Key, Note]):
             self._flush(key)
 
     def _new_load(self, key: Key) -> Load[Note]:
-        loop = self._loop = self._loop or asyncio.get_running_loop()  # to ask for it is a call of the system's
-        load: Load[Note] = Load()
-        load.timer = loop.call_later(LINGER_SECONDS, self._flush, key)
+        loop = asyncio.get_running_loop()
+        load: Load[Note] = Load(loop.call_later(LINGER_SECONDS, self._flush, key))
         if self._at_once and not self._on_their_way[key]:
             loop.call_soon(self._flush_if_open, key, load)  # with what comes in the same turn of the loop
         return load
@@ -111,8 +109,7 @@ class Sharing(Generic[Key, Note]):
 
     def _flush(self, key: Key) -> None:
         load = self._open.pop(key)
-        if load.timer is not None:
-            load.timer.cancel()
+        load.timer.cancel()
         self._on_their_way[key] += 1
         task = asyncio.get_running_loop().create_task(self._deliver(key, load))
         self._tasks.add(task)

@@ -9,7 +9,7 @@ import structlog
 from flotilla_common.errors import FleetError
 
 from agent_gateway.asgi import Answerer, headers_of
-from agent_gateway.domain.posts import TAKEN, Tally, nothing_to_note
+from agent_gateway.domain.posts import TAKEN, Tally
 from agent_gateway.refusals import LAST_RESORT, error_body, error_headers, error_status
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class Post(Tally):
     """Answers once all of it is known to be in custody, or not. `ended` is called just before, whatever came of it."""
 
     __slots__ = ("_answerer", "_counters", "_ended", "_finish", "_more", "_road")
+    _finish: Callable[[], None]
 
     def __init__(
         self, road: Road, more: Headers, counters: Counters, answerer: Answerer, ended: Callable[[], None]
@@ -31,7 +32,6 @@ class Post(Tally):
         super().__init__()
         self._road, self._more, self._counters = road, more, counters
         self._answerer, self._ended = answerer, ended
-        self._finish = nothing_to_note
 
     def wait_for(self, pieces: int, finish: Callable[[], None]) -> None:
         """Answer when so many pieces are known; `finish` is called first if all are in custody."""

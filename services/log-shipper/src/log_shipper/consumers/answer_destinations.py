@@ -36,7 +36,7 @@ from log_shipper.store import dead_letters, destinations, leases, replays
 from log_shipper.store.spans import begin_of, kept
 
 TRY_SECONDS = 15.0
-LATE = timedelta(seconds=15)  # thrice as long as from one declaration by a replica to its next
+LATE = timedelta(seconds=3 * destinations.DECLARE_SECONDS)
 WHERE = {"environment": "FLOTILLA_DESTINATIONS", "file": "FLOTILLA_DESTINATIONS_CONFIG"}
 TRY_LINE = b'{"name":"flotilla_destination_test","action":"test","columns":{},"calendarTime":"%s"}'
 

@@ -33,7 +33,6 @@ from log_shipper.store import dead_letters, destinations, replays
 log = structlog.get_logger()
 
 EVERY_SECONDS = 1.0
-DECLARE_SECONDS = 5.0
 GRACE_SECONDS = 10.0  # for a batch that is being delivered: cut off, its lines might stand in the old place and the new
 UNDECLARED = timedelta(seconds=60)
 """A destination that no replica has declared for so long is taken away: one with older settings may not do that."""
@@ -90,7 +89,7 @@ class Manager:
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._wrong: dict[str, Version] = {}
         self._began = time.monotonic()
-        self._declared_at = -DECLARE_SECONDS
+        self._declared_at = -destinations.DECLARE_SECONDS
 
     async def run(self) -> None:
         """Look after the workers for ever (cancel to stop), through outages."""
@@ -145,7 +144,7 @@ class Manager:
         """
         for name in sorted(self._unwritten):
             await self._write(*self._here[name])
-        if time.monotonic() < self._declared_at + DECLARE_SECONDS:
+        if time.monotonic() < self._declared_at + destinations.DECLARE_SECONDS:
             return
         async with self._deps.sessions.begin() as session:
             gone = await destinations.declare(session, self._here, self._undeclared)

@@ -16,6 +16,8 @@ from sqlmodel import col
 from log_shipper.errors import MadeByApi
 from log_shipper.store import batches
 
+DECLARE_SECONDS = 5.0  # from one time that a replica says what it declares to the next
+
 
 async def all_rows(session: AsyncSession) -> Sequence[Destination]:
     """Return all destinations, by name; those that are taken away too."""
