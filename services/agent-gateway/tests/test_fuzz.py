@@ -14,7 +14,7 @@ from agent_gateway.domain.surfaces import DEVICE_PREFIXES, ORBIT_PREFIX
 from flotilla_common.contracts.carves import CarveSession, request_digest
 from flotilla_common.contracts.logs import LOG_TYPES
 from flotilla_common.testing import eventually
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from .conftest import House
@@ -255,6 +255,7 @@ LINES = st.lists(VALUES | st.sampled_from([b"{}", b'{"n":1}', b'{"n":\n1}', b" {
 
 
 @FUZZ
+@example(lines=[b'["\\ud800"]', b'{"node_key":"a-token-that-is-good"}'], log_type="result")
 @given(lines=LINES, log_type=st.sampled_from(LOG_TYPES))
 async def test_a_line_of_any_shape_is_stored_or_counted_and_never_fails_its_batch(
     house: House, known: Known, lines: list[bytes], log_type: str

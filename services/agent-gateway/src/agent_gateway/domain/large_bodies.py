@@ -63,10 +63,10 @@ class LargeBodies:
 
 def claimed_key(body: bytes) -> str | None:
     """Return the node key that a body seems to have, where clients put it; nothing is parsed, nothing is proved."""
-    for piece in (body[-KEY_BYTES:], body[:KEY_BYTES]):
-        if found := _KEY.search(piece):
-            return found[1].decode()
-    return None
+    if at_end := _KEY.findall(body[-KEY_BYTES:]):
+        return str(at_end[-1].decode())  # those before may be in a line of the host's
+    at_start = _KEY.search(body[:KEY_BYTES])
+    return None if at_start is None else at_start[1].decode()
 
 
 def _work(queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]]]) -> None:
