@@ -23,6 +23,7 @@ from agent_gateway.asgi import NOT_FROM_MEMORY, WholeAnswer
 from agent_gateway.domain.roads import ALL_ROADS, Road
 from agent_gateway.domain.surfaces import Headers
 from agent_gateway.errors import BodyBrokenOff, BodyTooSlow
+from agent_gateway.gathering import Gathering
 from agent_gateway.last_resort import last_resort, refused
 
 if TYPE_CHECKING:
@@ -40,9 +41,11 @@ class GranianDoor:
     def __init__(self, door: Door) -> None:
         self._door = door
         self._waited = Waited()
+        self._gathering = Gathering()
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Answer one request."""
+        self._gathering.came()
         door = self._door
         exchange = Exchange(scope, protocol, self._waited)
         door.enter()
