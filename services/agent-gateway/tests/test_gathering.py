@@ -7,7 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from agent_gateway.gathering import COUNTED, ENOUGH, LONGEST_SECONDS, WANTED, Gathering
+from agent_gateway.gathering import (
+    COUNTED,
+    ENOUGH,
+    LONGEST_SECONDS,
+    LOOKING,
+    PAUSING,
+    RESTING,
+    TWICE,
+    WANTED,
+    Gathering,
+)
 
 from .conftest import House
 
@@ -41,6 +51,28 @@ def come(gathering: Gathering, moments: Moments, count: int, each_seconds: float
         gathering.came()
 
 
+async def come_in_lots(gathering: Gathering, moments: Moments, lots: int, each_seconds: float) -> int:
+    """Let requests come, and return how many of the lots had a pause."""
+    paused = 0
+    for _ in range(lots):
+        moments.happened.clear()
+        come(gathering, moments, COUNTED - 1, each_seconds)
+        await turns()
+        come(gathering, moments, 1, each_seconds)  # of another turn: more than enough gathered in the one before
+        await turns()
+        paused += bool(moments.happened)
+    moments.happened.clear()
+    return paused
+
+
+async def look(gathering: Gathering, moments: Moments, each_seconds: float) -> None:
+    """Let as many come as are looked at before there are pauses."""
+    assert await come_in_lots(gathering, moments, LOOKING - 1, each_seconds) == 0
+    come(gathering, moments, COUNTED, each_seconds)
+    await turns()
+    moments.happened.clear()
+
+
 @pytest.fixture
 def moments() -> Moments:
     return Moments()
@@ -51,60 +83,84 @@ def gathering(moments: Moments) -> Gathering:
     return Gathering(moments.clock, moments.sleep)
 
 
-@pytest.mark.parametrize("per_second", [0.01, 1, 100, 990])
+@pytest.mark.parametrize("per_second", [0.01, 1, 100, 600])
 async def test_seldom_requests_wait_for_nobody(gathering: Gathering, moments: Moments, per_second: float) -> None:
-    come(gathering, moments, 3 * COUNTED, 1 / per_second)
-    await turns()
-    assert moments.happened == []
+    assert await come_in_lots(gathering, moments, 3 * LOOKING, 1 / per_second) == 0
 
 
-@pytest.mark.parametrize(("per_second", "seconds"), [(1010, LONGEST_SECONDS), (3000, 0.001), (10_000, 0.0003)])
+@pytest.mark.parametrize(("per_second", "seconds"), [(640, 0.0078125), (1000, 0.005), (10_000, 0.0005)])
 async def test_a_pause_lets_some_requests_gather(
     gathering: Gathering, moments: Moments, per_second: float, seconds: float
 ) -> None:
-    come(gathering, moments, COUNTED, 1 / per_second)
+    await look(gathering, moments, 1 / per_second)
+    gathering.came()
     await turns()
     assert moments.happened == [seconds]
+    assert seconds <= LONGEST_SECONDS
 
 
 async def test_there_is_one_pause_for_all_requests_of_a_turn(gathering: Gathering, moments: Moments) -> None:
-    come(gathering, moments, COUNTED, 0.0001)
-    await turns()
+    await look(gathering, moments, 0.0001)
     for count in (1, 2, ENOUGH - 1):
         come(gathering, moments, count, 0.0001)
         await turns()
-    assert moments.happened == [WANTED * 0.0001] * 4
+    assert moments.happened == [WANTED * 0.0001] * 3
 
 
 async def test_where_enough_have_gathered_there_is_no_pause(gathering: Gathering, moments: Moments) -> None:
-    come(gathering, moments, COUNTED, 0.0001)
-    await turns()
+    await look(gathering, moments, 0.0001)
     come(gathering, moments, ENOUGH, 0.0001)
     await turns()
+    assert moments.happened == []
     come(gathering, moments, 1, 0.0001)
     await turns()
-    assert moments.happened == [WANTED * 0.0001] * 2  # before and after
+    assert moments.happened == [WANTED * 0.0001]
+
+
+async def test_there_is_another_look_from_time_to_time(gathering: Gathering, moments: Moments) -> None:
+    await look(gathering, moments, 0.0001)
+    assert await come_in_lots(gathering, moments, PAUSING - 1, 0.0001) == PAUSING - 1
+    assert await come_in_lots(gathering, moments, 1 + LOOKING - 1, 0.0001) == 0
+    assert await come_in_lots(gathering, moments, 2, 0.0001) == 2
 
 
 async def test_the_pauses_end_with_the_rush(gathering: Gathering, moments: Moments) -> None:
+    await look(gathering, moments, 0.0001)
+    assert await come_in_lots(gathering, moments, TWICE, 1.0) == 1
+    assert await come_in_lots(gathering, moments, PAUSING, 1.0) == 0
+
+
+async def test_fewer_requests_get_longer_pauses(gathering: Gathering, moments: Moments) -> None:
+    await look(gathering, moments, 0.0001)
+    assert await come_in_lots(gathering, moments, TWICE, 0.0005) == 1
+    await look(gathering, moments, 0.0005)
+    gathering.came()
+    await turns()
+    assert moments.happened == [WANTED * 0.0005]
+
+
+async def test_clients_that_the_pauses_keep_waiting_get_a_long_rest_of_them(
+    gathering: Gathering, moments: Moments
+) -> None:
+    await look(gathering, moments, 0.0001)
+    assert await come_in_lots(gathering, moments, TWICE, 0.0005) == 1
+    assert await come_in_lots(gathering, moments, LOOKING + RESTING - 1, 0.0001) == 0
+    assert await come_in_lots(gathering, moments, 2, 0.0001) == 2
+
+
+async def test_a_moment_in_which_none_came_changes_nothing(gathering: Gathering, moments: Moments) -> None:
     come(gathering, moments, COUNTED, 0.0001)
-    await turns()
-    moments.happened.clear()
-    come(gathering, moments, COUNTED, 1.0)
-    await turns()
-    moments.happened.clear()  # until they are counted the old pause holds
-    come(gathering, moments, 10, 1.0)
-    await turns()
-    assert moments.happened == []
+    moments.now += 100
+    assert await come_in_lots(gathering, moments, LOOKING - 1, 0.0001) == 1  # the last of them ends the look
+    moments.now += 100
+    assert await come_in_lots(gathering, moments, PAUSING // 2, 0.0001) == PAUSING // 2
 
 
 @pytest.mark.parametrize("comes_first", [True, False])
 async def test_requests_handed_over_in_a_turn_are_begun_before_its_pause(
     gathering: Gathering, moments: Moments, *, comes_first: bool
 ) -> None:
-    come(gathering, moments, COUNTED, 0.0001)
-    await turns()
-    moments.happened.clear()
+    await look(gathering, moments, 0.0001)
     loop = asyncio.get_running_loop()
     others: list[Callable[[], object]] = [gathering.came, lambda: loop.call_soon(moments.step)]
     for other in others if comes_first else others[::-1]:  # granian's task of another request is made in this turn
