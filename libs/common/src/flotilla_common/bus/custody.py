@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 import itertools
 import secrets
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import nats.errors
 from nats.aio.msg import Msg
 
 from flotilla_common.bus import outage
+from flotilla_common.bus.bodies import Body
 from flotilla_common.bus.connection import INBOX_PREFIX, Bus
 from flotilla_common.deadlines import Deadlines
 from flotilla_common.errors import Refused, Unavailable
@@ -56,7 +57,7 @@ class CustodyPublisher:
         await self._client.subscribe(self._prefix + "*", cb=self._on_ack)
         await self._bus.settle()
 
-    async def publish(self, subject: str, body: bytes, headers: dict[str, str] | None = None) -> int:
+    async def publish(self, subject: str, body: Body, headers: dict[str, str] | None = None) -> int:
         """Publish and return the stream sequence of the message.
 
         Raises:
@@ -74,7 +75,7 @@ class CustodyPublisher:
                     return ack.seq
         raise Unavailable(f"{subject}: no ack after {ATTEMPTS} attempts")
 
-    async def _attempt(self, subject: str, body: bytes, headers: dict[str, str]) -> _Ack | None:
+    async def _attempt(self, subject: str, body: Body, headers: dict[str, str]) -> _Ack | None:
         """Publish once; None when no ack came in time."""
         reply = f"{self._prefix}{next(self._numbers)}"
         future: asyncio.Future[_Ack] = asyncio.get_running_loop().create_future()
@@ -82,7 +83,7 @@ class CustodyPublisher:
         try:
             if not self._client.is_connected:
                 raise Unavailable("not connected to NATS")
-            await self._client.publish(subject, body, reply=reply, headers=headers)
+            await self._client.publish(subject, cast("bytes", body), reply=reply, headers=headers)
             return await self._ack_waits.wait_for(future, TimeoutError)
         except TimeoutError:
             return None

@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from flotilla_common.bus.bodies import Publish
 from flotilla_common.contracts import campaigns, carves, logs, results
 
 from agent_gateway.domain.bodies import CARVES_LEAVE, DISTRIBUTED_WRITE_LIMIT, LOG_LIMIT, Memory
 from agent_gateway.domain.buckets import Buckets
 from agent_gateway.domain.circuits import Circuit
-from agent_gateway.domain.gates import Gate, Publish
+from agent_gateway.domain.gates import Gate
 from agent_gateway.domain.request_classes import RequestClass
 from agent_gateway.errors import TooMuch
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 
 import msgspec
+from flotilla_common.bus.bodies import Pieces, Publish
 from flotilla_common.contracts.campaigns import AnswerBatch, CampaignAnswer, answers_subject
 from flotilla_common.contracts.shards import any_shard
 from flotilla_common.contracts.streams import MAX_PAYLOAD_BYTES
@@ -18,7 +19,6 @@ from agent_gateway.domain.sharing import Load, Sharing
 MESSAGE_BYTES = MAX_PAYLOAD_BYTES - 256 * 1024  # rows in one message; the rest is for names, texts and headers
 ARRAY_BYTES = MAX_PAYLOAD_BYTES - 64 * 1024  # of one message's body; the rest is for headers
 
-Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[int]]
 
 _encode = msgspec.json.Encoder().encode
 _lines_decoder = msgspec.json.Decoder(list[msgspec.Raw])
@@ -52,9 +52,9 @@ class Answers:
         await self._publish(answers_subject(shard), array_of(load.pieces), None)
 
 
-def array_of(pieces: Iterable[bytes]) -> bytes:
+def array_of(pieces: Iterable[bytes]) -> Pieces:
     """Return a JSON array of what is JSON already."""
-    return b"[" + b",".join(pieces) + b"]"
+    return Pieces(b"[", b",".join(pieces), b"]")
 
 
 def answer_of(campaign_id: int, attempt: int, offered_ms: int, result: Result) -> CampaignAnswer:

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from flotilla_common.bus.bodies import Publish
 from flotilla_common.contracts.carves import (
     SESSION_DOMAIN,
     SUBJECT,
@@ -39,7 +40,6 @@ SMALL_AT_ONCE = 64
 ASK_AGAIN_SECONDS = 0.5
 
 Ask = Callable[[BeginCarveV1], Awaitable[CarveBegunV1]]
-Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[Any]]
 _decoder = msgspec.json.Decoder(CarveSession)
 log = structlog.get_logger()
 

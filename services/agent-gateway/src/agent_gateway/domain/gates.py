@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
+from flotilla_common.bus.bodies import Body, Publish
 from flotilla_common.errors import Refused, Unavailable
 
 from agent_gateway.domain.circuits import Circuit
@@ -14,8 +15,6 @@ log = structlog.get_logger()
 
 MEASURE_IS_GOOD_SECONDS = 30.0  # an older one shuts nothing: the stream itself still refuses
 TOLERANCE = 3  # messages in a row that nobody acknowledged
-
-Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[int]]
 
 
 class Gate:
@@ -69,7 +68,7 @@ class Gate:
             return "full"
         return "refused" if self.circuit.refuses() else None
 
-    async def publish(self, subject: str, body: bytes, headers: dict[str, str] | None = None) -> int:
+    async def publish(self, subject: str, body: Body, headers: dict[str, str] | None = None) -> int:
         """Publish if it may be, and learn from what comes of it; while the circuit is open this is what tries.
 
         Raises:

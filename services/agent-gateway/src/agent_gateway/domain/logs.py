@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 
 import msgspec
+from flotilla_common.bus.bodies import Pieces, Publish
 from flotilla_common.contracts.logs import LINES_HEADER, LogType, Manifest, Segment, subject
 from flotilla_common.contracts.shards import any_shard
 
@@ -19,8 +19,6 @@ from agent_gateway.domain.sharing import Load, Sharing
 
 MESSAGES_AT_ONCE = 4  # of one POST
 FLUSH_BYTES = 1024 * 1024  # some twenty POSTs: a message has its price, whatever is in it
-
-Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[int]]
 
 
 class LogIntake:
@@ -81,7 +79,7 @@ class LogIntake:
         self._counters.backend_operations["publish"] += 1
         manifest = msgspec.json.encode(Manifest(1, log_type, load.notes))
         lines = sum(segment.lines for segment in load.notes)
-        body = b"".join((manifest, b"\n", *load.pieces))
+        body = Pieces(manifest, b"\n", *load.pieces)
         load.pieces.clear()
         await self._publish(subject(log_type, self._shard), body, {LINES_HEADER: str(lines)})
         self._seen.have_logged(segment.host_id for segment in load.notes)

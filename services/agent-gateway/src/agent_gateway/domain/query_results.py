@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 
 import msgspec
+from flotilla_common.bus.bodies import Publish
 from flotilla_common.contracts.results import QueryResult, ResultBatch, ResultKind, results_subject
 from flotilla_common.contracts.shards import shard_of
 
@@ -15,7 +16,6 @@ from agent_gateway.domain.posts import Told
 from agent_gateway.domain.results import Result
 from agent_gateway.domain.sharing import Load, Sharing
 
-Publish = Callable[[str, bytes, dict[str, str] | None], Awaitable[int]]
 ByKind = dict[ResultKind, list[QueryResult]]
 
 
