@@ -5,21 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
+from agent_gateway import granian_door
 from agent_gateway.gathering import (
+    CHANGED,
     COUNTED,
     ENOUGH,
+    LAST_LOTS,
     LONGEST_SECONDS,
-    LOOKING,
-    PAUSING,
-    RESTING,
-    TWICE,
+    LOOK_LOTS,
+    PAUSE_LOTS,
+    REST_LOTS,
     WANTED,
     Gathering,
 )
+from agent_gateway.granian_door import GranianDoor
 
 from .conftest import House
+from .servers import Servers
+
+BUSY = 0.0001  # seconds between two requests
 
 
 @dataclass
@@ -67,10 +74,18 @@ async def come_in_lots(gathering: Gathering, moments: Moments, lots: int, each_s
 
 async def look(gathering: Gathering, moments: Moments, each_seconds: float) -> None:
     """Let as many come as are looked at before there are pauses."""
-    assert await come_in_lots(gathering, moments, LOOKING - 1, each_seconds) == 0
+    assert await come_in_lots(gathering, moments, LOOK_LOTS - 1, each_seconds) == 0
     come(gathering, moments, COUNTED, each_seconds)
     await turns()
     moments.happened.clear()
+
+
+async def pause_of(gathering: Gathering, moments: Moments) -> object:
+    """Return how long the pause for another request is, None: there is none."""
+    moments.happened.clear()
+    gathering.came()
+    await turns()
+    return moments.happened[0] if moments.happened else None
 
 
 @pytest.fixture
@@ -80,12 +95,16 @@ def moments() -> Moments:
 
 @pytest.fixture
 def gathering(moments: Moments) -> Gathering:
-    return Gathering(moments.clock, moments.sleep)
+    return Gathering(LONGEST_SECONDS, moments.clock, moments.sleep)
 
 
 @pytest.mark.parametrize("per_second", [0.01, 1, 100, 600])
 async def test_seldom_requests_wait_for_nobody(gathering: Gathering, moments: Moments, per_second: float) -> None:
-    assert await come_in_lots(gathering, moments, 3 * LOOKING, 1 / per_second) == 0
+    assert await come_in_lots(gathering, moments, 3 * LOOK_LOTS, 1 / per_second) == 0
+
+
+async def test_there_are_none_where_none_may_be(moments: Moments) -> None:
+    assert await come_in_lots(Gathering(0.0, moments.clock, moments.sleep), moments, PAUSE_LOTS, BUSY) == 0
 
 
 @pytest.mark.parametrize(("per_second", "seconds"), [(640, 0.0078125), (1000, 0.005), (10_000, 0.0005)])
@@ -93,90 +112,263 @@ async def test_a_pause_lets_some_requests_gather(
     gathering: Gathering, moments: Moments, per_second: float, seconds: float
 ) -> None:
     await look(gathering, moments, 1 / per_second)
-    gathering.came()
-    await turns()
-    assert moments.happened == [seconds]
+    assert await pause_of(gathering, moments) == seconds
     assert seconds <= LONGEST_SECONDS
 
 
 async def test_there_is_one_pause_for_all_requests_of_a_turn(gathering: Gathering, moments: Moments) -> None:
-    await look(gathering, moments, 0.0001)
+    await look(gathering, moments, BUSY)
     for count in (1, 2, ENOUGH - 1):
-        come(gathering, moments, count, 0.0001)
+        come(gathering, moments, count, BUSY)
         await turns()
-    assert moments.happened == [WANTED * 0.0001] * 3
+    assert moments.happened == [WANTED * BUSY] * 3
 
 
 async def test_where_enough_have_gathered_there_is_no_pause(gathering: Gathering, moments: Moments) -> None:
-    await look(gathering, moments, 0.0001)
-    come(gathering, moments, ENOUGH, 0.0001)
+    await look(gathering, moments, BUSY)
+    come(gathering, moments, ENOUGH, BUSY)
     await turns()
     assert moments.happened == []
-    come(gathering, moments, 1, 0.0001)
+    come(gathering, moments, 1, BUSY)
     await turns()
-    assert moments.happened == [WANTED * 0.0001]
+    assert moments.happened == [WANTED * BUSY]
 
 
-async def test_there_is_another_look_from_time_to_time(gathering: Gathering, moments: Moments) -> None:
-    await look(gathering, moments, 0.0001)
-    assert await come_in_lots(gathering, moments, PAUSING - 1, 0.0001) == PAUSING - 1
-    assert await come_in_lots(gathering, moments, 1 + LOOKING - 1, 0.0001) == 0
-    assert await come_in_lots(gathering, moments, 2, 0.0001) == 2
-
-
-async def test_the_pauses_end_with_the_rush(gathering: Gathering, moments: Moments) -> None:
-    await look(gathering, moments, 0.0001)
-    assert await come_in_lots(gathering, moments, TWICE, 1.0) == 1
-    assert await come_in_lots(gathering, moments, PAUSING, 1.0) == 0
-
-
-async def test_fewer_requests_get_longer_pauses(gathering: Gathering, moments: Moments) -> None:
-    await look(gathering, moments, 0.0001)
-    assert await come_in_lots(gathering, moments, TWICE, 0.0005) == 1
-    await look(gathering, moments, 0.0005)
+async def test_a_pause_comes_with_the_second_turn(gathering: Gathering, moments: Moments) -> None:
+    await look(gathering, moments, BUSY)
     gathering.came()
-    await turns()
-    assert moments.happened == [WANTED * 0.0005]
-
-
-async def test_clients_that_the_pauses_keep_waiting_get_a_long_rest_of_them(
-    gathering: Gathering, moments: Moments
-) -> None:
-    await look(gathering, moments, 0.0001)
-    assert await come_in_lots(gathering, moments, TWICE, 0.0005) == 1
-    assert await come_in_lots(gathering, moments, LOOKING + RESTING - 1, 0.0001) == 0
-    assert await come_in_lots(gathering, moments, 2, 0.0001) == 2
-
-
-async def test_a_moment_in_which_none_came_changes_nothing(gathering: Gathering, moments: Moments) -> None:
-    come(gathering, moments, COUNTED, 0.0001)
-    moments.now += 100
-    assert await come_in_lots(gathering, moments, LOOKING - 1, 0.0001) == 1  # the last of them ends the look
-    moments.now += 100
-    assert await come_in_lots(gathering, moments, PAUSING // 2, 0.0001) == PAUSING // 2
+    await turns(1)
+    assert moments.happened == []
+    await turns(1)
+    assert moments.happened == [WANTED * BUSY]
 
 
 @pytest.mark.parametrize("comes_first", [True, False])
 async def test_requests_handed_over_in_a_turn_are_begun_before_its_pause(
     gathering: Gathering, moments: Moments, *, comes_first: bool
 ) -> None:
-    await look(gathering, moments, 0.0001)
+    await look(gathering, moments, BUSY)
     loop = asyncio.get_running_loop()
     others: list[Callable[[], object]] = [gathering.came, lambda: loop.call_soon(moments.step)]
     for other in others if comes_first else others[::-1]:  # granian's task of another request is made in this turn
         loop.call_soon(other)
     await turns()
-    assert moments.happened == ["a request's first step", WANTED * 0.0001]
+    assert moments.happened == ["a request's first step", WANTED * BUSY]
 
 
-async def test_each_request_of_the_tls_port_counts(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    came = []
+async def test_there_is_another_look_from_time_to_time(gathering: Gathering, moments: Moments) -> None:
+    await look(gathering, moments, BUSY)
+    assert await come_in_lots(gathering, moments, PAUSE_LOTS - 1, BUSY) == PAUSE_LOTS - 1
+    come(gathering, moments, COUNTED - 2, BUSY)
+    await turns()
+    come(gathering, moments, 2, BUSY)
+    await turns()
+    assert moments.happened == []  # the look has begun before the pause that was ahead
+    assert await come_in_lots(gathering, moments, LOOK_LOTS - 1, BUSY) == 0
+    assert await come_in_lots(gathering, moments, 2, BUSY) == 2
 
-    def record(gathering: Gathering) -> None:
-        came.append(gathering)
 
-    monkeypatch.setattr(Gathering, "came", record)
-    for scheme, counted in (("http", 0), ("https", 2)):
-        for path in ("/api/v1/osquery/distributed/read", "/nowhere"):
-            await house.client.post(f"{scheme}://gateway{path}", json={"node_key": "unknown"})
-        assert len(came) == counted
+@pytest.mark.parametrize("each_seconds", [1 / 300, 0.1, 1.0, 100.0])
+async def test_the_pauses_end_with_the_rush(gathering: Gathering, moments: Moments, each_seconds: float) -> None:
+    """For one who comes alone as for many: not by how many more come."""
+    await look(gathering, moments, 1 / 640)
+    first = moments.now
+    for _ in range(COUNTED):
+        come(gathering, moments, 1, each_seconds)
+        paused = len(moments.happened)
+        await turns()
+        if len(moments.happened) > paused:
+            assert moments.now - first <= CHANGED * COUNTED / WANTED * LONGEST_SECONDS
+    assert len(moments.happened) <= 0.3 / each_seconds
+    assert await pause_of(gathering, moments) is None
+
+
+async def test_a_rush_after_a_quiet_time_is_looked_at_anew(gathering: Gathering, moments: Moments) -> None:
+    await look(gathering, moments, BUSY)
+    moments.now += 100
+    assert await pause_of(gathering, moments) is None
+    assert await come_in_lots(gathering, moments, LOOK_LOTS - 1, BUSY) == 0
+    come(gathering, moments, COUNTED - 1, BUSY)
+    await turns()
+    assert moments.happened == []
+    come(gathering, moments, 1, BUSY)
+    await turns()
+    assert moments.happened == [WANTED * BUSY]
+
+
+async def test_the_fewest_that_get_pauses_keep_them(gathering: Gathering, moments: Moments) -> None:
+    await look(gathering, moments, 1 / 640)
+    for _ in range(3 * COUNTED):
+        come(gathering, moments, 1, 1.2 / 640)
+        await turns()
+    assert len(moments.happened) == 3 * COUNTED
+
+
+@pytest.mark.parametrize("times", [1.2, 1 / 1.2])
+async def test_about_as_many_keep_their_pauses(gathering: Gathering, moments: Moments, times: float) -> None:
+    await look(gathering, moments, BUSY)
+    assert await come_in_lots(gathering, moments, PAUSE_LOTS - 1, times * BUSY) == PAUSE_LOTS - 1
+    assert await pause_of(gathering, moments) == WANTED * BUSY
+
+
+@pytest.mark.parametrize("times", [1.3, 5.0, 1 / 1.3, 1 / 5])
+async def test_more_requests_get_shorter_pauses_and_fewer_longer_ones(
+    gathering: Gathering, moments: Moments, times: float
+) -> None:
+    await look(gathering, moments, BUSY)
+    assert await come_in_lots(gathering, moments, LAST_LOTS, times * BUSY) == LAST_LOTS - 1
+    await look(gathering, moments, times * BUSY)
+    assert await come_in_lots(gathering, moments, PAUSE_LOTS - 1, times * BUSY) == PAUSE_LOTS - 1
+    assert await pause_of(gathering, moments) == WANTED * times * BUSY
+
+
+async def test_what_comes_more_seldom_step_by_step_keeps_its_pauses(gathering: Gathering, moments: Moments) -> None:
+    each_seconds = BUSY
+    await look(gathering, moments, each_seconds)
+    for _ in range(6):
+        each_seconds *= 1.5
+        assert await come_in_lots(gathering, moments, LAST_LOTS, each_seconds) == LAST_LOTS - 1
+        await look(gathering, moments, each_seconds)
+    assert await pause_of(gathering, moments) == WANTED * each_seconds
+
+
+async def suspect(gathering: Gathering, moments: Moments) -> None:
+    """Let requests come twice as seldom with pauses as without, and look."""
+    assert await come_in_lots(gathering, moments, LAST_LOTS, 2 * BUSY) == LAST_LOTS - 1
+    await look(gathering, moments, BUSY)
+
+
+async def test_clients_that_the_pauses_keep_waiting_get_a_long_rest_of_them(
+    gathering: Gathering, moments: Moments
+) -> None:
+    await look(gathering, moments, BUSY)
+    await suspect(gathering, moments)
+    assert await come_in_lots(gathering, moments, 1, BUSY) == 1  # once may be chance
+    await suspect(gathering, moments)
+    assert await come_in_lots(gathering, moments, REST_LOTS - LOOK_LOTS, BUSY) == 0
+    await look(gathering, moments, 3 * BUSY)  # the rest is over
+    assert await pause_of(gathering, moments) == WANTED * 3 * BUSY  # as they come at its end
+
+
+async def test_two_suspicions_with_none_between_are_no_reason(gathering: Gathering, moments: Moments) -> None:
+    await look(gathering, moments, BUSY)
+    for _ in range(4):
+        await suspect(gathering, moments)
+        assert await come_in_lots(gathering, moments, PAUSE_LOTS, BUSY) == PAUSE_LOTS - 1
+        await look(gathering, moments, BUSY)
+    assert await pause_of(gathering, moments) == WANTED * BUSY
+
+
+async def test_after_a_rest_once_may_be_chance_again(gathering: Gathering, moments: Moments) -> None:
+    await look(gathering, moments, BUSY)
+    await suspect(gathering, moments)
+    await suspect(gathering, moments)
+    assert await come_in_lots(gathering, moments, REST_LOTS - LOOK_LOTS, BUSY) == 0
+    await look(gathering, moments, BUSY)
+    await suspect(gathering, moments)
+    assert await pause_of(gathering, moments) == WANTED * BUSY
+
+
+async def test_what_was_odd_before_a_look_is_no_suspicion(gathering: Gathering, moments: Moments) -> None:
+    await look(gathering, moments, BUSY)
+    for _ in range(3):
+        assert await come_in_lots(gathering, moments, PAUSE_LOTS - 1, BUSY) == PAUSE_LOTS - 1
+        assert await come_in_lots(gathering, moments, 1, 50 * BUSY) == 0
+        await look(gathering, moments, BUSY)
+    assert await pause_of(gathering, moments) == WANTED * BUSY
+
+
+async def test_clients_that_join_and_are_kept_waiting_are_noticed(gathering: Gathering, moments: Moments) -> None:
+    await look(gathering, moments, 10 * BUSY)
+    assert await come_in_lots(gathering, moments, LAST_LOTS, 5 * BUSY) == LAST_LOTS - 1  # sooner, but not as they would
+    await look(gathering, moments, BUSY)
+    await suspect(gathering, moments)
+    assert await come_in_lots(gathering, moments, 10, BUSY) == 0
+
+
+@pytest.mark.parametrize("odd", [50 * BUSY, BUSY / 50])
+async def test_one_odd_lot_changes_nothing(gathering: Gathering, moments: Moments, odd: float) -> None:
+    """A moment in which the machine is away, or none comes; and what had waited meanwhile."""
+    for position in range(LOOK_LOTS):
+        another = Gathering(LONGEST_SECONDS, moments.clock, moments.sleep)
+        for lot in range(LOOK_LOTS):
+            come(another, moments, COUNTED, odd if lot == position else BUSY)
+        await turns()
+        assert await pause_of(another, moments) == WANTED * BUSY
+    await look(gathering, moments, BUSY)
+    for _ in range(3):
+        assert await come_in_lots(gathering, moments, 1, odd) == 1
+        assert await come_in_lots(gathering, moments, 3, BUSY) == 3
+    assert await pause_of(gathering, moments) == WANTED * BUSY
+
+
+async def test_a_body_that_comes_in_many_pieces_waits_for_nobody(gathering: Gathering, moments: Moments) -> None:
+    await look(gathering, moments, BUSY)
+    for _ in range(3):
+        gathering.flows()
+        assert await pause_of(gathering, moments) is None
+        moments.now += LONGEST_SECONDS * 0.99
+        assert await pause_of(gathering, moments) is None
+    moments.now += LONGEST_SECONDS * 0.02
+    assert await pause_of(gathering, moments) == WANTED * BUSY
+
+
+@dataclass
+class Patient:
+    """A house whose TLS port pauses for whomever it waits for, and its pauses, which take no time."""
+
+    house: House
+    slept: list[float]
+
+    async def post(self, path: str, body: object) -> object:
+        return (await self.house.post(path, body, prefix="https://gateway/api/v1/osquery")).json()
+
+
+@pytest.fixture
+async def patient(house: House, monkeypatch: pytest.MonkeyPatch) -> Patient:
+    slept: list[float] = []
+    monkeypatch.setattr(granian_door, "time", SimpleNamespace(sleep=slept.append))
+    servers = house.client._transport
+    assert isinstance(servers, Servers)
+    servers._granian_door = GranianDoor(house.door, 600.0)
+    servers._granian_door._gathering._go_on(PAUSE_LOTS, 0.005)
+    return Patient(house, slept)
+
+
+async def test_known_hosts_are_waited_for_and_the_pauses_counted(patient: Patient) -> None:
+    counters = patient.house.gateway.counters
+    key = patient.house.inventory.add_host()
+    await patient.post("distributed/read", {"node_key": key})  # which asks inventory for the key
+    assert patient.slept == []
+
+    log = {"node_key": key, "log_type": "result", "data": [{"a": 1}]}
+    for path, body, answer in (("distributed/read", {"node_key": key}, {"queries": {}}), ("log", log, {})):
+        assert await patient.post(path, body) == answer
+        await turns()
+
+    assert patient.slept == [0.005] * 2
+    assert (counters.pauses, counters.paused_seconds) == (2, 0.01)
+
+
+async def test_nobody_is_kept_waiting_by_strangers_or_on_the_plain_port(patient: Patient) -> None:
+    key = patient.house.inventory.add_host()
+    for _ in range(20):
+        await patient.post("distributed/read", {"node_key": "unknown"})
+        await patient.post("log", {"node_key": "unknown", "log_type": "result", "data": []})
+        await patient.post("nowhere", {"node_key": key})
+        await patient.post("distributed/read", b"{")
+        assert await patient.house.read(key) == {"queries": {}}
+    await turns()
+    assert patient.slept == []
+
+
+async def test_a_large_body_on_its_way_ends_the_pauses_for_a_moment(patient: Patient) -> None:
+    key = patient.house.inventory.add_host()
+    await patient.post("distributed/read", {"node_key": key})
+    line = {"a": "x" * (2 * granian_door.WHOLE_BYTES)}
+    assert await patient.post("log", {"node_key": key, "log_type": "result", "data": [line]}) == {}
+
+    await patient.post("distributed/read", {"node_key": key})
+    await turns()
+
+    assert patient.slept == []

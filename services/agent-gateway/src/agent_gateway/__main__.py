@@ -150,7 +150,11 @@ async def _listen(settings: Settings, door: Door) -> None:
 
     async with asyncio.TaskGroup() as listeners:
         if settings.tls_port is not None and certificate is not None:
-            listeners.create_task(listen_tls(door, host, settings.tls_port, certificate, patience, opened=opened))
+            gather_seconds = settings.gather_seconds
+            tls = listen_tls(
+                door, host, settings.tls_port, certificate, patience, opened=opened, gather_seconds=gather_seconds
+            )
+            listeners.create_task(tls)
         if settings.plain_port is not None:
             listeners.create_task(
                 listen_plain(door, host, settings.plain_port, patience, opened=opened, shares_port=is_worker)

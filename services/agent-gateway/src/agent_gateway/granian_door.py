@@ -11,7 +11,8 @@ before it ends, another for an error (one that breaks off, or is cut into no chu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from agent_gateway.asgi import NOT_FROM_MEMORY, WholeAnswer
 from agent_gateway.domain.roads import ALL_ROADS, Road
 from agent_gateway.domain.surfaces import Headers
 from agent_gateway.errors import BodyBrokenOff, BodyTooSlow
-from agent_gateway.gathering import Gathering
+from agent_gateway.gathering import LONGEST_SECONDS, Gathering
 from agent_gateway.last_resort import last_resort, refused
 
 if TYPE_CHECKING:
@@ -38,16 +39,16 @@ TOLD = ("user-agent", "authorization", "content-encoding")
 class GranianDoor:
     """What granian calls for each request."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, gather_seconds: float = LONGEST_SECONDS) -> None:
+        """Take the door, and how long requests may be waited for at most that gather."""
         self._door = door
         self._waited = Waited()
-        self._gathering = Gathering()
+        self._gathering = Gathering(gather_seconds, sleep=self._pause)
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Answer one request."""
-        self._gathering.came()
         door = self._door
-        exchange = Exchange(scope, protocol, self._waited)
+        exchange = Exchange(scope, protocol, self._waited, self._gathering.flows)
         door.enter()
         try:
             if exchange.hides_who_it_is:
@@ -65,6 +66,13 @@ class GranianDoor:
             finally:
                 door.leave()
 
+    def _pause(self, seconds: float) -> None:
+        if self._door.gateway is not None:
+            counters = self._door.gateway.counters
+            counters.pauses += 1
+            counters.paused_seconds += seconds
+        time.sleep(seconds)
+
     def _count(self, code: str) -> None:
         if self._door.gateway is not None:
             self._door.gateway.counters.failures[code] += 1
@@ -78,9 +86,11 @@ class GranianDoor:
         if road.begin is not None:
             return await self._is_begun(exchange, road, body)
         found = door.at_once(road, exchange.told(), body, is_tls=True)
-        if found is not None:
-            exchange.write(200, found[1], found[0])
-        return found is not None
+        if found is None:
+            return False
+        exchange.write(200, found[1], found[0])
+        self._gathering.came()
+        return True
 
     async def _is_begun(self, exchange: Exchange, road: Road, body: bytes) -> bool:
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -94,6 +104,7 @@ class GranianDoor:
 
         if not self._door.begin(road, exchange.told(), body, answer, is_tls=True):
             return False
+        self._gathering.came()
         await answered
         return True
 
@@ -115,6 +126,7 @@ class Exchange(WholeAnswer):
         *(
             "_empties",
             "_first",
+            "_flows",
             "_is_late",
             "_is_over",
             "_length",
@@ -127,9 +139,10 @@ class Exchange(WholeAnswer):
         "is_written",
     )
 
-    def __init__(self, scope: Scope, protocol: HTTPProtocol, waited: Waited) -> None:
+    def __init__(self, scope: Scope, protocol: HTTPProtocol, waited: Waited, flows: Callable[[], None]) -> None:
+        """Take RSGI's request, the count that all share, and what is told of each piece of a body but its last."""
         super().__init__()
-        self._scope, self._protocol, self._waited = scope, protocol, waited
+        self._scope, self._protocol, self._waited, self._flows = scope, protocol, waited, flows
         length = scope.headers.get("content-length")
         if length is None and "transfer-encoding" not in scope.headers:
             length = 0
@@ -258,6 +271,8 @@ class Exchange(WholeAnswer):
         self._received += len(piece)
         self._empties += not piece
         self._is_over = self._received == self._length
+        if not self._is_over:
+            self._flows()
         return {"type": "http.request", "body": piece, "more_body": not self._is_over}
 
 

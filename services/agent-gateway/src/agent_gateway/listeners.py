@@ -17,6 +17,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from agent_gateway.certificate import Certificate
+from agent_gateway.gathering import LONGEST_SECONDS
 from agent_gateway.granian_door import GranianDoor
 from agent_gateway.routes.door import Door
 from agent_gateway.shortcut import ShortcutProtocol
@@ -43,14 +44,17 @@ async def listen_tls(
     *,
     opened: Opened | None = None,
     interface: Interfaces = Interfaces.RSGI,
+    gather_seconds: float = LONGEST_SECONDS,
 ) -> None:
     """Serve HTTP/1.1 over TLS 1.2 and 1.3 until cancelled; then finish open requests.
 
     A handshake may take 10 s, by granian. On Linux it binds with SO_REUSEPORT, so that other workers may listen on the
-    same port. By `interface` ASGINL the door is called as it is.
+    same port. By `interface` ASGINL the door is called as it is. `gather_seconds`: how long requests may be waited for
+    that gather.
     """
     fingerprint = certificate.fingerprint()
-    server = _granian(door, host, port, certificate, patience, interface)
+    app = GranianDoor(door, gather_seconds) if interface is Interfaces.RSGI else door
+    server = _granian(app, host, port, certificate, patience, interface)
     if opened is not None:
         server.on_startup(opened)
     task = asyncio.create_task(server.serve())
@@ -69,10 +73,10 @@ async def listen_tls(
 
 
 def _granian(
-    door: Door, host: str, port: int, certificate: Certificate, patience: Patience, interface: Interfaces
+    app: GranianDoor | Door, host: str, port: int, certificate: Certificate, patience: Patience, interface: Interfaces
 ) -> Server:
     return Server(
-        GranianDoor(door) if interface is Interfaces.RSGI else door,
+        app,
         address=host,
         port=port,
         interface=interface,

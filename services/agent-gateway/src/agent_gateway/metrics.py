@@ -43,6 +43,8 @@ class GatewayCollector(Collector):
             PREFIX + "commands_refused", "Campaign commands not believed", counters.commands_refused
         )
         yield CounterMetricFamily(PREFIX + "queries_offered", "Campaign queries handed out", counters.queries_offered)
+        yield CounterMetricFamily(PREFIX + "pauses", "Pauses in which requests gather", counters.pauses)
+        yield CounterMetricFamily(PREFIX + "paused_seconds", "What they last, together", counters.paused_seconds)
         yield from self._gauges()
         yield from self._admission()
 

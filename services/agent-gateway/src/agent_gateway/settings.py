@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from agent_gateway.certificate import Certificate
 from agent_gateway.domain.admission import Limits
+from agent_gateway.gathering import LONGEST_SECONDS
 from agent_gateway.slow_clients import Patience
 
 LAST_PORT = 65_535
@@ -33,6 +34,12 @@ class Settings(CommonSettings):
     keep_alive_seconds: int = Field(90, ge=1, description="how long a connection may be without a whole request head")
     body_seconds: float = Field(20.0, gt=0, description="how long a body may take to come; osqueryd gives up after 16")
     stuck_seconds: float = Field(30.0, gt=0, description="how long a client may take nothing of its answer")
+    gather_seconds: float = Field(
+        LONGEST_SECONDS,
+        ge=0,
+        le=0.1,
+        description="how long the TLS port may wait at most for more requests, where many come; 0: never",
+    )
     seen_first_seconds: float = Field(2.0, gt=0, description="when hosts that polled are first reported")
     seen_interval_seconds: float = Field(10.0, gt=0, description="how often they are reported then")
     workers: int = Field(1, ge=1, le=256, description="processes that share the ports; health of n at HEALTH_PORT + n")

@@ -25,6 +25,8 @@ class Counters:
     carve_blocks: defaultdict[str, int] = field(default_factory=_zeroes)  # by outcome: taken, faulty
     commands_refused: int = 0  # campaign commands whose signature or content is wrong
     queries_offered: int = 0
+    pauses: int = 0  # that let requests on the TLS port gather
+    paused_seconds: float = 0.0
 
     def count_skipped(self, lines: dict[str, int]) -> None:
         """Count lines that were left out, by reason."""
