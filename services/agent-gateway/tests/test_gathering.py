@@ -15,11 +15,9 @@ from agent_gateway.gathering import (
     ENOUGH,
     LAST_LOTS,
     LONGEST_SECONDS,
-    LOOK_LOTS,
-    PAUSE_LOTS,
-    REST_LOTS,
     WANTED,
     Gathering,
+    Phase,
 )
 from agent_gateway.granian_door import GranianDoor
 
@@ -27,6 +25,7 @@ from .conftest import House
 from .servers import Servers
 
 BUSY = 0.0001  # seconds between two requests
+LOOK_LOTS, PAUSE_LOTS, REST_LOTS = Phase.LOOKING.value, Phase.PAUSING.value, Phase.RESTING.value
 
 
 @dataclass
@@ -59,25 +58,24 @@ def come(gathering: Gathering, moments: Moments, count: int, each_seconds: float
 
 
 async def come_in_lots(gathering: Gathering, moments: Moments, lots: int, each_seconds: float) -> int:
-    """Let requests come, and return how many of the lots had a pause."""
+    """Let requests come, and return how many of the lots had pauses."""
     paused = 0
     for _ in range(lots):
-        moments.happened.clear()
-        come(gathering, moments, COUNTED - 1, each_seconds)
+        come(gathering, moments, COUNTED - 2, each_seconds)
         await turns()
+        moments.happened.clear()
         come(gathering, moments, 1, each_seconds)  # of another turn: more than enough gathered in the one before
         await turns()
         paused += bool(moments.happened)
+        come(gathering, moments, 1, each_seconds)
+        await turns()
     moments.happened.clear()
     return paused
 
 
 async def look(gathering: Gathering, moments: Moments, each_seconds: float) -> None:
     """Let as many come as are looked at before there are pauses."""
-    assert await come_in_lots(gathering, moments, LOOK_LOTS - 1, each_seconds) == 0
-    come(gathering, moments, COUNTED, each_seconds)
-    await turns()
-    moments.happened.clear()
+    assert await come_in_lots(gathering, moments, LOOK_LOTS, each_seconds) == 0
 
 
 async def pause_of(gathering: Gathering, moments: Moments) -> object:
@@ -164,7 +162,7 @@ async def test_there_is_another_look_from_time_to_time(gathering: Gathering, mom
     come(gathering, moments, 2, BUSY)
     await turns()
     assert moments.happened == []  # the look has begun before the pause that was ahead
-    assert await come_in_lots(gathering, moments, LOOK_LOTS - 1, BUSY) == 0
+    await look(gathering, moments, BUSY)
     assert await come_in_lots(gathering, moments, 2, BUSY) == 2
 
 
@@ -216,7 +214,7 @@ async def test_more_requests_get_shorter_pauses_and_fewer_longer_ones(
     gathering: Gathering, moments: Moments, times: float
 ) -> None:
     await look(gathering, moments, BUSY)
-    assert await come_in_lots(gathering, moments, LAST_LOTS, times * BUSY) == LAST_LOTS - 1
+    assert await come_in_lots(gathering, moments, LAST_LOTS, times * BUSY) == LAST_LOTS
     await look(gathering, moments, times * BUSY)
     assert await come_in_lots(gathering, moments, PAUSE_LOTS - 1, times * BUSY) == PAUSE_LOTS - 1
     assert await pause_of(gathering, moments) == WANTED * times * BUSY
@@ -227,15 +225,22 @@ async def test_what_comes_more_seldom_step_by_step_keeps_its_pauses(gathering: G
     await look(gathering, moments, each_seconds)
     for _ in range(6):
         each_seconds *= 1.5
-        assert await come_in_lots(gathering, moments, LAST_LOTS, each_seconds) == LAST_LOTS - 1
+        assert await come_in_lots(gathering, moments, LAST_LOTS, each_seconds) == LAST_LOTS
         await look(gathering, moments, each_seconds)
     assert await pause_of(gathering, moments) == WANTED * each_seconds
 
 
-async def suspect(gathering: Gathering, moments: Moments) -> None:
-    """Let requests come twice as seldom with pauses as without, and look."""
-    assert await come_in_lots(gathering, moments, LAST_LOTS, 2 * BUSY) == LAST_LOTS - 1
+async def suspect(gathering: Gathering, moments: Moments, times: float = 2) -> None:
+    """Let requests come so much more seldom with pauses than without, and look."""
+    assert await come_in_lots(gathering, moments, LAST_LOTS, times * BUSY) == LAST_LOTS
     await look(gathering, moments, BUSY)
+
+
+async def try_pauses(gathering: Gathering, moments: Moments, *times: float) -> None:
+    """Let requests come so much more seldom in the lots with pauses."""
+    paused = dict(zip((0, 3, 4), times, strict=True))
+    for lot in range(Phase.TRYING.value):
+        assert await come_in_lots(gathering, moments, 1, paused.get(lot, 1) * BUSY) == (lot in paused)
 
 
 async def test_clients_that_the_pauses_keep_waiting_get_a_long_rest_of_them(
@@ -243,50 +248,106 @@ async def test_clients_that_the_pauses_keep_waiting_get_a_long_rest_of_them(
 ) -> None:
     await look(gathering, moments, BUSY)
     await suspect(gathering, moments)
-    assert await come_in_lots(gathering, moments, 1, BUSY) == 1  # once may be chance
-    await suspect(gathering, moments)
-    assert await come_in_lots(gathering, moments, REST_LOTS - LOOK_LOTS, BUSY) == 0
-    await look(gathering, moments, 3 * BUSY)  # the rest is over
-    assert await pause_of(gathering, moments) == WANTED * 3 * BUSY  # as they come at its end
+    for _ in range(3):
+        await try_pauses(gathering, moments, 1.3, 2, 10)
+        assert await come_in_lots(gathering, moments, REST_LOTS, BUSY) == 0
 
 
-async def test_two_suspicions_with_none_between_are_no_reason(gathering: Gathering, moments: Moments) -> None:
+async def test_after_a_rest_it_is_as_requests_come_then(gathering: Gathering, moments: Moments) -> None:
     await look(gathering, moments, BUSY)
-    for _ in range(4):
-        await suspect(gathering, moments)
-        assert await come_in_lots(gathering, moments, PAUSE_LOTS, BUSY) == PAUSE_LOTS - 1
-        await look(gathering, moments, BUSY)
+    await suspect(gathering, moments)
+    await try_pauses(gathering, moments, 2, 2, 2)
+    assert await come_in_lots(gathering, moments, REST_LOTS - LOOK_LOTS, BUSY) == 0
+    await look(gathering, moments, 3 * BUSY)
+    assert await pause_of(gathering, moments) == WANTED * 3 * BUSY
+
+
+@pytest.mark.parametrize("times", [(1.2, 2, 2), (2, 1.2, 2), (2, 2, 1.2), (0.5, 0.5, 0.5)])
+async def test_who_does_not_wait_for_the_pauses_keeps_them(
+    gathering: Gathering, moments: Moments, times: tuple[float, ...]
+) -> None:
+    await look(gathering, moments, BUSY)
+    await suspect(gathering, moments)
+    await try_pauses(gathering, moments, *times)
+    assert await come_in_lots(gathering, moments, PAUSE_LOTS, BUSY) == PAUSE_LOTS
+    await look(gathering, moments, BUSY)
     assert await pause_of(gathering, moments) == WANTED * BUSY
 
 
-async def test_after_a_rest_once_may_be_chance_again(gathering: Gathering, moments: Moments) -> None:
+async def test_after_a_trial_it_is_as_requests_came_without_pauses(gathering: Gathering, moments: Moments) -> None:
     await look(gathering, moments, BUSY)
     await suspect(gathering, moments)
-    await suspect(gathering, moments)
-    assert await come_in_lots(gathering, moments, REST_LOTS - LOOK_LOTS, BUSY) == 0
+    for lot in range(Phase.TRYING.value):
+        await come_in_lots(gathering, moments, 1, {1: 3, 2: 2, 5: 4}.get(lot, 1) * BUSY)
+    assert await pause_of(gathering, moments) == WANTED * 3 * BUSY
+
+
+@pytest.mark.parametrize(("times", "is_tried"), [(1.2, False), (1.3, True)])
+async def test_what_comes_more_seldom_with_pauses_is_tried(
+    gathering: Gathering, moments: Moments, times: float, *, is_tried: bool
+) -> None:
     await look(gathering, moments, BUSY)
-    await suspect(gathering, moments)
-    assert await pause_of(gathering, moments) == WANTED * BUSY
+    assert await come_in_lots(gathering, moments, PAUSE_LOTS - LAST_LOTS, BUSY) == PAUSE_LOTS - LAST_LOTS
+    await suspect(gathering, moments, times)
+    assert await come_in_lots(gathering, moments, 4, BUSY) == (2 if is_tried else 4)
+
+
+async def test_clients_too_slow_with_pauses_for_a_whole_lot_are_noticed(gathering: Gathering, moments: Moments) -> None:
+    """Two clients, say, that take 2 ms for each of their requests, and 10 with the pauses."""
+
+    async def ask(lots: int, seconds: float, paused_seconds: float) -> int:
+        paused = 0
+        for _ in range(lots * COUNTED):
+            pauses = len(moments.happened)
+            come(gathering, moments, 1, paused_seconds if gathering._pause_seconds else seconds)
+            await turns()
+            paused += len(moments.happened) > pauses
+        return paused
+
+    assert await ask(1000, 0.001, 0.005) < 0.02 * 1000 * COUNTED
+    assert gathering._phase in {Phase.RESTING, Phase.TRYING}
 
 
 async def test_what_was_odd_before_a_look_is_no_suspicion(gathering: Gathering, moments: Moments) -> None:
     await look(gathering, moments, BUSY)
-    for _ in range(3):
-        assert await come_in_lots(gathering, moments, PAUSE_LOTS - 1, BUSY) == PAUSE_LOTS - 1
-        assert await come_in_lots(gathering, moments, 1, 50 * BUSY) == 0
-        await look(gathering, moments, BUSY)
-    assert await pause_of(gathering, moments) == WANTED * BUSY
+    assert await come_in_lots(gathering, moments, PAUSE_LOTS - 1, BUSY) == PAUSE_LOTS - 1
+    assert await come_in_lots(gathering, moments, 1, 10 * BUSY) == 1
+    await look(gathering, moments, BUSY)
+    assert await come_in_lots(gathering, moments, 4, BUSY) == 4
+
+
+async def test_a_silence_is_no_suspicion(gathering: Gathering, moments: Moments) -> None:
+    await look(gathering, moments, BUSY)
+    moments.now += 10
+    assert await pause_of(gathering, moments) is None
+    await look(gathering, moments, BUSY)
+    assert await come_in_lots(gathering, moments, 4, BUSY) == 4
 
 
 async def test_clients_that_join_and_are_kept_waiting_are_noticed(gathering: Gathering, moments: Moments) -> None:
     await look(gathering, moments, 10 * BUSY)
-    assert await come_in_lots(gathering, moments, LAST_LOTS, 5 * BUSY) == LAST_LOTS - 1  # sooner, but not as they would
+    assert await come_in_lots(gathering, moments, LAST_LOTS, 5 * BUSY) == LAST_LOTS  # sooner, but not as they would
     await look(gathering, moments, BUSY)
-    await suspect(gathering, moments)
+    await try_pauses(gathering, moments, 2, 2, 2)
     assert await come_in_lots(gathering, moments, 10, BUSY) == 0
 
 
-@pytest.mark.parametrize("odd", [50 * BUSY, BUSY / 50])
+async def test_what_was_before_seldom_requests_is_forgotten(gathering: Gathering, moments: Moments) -> None:
+    await look(gathering, moments, BUSY)
+    assert await come_in_lots(gathering, moments, LAST_LOTS, 0.0015) == LAST_LOTS
+    await look(gathering, moments, 0.002)
+    await look(gathering, moments, BUSY)
+    assert await come_in_lots(gathering, moments, 4, BUSY) == 4
+
+
+async def test_a_rush_after_seldom_requests_is_noticed(gathering: Gathering, moments: Moments) -> None:
+    assert await come_in_lots(gathering, moments, 5 * LOOK_LOTS, 1.0) == 0
+    assert await come_in_lots(gathering, moments, LOOK_LOTS - 1, 1.0) == 0
+    assert await come_in_lots(gathering, moments, 1 + LOOK_LOTS, BUSY) == 0
+    assert await pause_of(gathering, moments) == WANTED * BUSY
+
+
+@pytest.mark.parametrize("odd", [10 * BUSY, BUSY / 10])
 async def test_one_odd_lot_changes_nothing(gathering: Gathering, moments: Moments, odd: float) -> None:
     """A moment in which the machine is away, or none comes; and what had waited meanwhile."""
     for position in range(LOOK_LOTS):

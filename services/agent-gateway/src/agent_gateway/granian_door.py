@@ -140,7 +140,7 @@ class Exchange(WholeAnswer):
     )
 
     def __init__(self, scope: Scope, protocol: HTTPProtocol, waited: Waited, flows: Callable[[], None]) -> None:
-        """Take RSGI's request, the count that all share, and what is told of each piece of a body but its last."""
+        """Take RSGI's request, the count that all share, and what is told while a body comes in pieces."""
         super().__init__()
         self._scope, self._protocol, self._waited, self._flows = scope, protocol, waited, flows
         length = scope.headers.get("content-length")

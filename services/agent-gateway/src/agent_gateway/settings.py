@@ -37,7 +37,7 @@ class Settings(CommonSettings):
     gather_seconds: float = Field(
         LONGEST_SECONDS,
         ge=0,
-        le=0.1,
+        le=0.02,
         description="how long the TLS port may wait at most for more requests, where many come; 0: never",
     )
     seen_first_seconds: float = Field(2.0, gt=0, description="when hosts that polled are first reported")

@@ -1,4 +1,4 @@
-"""What a message is to carry, and what takes it into custody."""
+"""Bodies of messages, whole or in pieces, and the call that takes them into custody."""
 
 from __future__ import annotations
 

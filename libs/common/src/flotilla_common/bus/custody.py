@@ -83,7 +83,8 @@ class CustodyPublisher:
         try:
             if not self._client.is_connected:
                 raise Unavailable("not connected to NATS")
-            await self._client.publish(subject, cast("bytes", body), reply=reply, headers=headers)
+            payload = cast("bytes", body)  # of which nats-py takes the length, and which it adds to others
+            await self._client.publish(subject, payload, reply=reply, headers=headers)
             return await self._ack_waits.wait_for(future, TimeoutError)
         except TimeoutError:
             return None

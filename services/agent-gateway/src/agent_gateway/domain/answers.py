@@ -19,7 +19,6 @@ from agent_gateway.domain.sharing import Load, Sharing
 MESSAGE_BYTES = MAX_PAYLOAD_BYTES - 256 * 1024  # rows in one message; the rest is for names, texts and headers
 ARRAY_BYTES = MAX_PAYLOAD_BYTES - 64 * 1024  # of one message's body; the rest is for headers
 
-
 _encode = msgspec.json.Encoder().encode
 _lines_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
