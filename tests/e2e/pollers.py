@@ -1,10 +1,12 @@
-"""Many polls, fast: kept connections and plain sockets, so that the gateways are what is busy."""
+"""Many polls, fast: kept connections and blocking sockets, so that the gateways are what is busy."""
 
 from __future__ import annotations
 
 import itertools
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -26,16 +28,21 @@ def poll_of(path: str, body: bytes, answer: bytes) -> Poll:
     return Poll(head.encode() + body, answer)
 
 
-def poll(url: str, polls: Sequence[Poll], count: int) -> int:
-    """Send so many polls, in turn, to one gateway; return how many were answered as they must be. It blocks."""
-    address = urlsplit(url)
-    where = (address.hostname or "", address.port or 80)
-    connections = [socket.create_connection(where, timeout=TIMEOUT_SECONDS) for _ in range(CONNECTIONS)]
-    try:
+def poll(url: str, polls: Sequence[Poll], count: int, tls: ssl.SSLContext) -> int:
+    """Send so many polls, in turn, to one port of a gateway; return how many were answered right. It blocks.
+
+    `tls` is used where the URL says https.
+    """
+    with ExitStack() as stack:
+        connections = [stack.enter_context(_connected(url, tls)) for _ in range(CONNECTIONS)]
         return sum(_rounds(connections, itertools.islice(itertools.cycle(polls), count)))
-    finally:
-        for connection in connections:
-            connection.close()
+
+
+def _connected(url: str, tls: ssl.SSLContext) -> socket.socket:
+    address = urlsplit(url)
+    name = address.hostname or ""
+    connection = socket.create_connection((name, address.port or 0), timeout=TIMEOUT_SECONDS)
+    return tls.wrap_socket(connection, server_hostname=name) if address.scheme == "https" else connection
 
 
 def _rounds(connections: list[socket.socket], polls: Iterator[Poll]) -> Iterator[int]:

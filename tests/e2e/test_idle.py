@@ -1,17 +1,18 @@
 """An idle host costs nothing: 100,000 idle polls, counted at NATS, Redis and Postgres against idle control runs.
 
 Idle polls are those of real hosts: an empty `distributed/read` with nothing due, a `config` that has not changed (by
-etag, or sent whole), and `orbit/config`. In the control runs the same hosts poll as well, a few times each: that a host
-was seen is reported every 10 s, one message of each gateway for all hosts together, whether they polled once or a
-thousand times. So the runs differ in the number of polls alone, and nothing may grow with it: more than one message,
-command or transaction in a thousand polls, beyond what the control runs differ by, fails the test. The gateways' own
-count of what they ask of others must not move at all.
+etag, or sent whole), and `orbit/config`; half of them over TLS, half by the plain port. In the control runs the same
+hosts poll as well, a few times each: that a host was seen is reported every 10 s, one message of each gateway for all
+hosts together, whether they polled once or a thousand times. So the runs differ in the number of polls alone, and
+nothing may grow with it: more than one message, command or transaction in a thousand polls, beyond what the control
+runs differ by, fails the test. The gateways' own count of what they ask of others must not move at all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -100,17 +101,19 @@ def as_long(run: tuple[dict[str, int], float], seconds: float) -> dict[str, int]
 async def test_a_hundred_thousand_idle_polls_touch_the_memory_of_gateways_only(
     stack: RunningStack, admin: Person, servers: Servers, hosts: Hosts
 ):
-    urls = [gateway["plain_url"] for gateway in stack.dev()["gateways"]]
+    dev = stack.dev()
+    tls = ssl.create_default_context(cafile=dev["ca_file"])
+    ports = [gateway[port] for gateway in dev["gateways"] for port in ("url", "plain_url")]
 
-    async def each_gateway(polls: int) -> None:
-        turns = [asyncio.to_thread(poll, url, hosts.polls, polls) for url in urls]
-        assert await asyncio.gather(*turns) == [polls] * len(urls)
+    async def each_port(polls: int) -> None:
+        turns = [asyncio.to_thread(poll, port, hosts.polls, polls, tls) for port in ports]
+        assert await asyncio.gather(*turns) == [polls] * len(ports)
 
     async def once() -> None:
-        await each_gateway(len(hosts.polls))
+        await each_port(len(hosts.polls))
 
     async def many() -> None:
-        await each_gateway(POLLS // len(urls))
+        await each_port(POLLS // len(ports))
 
     await once()  # gateways learn who they are
     before = await counted(servers, once)
