@@ -44,11 +44,12 @@ class GranianDoor:
         self._door = door
         self._waited = Waited()
         self._gathering = Gathering(gather_seconds, sleep=self._pause)
+        self._flows = self._gathering.flows
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Answer one request."""
         door = self._door
-        exchange = Exchange(scope, protocol, self._waited, self._gathering.flows)
+        exchange = Exchange(scope, protocol, self._waited, self._flows)
         door.enter()
         try:
             if exchange.hides_who_it_is:

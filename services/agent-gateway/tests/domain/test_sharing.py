@@ -14,7 +14,7 @@ from agent_gateway.domain import sharing as domain
 from agent_gateway.domain.posts import Custody
 from agent_gateway.domain.sharing import FLUSH_BYTES, Load, Sharing
 from flotilla_common.errors import FleetError, Refused, Unavailable
-from flotilla_common.testing import eventually
+from flotilla_common.testing import eventually, turns
 
 
 class Stream:
@@ -44,12 +44,6 @@ async def custody_of(sharing: Sharing[int, str], *pieces: tuple[int, bytes, str]
     for piece in pieces:
         sharing.add(*piece, custody.told)
     await custody.of(len(pieces))
-
-
-async def turns(count: int = 5) -> None:
-    """Let the event loop do what it has to."""
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 async def test_pieces_of_one_key_share_a_message_and_those_of_another_do_not(stream: Stream) -> None:

@@ -1,4 +1,4 @@
-"""Wait for something to become true: the only way tests wait."""
+"""Wait for something to become true, or for the event loop to come round: the only ways tests wait."""
 
 from __future__ import annotations
 
@@ -33,3 +33,9 @@ async def eventually(check: Callable[[], Any], timeout: float = 10.0) -> Any:
             message = f"still not true after {timeout:g} s: {getattr(check, '__name__', check)!s}"
             raise AssertionError(message)
         await asyncio.sleep(STEP_SECONDS)
+
+
+async def turns(count: int = 5) -> None:
+    """Let the event loop come round so many times, where what is waited for takes no time."""
+    for _ in range(count):
+        await asyncio.sleep(0)
